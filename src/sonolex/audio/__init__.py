@@ -1,0 +1,1 @@
+"""Audio from file to model input: decoding, features, random views."""

@@ -1,0 +1,281 @@
+"""Every metric with its definition and source. No metric is called just "WA" or "F1".
+
+The source documents use one word for different things: CTAL's WA is `accuracy`, CALM's WA is
+`mean_binary_balanced_accuracy`. Names here are unambiguous; a report shows the papers' words beside them.
+Functions take numpy arrays: true class ids (B,), scores (B, C), or values (B,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+def accuracy(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return the share of correct decisions. CTAL: "WA", reference G."""
+    _same_length(true_B, predicted_B)
+    return float(np.mean(true_B == predicted_B))
+
+
+def balanced_accuracy(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return the mean recall over the classes that occur in ``true_B``. CTAL: "UA", reference G."""
+    _same_length(true_B, predicted_B)
+    return float(np.mean([np.mean(predicted_B[true_B == c] == c) for c in np.unique(true_B)]))
+
+
+def macro_f1(true_B: np.ndarray, predicted_B: np.ndarray, *, zero_division: float = 0.0) -> float:
+    """Return the unweighted mean of per-class F1 over classes that occur on either side."""
+    from sklearn.metrics import f1_score
+
+    _same_length(true_B, predicted_B)
+    return float(f1_score(true_B, predicted_B, average="macro", zero_division=zero_division))  # type: ignore[arg-type]
+
+
+def weighted_f1(true_B: np.ndarray, predicted_B: np.ndarray, *, zero_division: float = 0.0) -> float:
+    """Return per-class F1 weighted by how often the class is *true* (MulT swaps the arguments, reference G)."""
+    from sklearn.metrics import f1_score
+
+    _same_length(true_B, predicted_B)
+    return float(f1_score(true_B, predicted_B, average="weighted", zero_division=zero_division))  # type: ignore[arg-type]
+
+
+def confusion_counts(true_B: np.ndarray, predicted_B: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return (C, C) counts, true class by row."""
+    counts = np.zeros((num_classes, num_classes), int)
+    np.add.at(counts, (true_B, predicted_B), 1)
+    return counts
+
+
+def top_k_accuracy(true_B: np.ndarray, scores_BC: np.ndarray, k: int) -> float:
+    """Return the share of clips whose true class is among the k best scores."""
+    _same_length(true_B, scores_BC)
+    best_Bk = np.argsort(-scores_BC, axis=1, kind="stable")[:, :k]
+    return float(np.mean((best_Bk == true_B[:, None]).any(1)))
+
+
+def mean_binary_balanced_accuracy(true_BC: np.ndarray, predicted_BC: np.ndarray) -> float:
+    """Return the mean over classes of ½ (recall + specificity). CALM: "WA", reference G.
+
+    Raises:
+        ValueError: a class without positives or without negatives has no such value.
+    """
+    values = []
+    for c in range(true_BC.shape[1]):
+        positive = true_BC[:, c].astype(bool)
+        if positive.all() or not positive.any():
+            raise ValueError(f"class {c} must have positives and negatives. Choose a split that has both.")
+        values.append((predicted_BC[positive, c].mean() + (1 - predicted_BC[~positive, c]).mean()) / 2)
+    return float(np.mean(values))
+
+
+def mean_binary_accuracy(true_BC: np.ndarray, predicted_BC: np.ndarray) -> float:
+    """Return the share of correct yes/no decisions over all classes. CALM: "Acc"."""
+    return float(np.mean(true_BC == predicted_BC))
+
+
+def mean_average_precision(true_BC: np.ndarray, scores_BC: np.ndarray) -> float:
+    """Return the mean over classes of step-wise average precision."""
+    from sklearn.metrics import average_precision_score
+
+    return float(np.mean([average_precision_score(true_BC[:, c], scores_BC[:, c]) for c in range(true_BC.shape[1])]))
+
+
+def mae(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return the mean absolute error of raw, unclipped values."""
+    _same_length(true_B, predicted_B)
+    return float(np.mean(np.abs(true_B - predicted_B)))
+
+
+def pearson(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return Pearson's correlation; 0 when either side is constant (where it is undefined)."""
+    _same_length(true_B, predicted_B)
+    if np.ptp(true_B) == 0 or np.ptp(predicted_B) == 0:
+        return 0.0
+    return float(np.corrcoef(true_B, predicted_B)[0, 1])
+
+
+def acc2_zeros_dropped(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return MOSEI Acc2 (i): clips with true value 0 dropped, positive means > 0. CTAL, MulT; reference G."""
+    kept = true_B != 0
+    return accuracy(true_B[kept] > 0, predicted_B[kept] > 0)
+
+
+def acc2_nonnegative(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return MOSEI Acc2 (ii): negative against non-negative, ≥ 0 on both sides. Reference G."""
+    return accuracy(true_B >= 0, predicted_B >= 0)
+
+
+def f1_zeros_dropped(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return the support-weighted F1 that goes with `acc2_zeros_dropped`."""
+    kept = true_B != 0
+    return weighted_f1(true_B[kept] > 0, predicted_B[kept] > 0)
+
+
+def f1_nonnegative(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return the support-weighted F1 that goes with `acc2_nonnegative`."""
+    return weighted_f1(true_B >= 0, predicted_B >= 0)
+
+
+def acc7(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return exact match after clipping to ±3 and rounding half to even (MOSEI's seven classes)."""
+    return accuracy(np.round(np.clip(true_B, -3, 3)), np.round(np.clip(predicted_B, -3, 3)))
+
+
+def eer(same_N: np.ndarray, scores_N: np.ndarray) -> float:
+    """Return the equal error rate over all N trials: where the ROC's straight lines cross fpr = 1 − tpr.
+
+    ``same_N`` is True for trials of one speaker; larger scores must mean "same". Exact, reference G.
+
+    Raises:
+        ValueError: only one kind of trial.
+    """
+    fpr, miss = _error_curves(same_N, scores_N)
+    above = int(np.argmax(fpr >= miss))  # first point at or past the crossing
+    if above == 0:
+        return float(fpr[0])
+    gap_before, gap_after = miss[above - 1] - fpr[above - 1], fpr[above] - miss[above]
+    share = gap_before / (gap_before + gap_after) if gap_before + gap_after > 0 else 0.0
+    return float(fpr[above - 1] + share * (fpr[above] - fpr[above - 1]))
+
+
+def eer_interval(
+    same_N: np.ndarray,
+    scores_N: np.ndarray,
+    groups_N2: np.ndarray,
+    *,
+    num_draws: int = 200,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Return a bootstrap interval of `eer` that draws *clips*, not trials: trials of one clip are not independent.
+
+    ``groups_N2`` holds the two clip numbers of each trial; a draw weights a trial by how often both were drawn.
+    """
+    rng = np.random.default_rng(seed)
+    num_clips = int(groups_N2.max()) + 1
+    values = []
+    for _ in range(num_draws):
+        weight = np.bincount(rng.integers(0, num_clips, num_clips), minlength=num_clips)
+        times_N = weight[groups_N2[:, 0]] * weight[groups_N2[:, 1]]
+        kept = times_N > 0
+        values.append(_weighted_eer(same_N[kept], scores_N[kept], times_N[kept]))
+    tail = (1 - level) / 2
+    return float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail))
+
+
+def eer_ge2e_sampled(
+    embeddings_by_speaker: dict[str, np.ndarray], *, seed: int = 0, num_speakers: int = 4, num_clips: int = 50
+) -> float:
+    """Return the EER of CTAL's released code: sampled, optimistic, not a pairwise EER. Only to compare with it.
+
+    Repeats 10 × speakers times: ``num_speakers`` speakers × ``num_clips`` clips drawn with replacement, half enrol.
+    Clips score against other speakers' enrolment centroids and their own speaker's *leave-one-out centroid of the
+    verification half*; thresholds 0…1 in steps of 0.01. Reference G. Differs: drawing is seeded.
+    """
+    rng = np.random.default_rng(seed)
+    names = sorted(embeddings_by_speaker)
+    if len(names) < num_speakers:
+        raise ValueError(f"`embeddings_by_speaker` must have at least {num_speakers} speakers, but has {len(names)}.")
+    rates = []
+    for _ in range(10 * len(names)):
+        drawn = rng.choice(len(names), num_speakers, replace=False)
+        clips = [embeddings_by_speaker[names[s]] for s in drawn]
+        unit = np.stack([_unit(x[rng.integers(0, len(x), num_clips)]) for x in clips])  # (speakers, clips, D)
+        rates.append(_ge2e_round(unit[:, : num_clips // 2], unit[:, num_clips // 2 :]))
+    return float(np.mean(rates))
+
+
+def bootstrap_interval(
+    metric: Metric,
+    true_B: np.ndarray,
+    predicted_B: np.ndarray,
+    *,
+    groups_B: np.ndarray | None = None,
+    num_draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Return a percentile interval of ``metric``, drawing whole groups (speakers, recordings) when they are given."""
+    rng = np.random.default_rng(seed)
+    members = _members(groups_B) if groups_B is not None else [np.array([i]) for i in range(len(true_B))]
+    values = []
+    for _ in range(num_draws):
+        rows = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
+        values.append(metric(true_B[rows], predicted_B[rows]))
+    tail = (1 - level) / 2
+    return float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail))
+
+
+CLASSIFICATION: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+}
+REGRESSION: dict[str, Metric] = {
+    "mae": mae,
+    "pearson": pearson,
+    "acc2_zeros_dropped": acc2_zeros_dropped,
+    "acc2_nonnegative": acc2_nonnegative,
+    "f1_zeros_dropped": f1_zeros_dropped,
+    "f1_nonnegative": f1_nonnegative,
+    "acc7": acc7,
+}
+LOWER_IS_BETTER = frozenset({"mae", "eer", "loss", "eer_level_removed"})
+PAPER_WORDS = {"accuracy": "WA in CTAL", "balanced_accuracy": "UA in CTAL", "acc2_zeros_dropped": "Acc2 in CTAL"}
+
+
+def _same_length(a: np.ndarray, b: np.ndarray) -> None:
+    if len(a) != len(b) or not len(a):
+        raise ValueError(f"true and predicted values must be equally many and not none, but are {len(a)} and {len(b)}.")
+
+
+def _members(groups_B: np.ndarray) -> list[np.ndarray]:
+    return [np.flatnonzero(groups_B == g) for g in np.unique(groups_B)]
+
+
+def _error_curves(
+    same_N: np.ndarray, scores_N: np.ndarray, times_N: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return false-acceptance and miss rates, from the strictest threshold to the laxest; ties move together."""
+    _same_length(same_N, scores_N)
+    times_N = np.ones(len(scores_N)) if times_N is None else times_N.astype(float)
+    order = np.argsort(-scores_N, kind="stable")
+    scores, same, times = scores_N[order], same_N[order].astype(bool), times_N[order]
+    last_of_tie = np.append(np.diff(scores) != 0, True)
+    hits = np.cumsum(times * same)[last_of_tie]
+    alarms = np.cumsum(times * ~same)[last_of_tie]
+    if hits[-1] == 0 or alarms[-1] == 0:
+        raise ValueError("trials must include same-speaker and different-speaker pairs, but include one kind only.")
+    return np.append(0.0, alarms / alarms[-1]), np.append(1.0, 1 - hits / hits[-1])
+
+
+def _weighted_eer(same_N: np.ndarray, scores_N: np.ndarray, times_N: np.ndarray) -> float:
+    fpr, miss = _error_curves(same_N, scores_N, times_N)
+    nearest = int(np.argmin(np.abs(fpr - miss)))
+    return float((fpr[nearest] + miss[nearest]) / 2)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def _ge2e_round(enrol: np.ndarray, verify: np.ndarray) -> float:
+    """One round of the sampled EER; ``enrol`` and ``verify`` are (speakers, clips, D) unit vectors."""
+    num_speakers, num_clips, _ = verify.shape
+    centroids = _unit(enrol.mean(1))
+    scores = np.einsum("scd,kd->sck", verify, centroids)
+    own = _unit((verify.sum(1, keepdims=True) - verify) / (num_clips - 1))
+    for s in range(num_speakers):
+        scores[s, :, s] = np.sum(verify[s] * own[s], -1)
+    same = np.broadcast_to(np.eye(num_speakers, dtype=bool)[:, None, :], scores.shape)
+    best_gap, best_rate = np.inf, 1.0
+    for threshold in np.arange(0, 1.0001, 0.01):
+        accepted = scores > threshold
+        false_accept, miss = accepted[~same].mean(), 1 - accepted[same].mean()
+        if abs(false_accept - miss) < best_gap:
+            best_gap, best_rate = abs(false_accept - miss), (false_accept + miss) / 2
+    return float(best_rate)

@@ -1,0 +1,1 @@
+"""Network parts that several systems share. No losses, no input handling."""

@@ -1,0 +1,92 @@
+"""Token and frame embeddings: content plus learned position plus modality row, normalised."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TokenEmbedding(nn.Module):
+    """RoBERTa's input: token + position + one type row, LayerNorm, dropout.
+
+    Positions start at ``first_position`` (RoBERTa: padding id + 1 = 2); right padding is assumed.
+    """
+
+    def __init__(self, vocab_size: int, num_positions: int, width: int, *, first_position: int, dropout: float, eps: float):
+        super().__init__()
+        self.first_position = first_position
+        self.token = nn.Embedding(vocab_size, width)
+        self.position = nn.Embedding(num_positions + first_position, width)
+        self.type = nn.Embedding(1, width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens_BL: Tensor) -> Tensor:
+        positions_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device) + self.first_position
+        x_BLD = self.token(tokens_BL) + self.position(positions_L) + self.type.weight[0]
+        return self.dropout(self.norm(x_BLD))
+
+
+class FrameEmbedding(nn.Module):
+    """Spectral frames to model width: stem + position + one type row, LayerNorm, dropout.
+
+    ``stem="linear"`` projects ``frames_per_step`` consecutive frames at once (1 as published); ``"conv"`` looks one
+    step to either side twice, which small data needs. Padding enters every convolution as zeros, so a clip has the
+    same embedding alone and in a batch.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_positions: int,
+        width: int,
+        *,
+        stem: str,
+        frames_per_step: int,
+        dropout: float,
+        eps: float,
+    ):
+        super().__init__()
+        self.frames_per_step = frames_per_step
+        stacked = num_features * frames_per_step
+        self.project = nn.Linear(stacked, width) if stem == "linear" else None
+        self.conv_in = nn.Conv1d(stacked, width, 3, padding=1) if stem == "conv" else None
+        self.conv_out = nn.Conv1d(width, width, 3, padding=1) if stem == "conv" else None
+        self.position = nn.Embedding(num_positions, width)
+        self.type = nn.Embedding(1, width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, frames_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B, T', D) and its validity (B, T'), T' = ceil(T / frames_per_step)."""
+        stacked_BTF, valid_BT = stack_frames(frames_BTF, valid_BT, self.frames_per_step)
+        if self.project is not None:
+            x_BTD = self.project(stacked_BTF)
+        else:
+            x_BTD = self._convolve(stacked_BTF, valid_BT)
+        positions_T = torch.arange(x_BTD.shape[1], device=x_BTD.device)
+        x_BTD = x_BTD + self.position(positions_T) + self.type.weight[0]
+        return self.dropout(self.norm(x_BTD)), valid_BT
+
+    def _convolve(self, stacked_BTF: Tensor, valid_BT: Tensor) -> Tensor:
+        assert self.conv_in is not None and self.conv_out is not None
+        real_B1T = valid_BT[:, None].to(stacked_BTF.dtype)
+        hidden_BDT = F.gelu(self.conv_in(stacked_BTF.transpose(1, 2) * real_B1T)) * real_B1T
+        return (hidden_BDT + self.conv_out(hidden_BDT)).transpose(1, 2)
+
+
+def stack_frames(frames_BTF: Tensor, valid_BT: Tensor, frames_per_step: int) -> tuple[Tensor, Tensor]:
+    """Return frames joined ``frames_per_step`` at a time, (B, T', r·F), and their validity.
+
+    Invalid frames count as zeros; a step is valid when its first frame is, so no frame is lost.
+    """
+    frames_BTF = frames_BTF * valid_BT[..., None].to(frames_BTF.dtype)
+    if frames_per_step == 1:
+        return frames_BTF, valid_BT
+    batch, num_frames, num_features = frames_BTF.shape
+    short = -num_frames % frames_per_step
+    frames_BTF = F.pad(frames_BTF, (0, 0, 0, short))
+    valid_BT = F.pad(valid_BT, (0, short))
+    # (B, T, F) -> (B, T / r, r * F)
+    return frames_BTF.reshape(batch, -1, frames_per_step * num_features), valid_BT[:, ::frames_per_step]

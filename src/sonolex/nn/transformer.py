@@ -1,0 +1,139 @@
+"""Transformer layers: self-attention alone, and with cross-attention to a second sequence.
+
+Everything runs through `scaled_dot_product_attention`. A query that may look at nothing gets zeros, never NaN, so an
+empty second sequence (a clip without transcript) is an ordinary input.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def attends_to_valid(valid_BT: Tensor, *, causal: bool = False) -> Tensor:
+    """Return attends_B1TT (or B11T): which keys each query may look at. A clip of padding only looks at itself."""
+    keys_B1T = (valid_BT | ~valid_BT.any(1, keepdim=True))[:, None]
+    if not causal:
+        return keys_B1T[:, None]
+    num_frames = valid_BT.shape[1]
+    past_TT = torch.ones(num_frames, num_frames, dtype=torch.bool, device=valid_BT.device).tril()
+    return (keys_B1T & past_TT)[:, None]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused projection."""
+
+    def __init__(self, width: int, num_heads: int, *, dropout: float = 0.0):
+        super().__init__()
+        _require_divisible(width, num_heads)
+        self.num_heads, self.dropout = num_heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BTD: Tensor, attends_B1TT: Tensor) -> Tensor:
+        batch, num_frames, width = x_BTD.shape
+        # (B, T, 3D) -> 3 of (B, heads, T, D / heads)
+        qkv = self.qkv(x_BTD).view(batch, num_frames, 3, self.num_heads, width // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attends_B1TT, dropout_p=dropout)
+        return self.out(mixed.transpose(1, 2).reshape(batch, num_frames, width))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention from one sequence to another; zeros for clips whose other sequence is empty."""
+
+    def __init__(self, width: int, num_heads: int, *, dropout: float = 0.0):
+        super().__init__()
+        _require_divisible(width, num_heads)
+        self.num_heads, self.dropout = num_heads, dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BTD: Tensor, other_BLD: Tensor, other_valid_BL: Tensor) -> Tensor:
+        batch, num_frames, width = x_BTD.shape
+        head = width // self.num_heads
+        query = self.query(x_BTD).view(batch, num_frames, self.num_heads, head).transpose(1, 2)
+        key_value = self.key_value(other_BLD).view(batch, -1, 2, self.num_heads, head)
+        key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=attends_to_valid(other_valid_BL), dropout_p=dropout
+        )
+        out_BTD = self.out(mixed.transpose(1, 2).reshape(batch, num_frames, width))
+        return out_BTD * other_valid_BL.any(1)[:, None, None]
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, linear."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x_BTD)))
+
+
+class PostNormLayer(nn.Module):
+    """Encoder layer of BERT and RoBERTa: x = LN(x + attention(x)); x = LN(x + FFN(x))."""
+
+    def __init__(
+        self, width: int, num_heads: int, ffn_width: int, *, dropout: float, attention_dropout: float, eps: float
+    ):
+        super().__init__()
+        self.attention = SelfAttention(width, num_heads, dropout=attention_dropout)
+        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        self.ffn = FeedForward(width, ffn_width)
+        self.ffn_norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor, attends_B1TT: Tensor) -> Tensor:
+        x_BTD = self.attention_norm(x_BTD + self.dropout(self.attention(x_BTD, attends_B1TT)))
+        return self.ffn_norm(x_BTD + self.dropout(self.ffn(x_BTD)))
+
+
+class PostNormCrossLayer(nn.Module):
+    """The same with cross-attention between the two steps: self, cross, FFN, each added and normalised."""
+
+    def __init__(
+        self, width: int, num_heads: int, ffn_width: int, *, dropout: float, attention_dropout: float, eps: float
+    ):
+        super().__init__()
+        self.attention = SelfAttention(width, num_heads, dropout=attention_dropout)
+        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        self.cross = CrossAttention(width, num_heads, dropout=attention_dropout)
+        self.cross_norm = nn.LayerNorm(width, eps=eps)
+        self.ffn = FeedForward(width, ffn_width)
+        self.ffn_norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x_BTD: Tensor, attends_B1TT: Tensor, other_BLD: Tensor | None, other_valid_BL: Tensor | None
+    ) -> Tensor:
+        x_BTD = self.attention_norm(x_BTD + self.dropout(self.attention(x_BTD, attends_B1TT)))
+        if other_BLD is None or other_valid_BL is None:  # no clip of this batch has a second sequence
+            x_BTD = self.cross_norm(x_BTD)
+        else:
+            x_BTD = self.cross_norm(x_BTD + self.dropout(self.cross(x_BTD, other_BLD, other_valid_BL)))
+        return self.ffn_norm(x_BTD + self.dropout(self.ffn(x_BTD)))
+
+
+def initialise_normal(module: nn.Module, *, std: float = 0.02) -> None:
+    """Fill weights of linear, convolution and embedding layers from N(0, std²) and biases with 0, as BERT does.
+
+    Draws from torch's default generator: build a system under `systems.base.seeded_build`.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv1d | nn.Embedding):
+            nn.init.normal_(part.weight, std=std)
+            if getattr(part, "bias", None) is not None:
+                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+
+
+def _require_divisible(width: int, num_heads: int) -> None:
+    if width % num_heads:
+        raise ValueError(f"`width` must be a multiple of num_heads ({num_heads}), but is {width}.")

@@ -1,0 +1,1 @@
+"""Training objectives as pure functions: what to corrupt, and what to compare."""

@@ -1,0 +1,90 @@
+"""Choose and corrupt tokens and segments of frames; no losses here.
+
+Every function works on one clip with its own generator, so a clip's corruption depends on nothing but its seed. Every
+clip keeps at least one chosen position: reference C3 shows that the released code drops half of all 1.5 s clips.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+
+def choose_tokens(num_tokens: int, share: float, generator: Generator) -> Tensor:
+    """Return chosen_L: each position with probability ``share``, at least one (none if there are no tokens)."""
+    chosen_L = torch.rand(num_tokens, generator=generator) < share
+    if num_tokens and not chosen_L.any():
+        chosen_L[_below(num_tokens, generator)] = True
+    return chosen_L
+
+
+def corrupt_tokens(
+    tokens_L: Tensor, chosen_L: Tensor, *, mask_id: int, first_word_id: int, vocab_size: int, generator: Generator
+) -> Tensor:
+    """Return tokens with the chosen ones 80 % masked, 10 % random words, 10 % kept. Source: BERT, CTAL section 3.2.1."""
+    draw_L = torch.rand(len(tokens_L), generator=generator)
+    random_L = torch.randint(first_word_id, vocab_size, (len(tokens_L),), generator=generator)
+    corrupted_L = torch.where(chosen_L & (draw_L < 0.8), torch.full_like(tokens_L, mask_id), tokens_L)
+    return torch.where(chosen_L & (draw_L >= 0.8) & (draw_L < 0.9), random_L, corrupted_L)
+
+
+def corrupt_segments(
+    frames_TF: Tensor, *, share: float, shortest: int, longest: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Return chosen_T and the corrupted frames of one clip, by segments. Source: CTAL section 3.2.2.
+
+    The clip is split into segments of C frames, C uniform in [shortest, longest]; a share of the segments is chosen
+    and each of them zeroed (80 %), replaced by C other frames of the clip (10 %) or kept (10 %).
+
+    Differs: at least one segment is chosen; the number of segments is rounded at random so that its mean is ``share``;
+    C is at most a quarter of the clip, so that a short clip is never hidden whole.
+    """
+    num_frames = len(frames_TF)
+    length = _segment_length(num_frames, shortest, longest, generator)
+    num_segments = -(-num_frames // length)
+    wanted = share * num_segments
+    num_chosen = max(1, int(wanted + float(torch.rand((), generator=generator))))
+    chosen_T = torch.zeros(num_frames, dtype=torch.bool)
+    corrupted_TF = frames_TF.clone()
+    for segment in torch.randperm(num_segments, generator=generator)[:num_chosen].tolist():
+        span = slice(segment * length, min((segment + 1) * length, num_frames))
+        chosen_T[span] = True
+        draw = float(torch.rand((), generator=generator))
+        if draw < 0.8:
+            corrupted_TF[span] = 0.0
+        elif draw < 0.9:
+            size = span.stop - span.start
+            corrupted_TF[span] = frames_TF[torch.randint(num_frames, (size,), generator=generator)]
+    return chosen_T, corrupted_TF
+
+
+def corrupt_frames(
+    frames_TF: Tensor, *, share: float, shortest: int, longest: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Return chosen_T and corrupted frames as CTAL's released code draws them (reference C3).
+
+    Span starts are drawn over all frames and spans may overlap; the 80/10/10 choice is made frame by frame.
+    Differs: at least one span, and the bound on C of `corrupt_segments`.
+    """
+    num_frames = len(frames_TF)
+    length = _segment_length(num_frames, shortest, longest, generator)
+    num_spans = max(1, round(share * num_frames / length))
+    last_start = max(1, num_frames - length + 1)
+    starts = torch.randperm(last_start, generator=generator)[:num_spans]
+    chosen_T = torch.zeros(num_frames, dtype=torch.bool)
+    for start in starts.tolist():
+        chosen_T[start : start + length] = True
+    draw_T = torch.rand(num_frames, generator=generator)
+    others_TF = frames_TF[torch.randint(num_frames, (num_frames,), generator=generator)]
+    corrupted_TF = torch.where((chosen_T & (draw_T < 0.8))[:, None], torch.zeros_like(frames_TF), frames_TF)
+    replaced_T = chosen_T & (draw_T >= 0.8) & (draw_T < 0.9)
+    return chosen_T, torch.where(replaced_T[:, None], others_TF, corrupted_TF)
+
+
+def _segment_length(num_frames: int, shortest: int, longest: int, generator: Generator) -> int:
+    drawn = shortest + _below(longest - shortest + 1, generator)
+    return min(drawn, max(1, num_frames // 4))
+
+
+def _below(bound: int, generator: Generator) -> int:
+    return int(torch.randint(bound, (), generator=generator))

@@ -1,0 +1,199 @@
+"""What every system is: a config, a processor and a model with `encode` and `pretraining_losses`.
+
+A system module holds a subclass of each and names the system in ``SYSTEM``. Nothing is registered:
+`sonolex.configs.find_module("systems", name)` is the lookup.
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sonolex import configs
+from sonolex.audio.views import Views
+from sonolex.types import Batch, Encoding, Example, Term
+
+NO_VIEWS = Views()
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """Base of every system's config: a frozen dataclass of plain values, enough to build the model offline."""
+
+
+@dataclass(frozen=True)
+class ProcessorConfig:
+    """Base of every processor's config. ``rate_hz`` is the sampling rate the system hears."""
+
+    rate_hz: int = 16_000
+
+
+class Processor(abc.ABC):
+    """Audio and text in, `Batch` out. Carries everything a model folder needs to read new recordings."""
+
+    config_type: ClassVar[type[ProcessorConfig]]
+    config: ProcessorConfig
+
+    @abc.abstractmethod
+    def front(self, wave_S: np.ndarray) -> Tensor:
+        """Return the deterministic, cacheable part of the features of one clip, before random views."""
+
+    @abc.abstractmethod
+    def finish(self, front: Tensor, clip_id: str) -> Tensor:
+        """Return model-ready features of one clip. Raises ValueError, naming the clip, if the clip does not fit."""
+
+    @abc.abstractmethod
+    def tokens(self, text: str, clip_id: str) -> Tensor:
+        """Return token ids (L,) of one transcript. Raises ValueError, naming the clip, if it does not fit."""
+
+    @abc.abstractmethod
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Return the padded batch."""
+
+    @abc.abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write everything `load` needs into ``folder``."""
+
+    @classmethod
+    @abc.abstractmethod
+    def load(cls, folder: Path) -> Processor:
+        """Return the processor saved in ``folder``."""
+
+    @classmethod
+    @abc.abstractmethod
+    def create(cls, config: Any, *, transcripts: Sequence[str]) -> Processor:
+        """Return a new processor; what has to be learned from text (a tokenizer) is learned from ``transcripts``."""
+
+    def example(
+        self,
+        clip_id: str,
+        *,
+        front: Tensor | None,
+        text: str | None,
+        labels: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        views: Views = NO_VIEWS,
+    ) -> Example:
+        """Return one clip ready for `collate`. Random views draw from the clip's own seed."""
+        audio = None
+        if front is not None:
+            if views != NO_VIEWS:
+                front = views.apply(front, torch.Generator().manual_seed(seed))
+            audio = self.finish(front, clip_id)
+        tokens_L = self.tokens(text, clip_id) if text and text.strip() else None
+        return Example(clip_id, audio, tokens_L, labels or {}, seed)
+
+
+class System(nn.Module, abc.ABC):
+    """One paper's model. Heads for downstream tasks are not part of it: tasks bring them."""
+
+    name: ClassVar[str]
+    config_type: ClassVar[type[SystemConfig]]
+    processor_type: ClassVar[type[Processor]]
+    accepts: ClassVar[frozenset[frozenset[str]]]
+    """The sets of modalities a clip may have, e.g. {audio}, {text}, {audio, text}."""
+
+    config: SystemConfig
+
+    @classmethod
+    @abc.abstractmethod
+    def matched(cls, config: Any, processor: Any) -> Any:
+        """Return ``config`` with the sizes that ``processor`` decides (vocabulary, features, limits)."""
+
+    @property
+    @abc.abstractmethod
+    def pooled_dim(self) -> int:
+        """Length of `Encoding.pooled_BD`."""
+
+    @abc.abstractmethod
+    def encode(self, batch: Batch) -> Encoding:
+        """Return streams, their validity, the pooled vector and penalties of a batch."""
+
+    @abc.abstractmethod
+    def corrupt(self, batch: Batch) -> Batch:
+        """Return the batch with ``extras`` and ``counts`` of every pre-training term. CPU, from the clips' seeds."""
+
+    @abc.abstractmethod
+    def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
+        """Return the pre-training terms of a batch that `corrupt` prepared."""
+
+    def penalty_counts(self, batch: Batch) -> dict[str, float]:
+        """Return how many items each of `encode`'s penalties averages over. Default: no penalties."""
+        return {}
+
+    @abc.abstractmethod
+    def layer_groups(self) -> dict[str, list[nn.Module]]:
+        """Return named groups of parts from input to output, for freezing and per-group learning rates."""
+
+
+def system_type(name: str) -> type[System]:
+    """Return the system class of module ``systems/<name>``."""
+    return configs.find_module("systems", name).SYSTEM
+
+
+@contextmanager
+def seeded_build(seed: int) -> Iterator[None]:
+    """Initialise weights inside from ``seed``, leaving torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def build_system(name: str, config: Any, *, seed: int = 0) -> System:
+    """Return the system with random weights that depend only on ``config`` and ``seed``."""
+    with seeded_build(seed):
+        return system_type(name)(config)  # type: ignore[call-arg]
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of values in ``module``, shared tensors counted once."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def save_json(path: Path, values: Any) -> None:
+    """Write a dataclass or plain values as indented JSON."""
+    path.write_text(json.dumps(configs.to_json(values), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def pad_rows(rows: Sequence[Tensor | None], *, fill: float = 0.0, num_features: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return the rows right-padded into one tensor and their validity (B, T); None is an empty row.
+
+    ``num_features`` gives the last dimension for (T, F) rows; without it rows are (T,).
+    """
+    longest = max([1, *(len(r) for r in rows if r is not None)])
+    first = next((r for r in rows if r is not None), None)
+    dtype = first.dtype if first is not None else torch.float32
+    shape = (len(rows), longest) if num_features is None else (len(rows), longest, num_features)
+    padded = torch.full(shape, fill, dtype=dtype)
+    valid_BT = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        if row is not None:
+            padded[i, : len(row)] = row
+            valid_BT[i, : len(row)] = True
+    return padded, valid_BT
+
+
+def label_columns(examples: Sequence[Example]) -> dict[str, tuple]:
+    """Return raw labels by column, None where a clip lacks one."""
+    names = sorted({name for e in examples for name in e.labels})
+    return {name: tuple(e.labels.get(name) for e in examples) for name in names}
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless ``value`` is one of ``allowed``."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, but is {value!r}.")

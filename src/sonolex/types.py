@@ -1,0 +1,139 @@
+"""Batch, Encoding and Losses: what travels between a processor, a system, its tasks and the training loop.
+
+Shape legend of the whole package (a tensor's name ends in its shape)::
+
+    B batch    S samples    T frames    F mel bins    P patches    L text tokens
+    D model width    V vocabulary    C classes    N pairs
+
+Three kinds of mask, three names: ``valid_BT`` (True = real, not padding), ``chosen_BT`` (True = hidden by an
+objective), ``attends_BTT`` (True = may look).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MODALITIES = ("audio", "text")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip after the processor's front end: CPU tensors without padding, before a batch is formed.
+
+    ``audio`` is (T, F) for systems that read frames and (S,) for systems that read samples; ``tokens_L`` is None
+    when the clip has no transcript, ``audio`` is None when it has no sound.
+    """
+
+    clip_id: str
+    audio: Tensor | None
+    tokens_L: Tensor | None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded tensors, their validity, raw labels, and what tasks add to them.
+
+    A system declares which audio form it reads: ``frames_BTF`` or ``samples_BS``. A clip without a modality has an
+    all-False row in that modality's validity. ``seeds`` holds one seed per clip and epoch: all per-clip randomness
+    (masks, mismatched pairs) is drawn from it, so batch composition and number of processes change nothing.
+    """
+
+    clip_ids: tuple[str, ...]
+    frames_BTF: Tensor | None = None
+    frames_valid_BT: Tensor | None = None
+    samples_BS: Tensor | None = None
+    samples_valid_BS: Tensor | None = None
+    tokens_BL: Tensor | None = None
+    tokens_valid_BL: Tensor | None = None
+    labels: Mapping[str, tuple] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    """Added by tasks: what each task's loss compares with, one entry per task name."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """Added by a system's ``corrupt``: chosen positions and corrupted inputs, under the system's own names."""
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """Added by tasks: number of items each loss term averages over, known before the forward pass."""
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with every tensor on ``device``."""
+        moved = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                moved[f.name] = value.to(device, non_blocking=True)
+            elif f.name in ("targets", "extras"):
+                moved[f.name] = {k: v.to(device, non_blocking=True) for k, v in value.items()}
+        return replace(self, **moved)
+
+    def adding(
+        self,
+        *,
+        targets: Mapping[str, Tensor] | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+        counts: Mapping[str, float] | None = None,
+    ) -> Batch:
+        """Return a copy with more targets, extras or counts."""
+        return replace(
+            self,
+            targets={**self.targets, **(targets or {})},
+            extras={**self.extras, **(extras or {})},
+            counts={**self.counts, **(counts or {})},
+        )
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss term of one batch: a sum over ``count`` items, so that any grouping of batches has the same mean."""
+
+    sum: Tensor
+    count: float
+    weight: float = 1.0
+
+    @property
+    def mean(self) -> Tensor:
+        return self.sum / max(self.count, 1.0)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Named loss terms. ``total`` is the weighted sum of their means."""
+
+    terms: Mapping[str, Term]
+
+    @property
+    def total(self) -> Tensor:
+        return self.total_over({name: term.count for name, term in self.terms.items()})
+
+    def total_over(self, counts: Mapping[str, float]) -> Tensor:
+        """Return Σ weight · sum / count with counts of a larger effective batch (accumulation, other processes)."""
+        total = torch.zeros(())
+        for name, term in self.terms.items():
+            total = total.to(term.sum.device) + term.weight * term.sum / max(counts[name], 1.0)
+        return total
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a system returns for a batch.
+
+    Attributes:
+        pooled_BD: one vector per clip, of the system's ``pooled_dim``.
+        streams: hidden states by modality, e.g. ``{"audio": (B, T', D), "text": (B, L, D)}``.
+        valid: validity of each stream, at the stream's own rate.
+        penalties: loss terms that every fine-tuning adds (CTAL's orthogonal term).
+    """
+
+    pooled_BD: Tensor
+    streams: Mapping[str, Tensor] = field(default_factory=dict)
+    valid: Mapping[str, Tensor] = field(default_factory=dict)
+    penalties: Mapping[str, Term] = field(default_factory=dict)
