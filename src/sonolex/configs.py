@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import os
 import pkgutil
 import types
 import typing
@@ -65,6 +66,12 @@ def from_json(config_type: type[T], values: dict[str, Any], *, where: str = "") 
         hints_text = "".join(f"\n  {name}{_suggestion(name, sorted(known))}" for name in unknown)
         raise ValueError(f"`{where or config_type.__name__}` has unknown fields:{hints_text}")
     return config_type(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def cache_folder() -> Path:
+    """Return where generated corpora are kept: $SONOLEX_CACHE, or sonolex in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sonolex"
+    return Path(os.environ.get("SONOLEX_CACHE", default))
 
 
 def _value(hint: Any, value: Any) -> Any:

@@ -141,6 +141,14 @@ def eer(same_N: np.ndarray, scores_N: np.ndarray) -> float:
     return float(fpr[above - 1] + share * (fpr[above] - fpr[above - 1]))
 
 
+def all_pairs(speakers: np.ndarray, embeddings_BD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return same-speaker flags (N,) and cosines (N,) of every unordered pair of clips."""
+    first, second = np.triu_indices(len(speakers), k=1)
+    unit_BD = embeddings_BD / np.maximum(np.linalg.norm(embeddings_BD, axis=1, keepdims=True), 1e-12)
+    cosines_BB = unit_BD @ unit_BD.T
+    return speakers[first] == speakers[second], cosines_BB[first, second]
+
+
 def eer_interval(
     same_N: np.ndarray,
     scores_N: np.ndarray,

@@ -7,6 +7,8 @@ Shape legend of the whole package (a tensor's name ends in its shape)::
 
 Three kinds of mask, three names: ``valid_BT`` (True = real, not padding), ``chosen_BT`` (True = hidden by an
 objective), ``attends_BTT`` (True = may look).
+
+The dataclasses here are treated as immutable, but are not frozen: Fabric rebuilds them when it casts precision.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor
 MODALITIES = ("audio", "text")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Example:
     """One clip after the processor's front end: CPU tensors without padding, before a batch is formed.
 
@@ -36,7 +38,7 @@ class Example:
     seed: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
     """Padded tensors, their validity, raw labels, and what tasks add to them.
 
@@ -91,7 +93,7 @@ class Batch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Term:
     """One loss term of one batch: a sum over ``count`` items, so that any grouping of batches has the same mean."""
 
@@ -104,7 +106,7 @@ class Term:
         return self.sum / max(self.count, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Losses:
     """Named loss terms. ``total`` is the weighted sum of their means."""
 
@@ -122,7 +124,7 @@ class Losses:
         return total
 
 
-@dataclass(frozen=True)
+@dataclass
 class Encoding:
     """What a system returns for a batch.
 

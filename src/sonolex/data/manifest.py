@@ -270,6 +270,31 @@ def manifest_from_rows(
     return Manifest(pa.table(columns), root=root)
 
 
+def concatenate(manifests: Sequence[Manifest]) -> Manifest:
+    """Return all clips as one manifest with absolute paths. A clip id that occurs twice must mean the same audio.
+
+    Raises:
+        ManifestError: one id for two different clips.
+    """
+    if len(manifests) == 1:
+        return manifests[0]
+    tables = [_with_absolute_audio(m) for m in manifests if len(m)]
+    table = pa.concat_tables(tables, promote_options="permissive")
+    first: dict[str, tuple] = {}
+    keep, problems = [], []
+    place = [table[n].to_pylist() if n in table.column_names else [None] * len(table) for n in ("audio", "offset_s")]
+    for row, clip_id in enumerate(table["id"].to_pylist()):
+        here = (place[0][row], place[1][row])
+        if clip_id not in first:
+            first[clip_id] = here
+            keep.append(row)
+        elif first[clip_id] != here:
+            problems.append(f"id {clip_id!r} names two different clips: {first[clip_id]} and {here}")
+    if problems:
+        raise ManifestError("joined manifests", problems)
+    return Manifest(table.take(pa.array(keep, pa.int64())), root=Path("/"))
+
+
 def disjoint_splits(
     groups: Sequence[str], *, shares: Mapping[str, float], seed: int = 0, strata: Sequence[Any] | None = None
 ) -> list[str]:
@@ -316,6 +341,14 @@ def require_disjoint(parts: Mapping[str, Manifest], *, column: str) -> None:
                     "Results would be measured on known speakers or recordings: choose another split."
                 )
             seen[value] = name
+
+
+def _with_absolute_audio(manifest: Manifest) -> pa.Table:
+    if "audio" not in manifest.table.column_names:
+        return manifest.table
+    root = manifest.root.resolve()
+    paths = [p if p is None or "://" in p else str(root / p) for p in manifest.column("audio")]
+    return manifest.with_column("audio", paths).table
 
 
 def _opened(path: Path, read: Any) -> pa.Table:
@@ -436,6 +469,8 @@ def _label_column(values: list[Any]) -> pa.Array:
         return pa.array(values, pa.bool_())
     if present and all(isinstance(v, int) and not isinstance(v, bool) and abs(v) < 2**53 for v in present):
         return pa.array(values, pa.int64())
+    if present and all(isinstance(v, str) and v.strip().lstrip("+-").isdecimal() and len(v) < 16 for v in present):
+        return pa.array([None if v is None else int(v) for v in values], pa.int64())
     numbers = [None if v is None else _number(v) for v in values]
     if present and all(n is not None for n, v in zip(numbers, values, strict=True) if v is not None):
         return pa.array(numbers, pa.float64())

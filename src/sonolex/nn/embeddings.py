@@ -18,13 +18,13 @@ class TokenEmbedding(nn.Module):
         self.first_position = first_position
         self.token = nn.Embedding(vocab_size, width)
         self.position = nn.Embedding(num_positions + first_position, width)
-        self.type = nn.Embedding(1, width)
+        self.modality = nn.Embedding(1, width)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
         positions_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device) + self.first_position
-        x_BLD = self.token(tokens_BL) + self.position(positions_L) + self.type.weight[0]
+        x_BLD = self.token(tokens_BL) + self.position(positions_L) + self.modality.weight[0]
         return self.dropout(self.norm(x_BLD))
 
 
@@ -54,7 +54,7 @@ class FrameEmbedding(nn.Module):
         self.conv_in = nn.Conv1d(stacked, width, 3, padding=1) if stem == "conv" else None
         self.conv_out = nn.Conv1d(width, width, 3, padding=1) if stem == "conv" else None
         self.position = nn.Embedding(num_positions, width)
-        self.type = nn.Embedding(1, width)
+        self.modality = nn.Embedding(1, width)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
@@ -66,7 +66,7 @@ class FrameEmbedding(nn.Module):
         else:
             x_BTD = self._convolve(stacked_BTF, valid_BT)
         positions_T = torch.arange(x_BTD.shape[1], device=x_BTD.device)
-        x_BTD = x_BTD + self.position(positions_T) + self.type.weight[0]
+        x_BTD = x_BTD + self.position(positions_T) + self.modality.weight[0]
         return self.dropout(self.norm(x_BTD)), valid_BT
 
     def _convolve(self, stacked_BTF: Tensor, valid_BT: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from sonolex.audio.views import Views
 from sonolex.types import Batch, Encoding, Example, Term
 
 NO_VIEWS = Views()
+VIEW_SALT = 0x5EED  # views and corruption of one clip must not draw the same numbers
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Processor(abc.ABC):
         audio = None
         if front is not None:
             if views != NO_VIEWS:
-                front = views.apply(front, torch.Generator().manual_seed(seed))
+                front = views.apply(front, torch.Generator().manual_seed(seed ^ VIEW_SALT))
             audio = self.finish(front, clip_id)
         tokens_L = self.tokens(text, clip_id) if text and text.strip() else None
         return Example(clip_id, audio, tokens_L, labels or {}, seed)

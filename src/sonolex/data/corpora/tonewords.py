@@ -16,7 +16,6 @@ It is a test of what a model uses, not a model of human emotion.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sonolex.configs import cache_folder
 from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
 
 VERSION = 3  # part of the cache's name: raise it when anything below changes a sample
@@ -75,7 +75,7 @@ def prepare(root: str | Path | None = None, *, size: str = "small", seed: int = 
     """Return the corpus, speaking it first if ``root`` does not hold it yet.
 
     Args:
-        root: folder of all sizes and seeds; default: ``cache_folder()``.
+        root: folder of all sizes and seeds; default: `sonolex.configs.cache_folder`.
         size: "tiny" (300 clips, seconds), "small" (4,000 clips, under a minute) or "medium" (16,000).
 
     Raises:
@@ -88,12 +88,6 @@ def prepare(root: str | Path | None = None, *, size: str = "small", seed: int = 
     if not (folder / "manifest.arrow").is_file():
         _speak_in_fresh_process(folder, size, seed)
     return read_manifest(folder)
-
-
-def cache_folder() -> Path:
-    """Return where generated corpora are kept: $SONOLEX_CACHE, or sonolex in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sonolex"
-    return Path(os.environ.get("SONOLEX_CACHE", default))
 
 
 def voices(split: str) -> list[str]:
@@ -144,7 +138,7 @@ def _speak_in_fresh_process(folder: Path, size: str, seed: int) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        command = [sys.executable, "-m", "sonolex.data.tonewords", size, str(seed), str(building)]
+        command = [sys.executable, "-m", "sonolex.data.corpora.tonewords", size, str(seed), str(building)]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
         if done.returncode:
             if "ImportError" in done.stderr:

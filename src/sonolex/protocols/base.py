@@ -1,0 +1,115 @@
+"""Protocol: corpus + folds + tasks + metric definitions + selection rule, with a fingerprint.
+
+Two results may stand in one column only if their fingerprints are equal. The fingerprint covers every clip id with its
+part and label in every fold, the classes in order, the metrics and the selection rule, so moving one utterance or
+renaming one class changes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sonolex import configs
+from sonolex.data.manifest import Manifest, require_disjoint
+from sonolex.tasks.base import TaskConfig
+
+PARTS = ("train", "selection", "report")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Three disjoint parts of a manifest. ``selection`` chooses checkpoints, ``report`` is looked at once."""
+
+    name: str
+    train: Manifest
+    selection: Manifest
+    report: Manifest
+
+    def part(self, name: str) -> Manifest:
+        return {"train": self.train, "selection": self.selection, "report": self.report}[name]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a published number is defined.
+
+    Attributes:
+        name: the module's name.
+        corpus: module name in ``data/corpora`` (or ``tonewords``).
+        split: manifest to folds, a pure function.
+        tasks: the tasks that are scored, with their classes.
+        primary: metric that a table shows first.
+        disjoint: columns that no two parts of a fold may share, e.g. ``("id", "speaker")``.
+        selection_rule: in words; part of the fingerprint.
+        pooled: predictions of all folds are joined before scoring (otherwise fold scores are averaged).
+        modalities: what a model may read; text that gives the answer away is left out here.
+        published: numbers of the papers by row and metric, to stand beside ours.
+        notes: what a reader must know before comparing.
+    """
+
+    name: str
+    corpus: str
+    split: Callable[[Manifest], Sequence[Fold]]
+    tasks: tuple[TaskConfig, ...]
+    primary: str
+    disjoint: tuple[str, ...] = ("id",)
+    selection_rule: str = "best primary metric on the selection part"
+    pooled: bool = True
+    modalities: tuple[str, ...] = ("audio", "text")
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    corpus_options: Mapping[str, Any] = field(default_factory=dict)
+    notes: str = ""
+
+    def folds(self, manifest: Manifest) -> list[Fold]:
+        """Return the folds, checked: parts are disjoint in every column of ``disjoint`` and none is empty."""
+        folds = list(self.split(manifest))
+        for fold in folds:
+            parts = {name: fold.part(name) for name in PARTS}
+            empty = [name for name, part in parts.items() if not len(part)]
+            if empty:
+                raise ValueError(f"protocol {self.name}, fold {fold.name}: {empty} must have clips, but has none.")
+            for column in dict.fromkeys(("id", *self.disjoint)):
+                compared = {n: p for n, p in parts.items() if column == "id" or n != "selection"}
+                require_disjoint(compared, column=column)
+        return folds
+
+    def fingerprint(self, manifest: Manifest) -> str:
+        """Return 12 hexadecimal digits of everything that decides a score under this protocol."""
+        return digest(self.card(manifest))
+
+    def card(self, manifest: Manifest) -> dict[str, Any]:
+        """Return what the fingerprint covers, field by field, each as readable values or a digest of many."""
+        folds = self.folds(manifest)
+        card: dict[str, Any] = {
+            "protocol": self.name,
+            "tasks": [
+                {"kind": t.kind, "name": t.name, "classes": getattr(t, "classes", None) or None} for t in self.tasks
+            ],
+            "primary": self.primary,
+            "selection_rule": self.selection_rule,
+            "pooled": self.pooled,
+            "modalities": list(self.modalities),
+            "metrics_version": 1,
+        }
+        labels = [getattr(t, "label", None) for t in self.tasks]
+        for fold in folds:
+            for name in PARTS:
+                part = fold.part(name)
+                columns = [part.column("id"), *(part.column(n) for n in labels if n)]
+                card[f"fold {fold.name}, {name}"] = f"{len(part)} clips, " + digest(sorted(zip(*columns, strict=True)))
+        return card
+
+
+def find_protocol(name: str) -> Protocol:
+    """Return the protocol of module ``protocols/<name>``; ``tonewords_tone`` may also be written as is."""
+    return configs.find_module("protocols", name).PROTOCOL
+
+
+def digest(values: Any) -> str:
+    """Return 12 hexadecimal digits of plain values."""
+    text = json.dumps(configs.to_json(values), sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

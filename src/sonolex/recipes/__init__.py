@@ -1,0 +1,1 @@
+"""One file per reported number. Each module has `recipe()`, which returns complete runs, and `tiny()`."""

@@ -1,0 +1,128 @@
+"""Task: batch to losses, scores and metrics. Model: one system and the tasks that are trained on it together."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sonolex import configs
+from sonolex.systems.base import System, seeded_build
+from sonolex.types import Batch, Encoding, Losses, Term
+
+MISSING = -1  # class id of a clip without label
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Base of every task's config.
+
+    Attributes:
+        name: unique within a model; names its head, its loss and its scores.
+        weight: of its loss in the total.
+    """
+
+    name: str
+    weight: float = 1.0
+    kind: ClassVar[str]
+
+
+class Task(nn.Module, abc.ABC):
+    """One task with its head. Labels may be missing on some clips; those clips count for nothing."""
+
+    config_type: ClassVar[type[TaskConfig]]
+    needs_encoding: ClassVar[bool] = True
+    primary_metric: ClassVar[str]
+    """The metric that selects checkpoints, unless a run says otherwise."""
+    config: TaskConfig
+
+    @abc.abstractmethod
+    def prepare(self, batch: Batch, system: System) -> Batch:
+        """Return the batch with this task's targets and counts. Runs in a CPU worker."""
+
+    @abc.abstractmethod
+    def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
+        """Return the loss terms of a prepared batch."""
+
+    def scores(self, encoding: Encoding) -> Tensor | None:
+        """Return what `metrics` and `decide` read, (B, C) float32; None if the task scores by its loss alone."""
+        return None
+
+    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
+        """Return named metrics over clips whose label is known."""
+        return {}
+
+    def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
+        """Return one readable answer per clip."""
+        return [{} for _ in scores]
+
+
+class Model(nn.Module):
+    """A system and its tasks: what is trained, saved and used."""
+
+    def __init__(self, system: System, tasks: Mapping[str, Task]):
+        super().__init__()
+        self.system = system
+        self.tasks = nn.ModuleDict(tasks)
+
+    def task_items(self) -> list[tuple[str, Task]]:
+        """Return (name, task) pairs, typed."""
+        return [(name, task) for name, task in self.tasks.items() if isinstance(task, Task)]
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Return the batch with everything the tasks' losses need and the counts they average over."""
+        for _, task in self.task_items():
+            batch = task.prepare(batch, self.system)
+        if any(task.needs_encoding for _, task in self.task_items()):
+            batch = batch.adding(counts=self.system.penalty_counts(batch))
+        return batch
+
+    def forward(self, batch: Batch) -> Losses:
+        """Return all loss terms of a prepared batch; the batch is encoded once for all tasks."""
+        encoding = None
+        terms: dict[str, Term] = {}
+        if any(task.needs_encoding for _, task in self.task_items()):
+            encoding = self.system.encode(batch)
+            terms |= encoding.penalties
+        for _, task in self.task_items():
+            terms |= task.losses(self.system, batch, encoding)
+        return Losses(terms)
+
+    @torch.inference_mode()
+    def predict(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """Return scores by task, (B, C), and the pooled vectors (B, D), in float32."""
+        encoding = self.system.encode(batch)
+        scores = {}
+        for name, task in self.task_items():
+            task_scores = task.scores(encoding)
+            if task_scores is not None:
+                scores[name] = task_scores.float()
+        return scores, encoding.pooled_BD.float()
+
+
+def build_task(config: TaskConfig, pooled_dim: int, *, seed: int = 0) -> Task:
+    """Return the task of ``config`` with a random head that depends only on config and seed."""
+    with seeded_build(seed):
+        return task_type(config.kind)(config, pooled_dim)  # type: ignore[call-arg]
+
+
+def task_type(kind: str) -> type[Task]:
+    """Return the task class of module ``tasks/<kind>``."""
+    return configs.find_module("tasks", kind).TASK
+
+def class_name(value: Any) -> str:
+    """Return a label as text: 3 and 3.0 are "3", True is "yes".
+
+    >>> class_name(3.0), class_name("angry"), class_name(True)
+    ('3', 'angry', 'yes')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

@@ -1,0 +1,125 @@
+"""One class per clip: linear head, cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sonolex import metrics
+from sonolex.nn.heads import ClassHead
+from sonolex.objectives.masked import cross_entropy_sum
+from sonolex.systems.base import System
+from sonolex.tasks.base import MISSING, Task, TaskConfig, class_name
+from sonolex.types import Batch, Encoding, Term
+
+
+@dataclass(frozen=True)
+class ClassificationConfig(TaskConfig):
+    """One class per clip.
+
+    Attributes:
+        label: the manifest's column.
+        classes: names in the order of their ids; a label that is none of them is an error, a missing one is not.
+        hidden: width of a hidden layer in the head; 0 for none (CTAL: "one additional output layer").
+        dropout: before the head.
+        class_weights: one per class, for imbalanced data; empty for none.
+    """
+
+    kind = "classification"
+    label: str = "label"
+    classes: tuple[str, ...] = ()
+    hidden: int = 0
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"`classes` must be at least two different names, but is {self.classes}.")
+        if self.class_weights and len(self.class_weights) != len(self.classes):
+            raise ValueError(f"`class_weights` must have {len(self.classes)} values, but has {len(self.class_weights)}.")
+
+
+class Classification(Task):
+    """Head, loss, scores (softmax probabilities) and metrics of single-label classification."""
+
+    config_type = ClassificationConfig
+    primary_metric = "balanced_accuracy"
+    config: ClassificationConfig
+
+    def __init__(self, config: ClassificationConfig, pooled_dim: int):
+        super().__init__()
+        self.config = config
+        self.head = ClassHead(pooled_dim, len(config.classes), hidden=config.hidden, dropout=config.dropout)
+        self._ids = {name: i for i, name in enumerate(config.classes)}
+        self._weight = torch.tensor(config.class_weights or [1.0] * len(config.classes))
+
+    def prepare(self, batch: Batch, system: System) -> Batch:
+        values = batch.labels.get(self.config.label, (None,) * len(batch))
+        ids_B = torch.tensor([self.class_id(v, clip) for v, clip in zip(values, batch.clip_ids, strict=True)])
+        known_B = ids_B != MISSING
+        count = float(self._weight[ids_B[known_B]].sum())
+        return batch.adding(targets={self.config.name: ids_B}, counts={self.config.name: count})
+
+    def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
+        assert encoding is not None
+        ids_B = batch.targets[self.config.name]
+        known_B = ids_B != MISSING
+        logits_NC = self.head(encoding.pooled_BD)[known_B].float()
+        loss = self._loss(logits_NC, ids_B[known_B])
+        return {self.config.name: Term(loss, batch.counts[self.config.name], self.config.weight)}
+
+    def scores(self, encoding: Encoding) -> Tensor:
+        return torch.softmax(self.head(encoding.pooled_BD).float(), -1)
+
+    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
+        ids_B = np.array([self.class_id(v, c) for v, c in zip(labels, clip_ids, strict=True)])
+        known_B = ids_B != MISSING
+        if not known_B.any():
+            return {}
+        predicted_B = scores[known_B].argmax(1)
+        return {name: metric(ids_B[known_B], predicted_B) for name, metric in metrics.CLASSIFICATION.items()}
+
+    def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
+        answers = []
+        for row in scores:
+            order = np.argsort(-row, kind="stable")
+            answers.append(
+                {
+                    "label": self.config.classes[order[0]],
+                    "score": float(row[order[0]]),
+                    "scores": {self.config.classes[i]: float(row[i]) for i in order},
+                }
+            )
+        return answers
+
+    def class_id(self, value: Any, clip_id: str) -> int:
+        """Return the id of a label, `MISSING` for None. Raises ValueError for a value that is no class."""
+        if value is None:
+            return MISSING
+        name = class_name(value)
+        if name not in self._ids:
+            raise ValueError(
+                f"`{self.config.label}` must be one of {', '.join(self.config.classes)}, but is {value!r} "
+                f"(clip {clip_id!r}). Correct the manifest or add the class."
+            )
+        return self._ids[name]
+
+    def _loss(self, logits_NC: Tensor, ids_N: Tensor) -> Tensor:
+        if not self.config.class_weights:
+            return cross_entropy_sum(logits_NC, ids_N, label_smoothing=self.config.label_smoothing)
+        return torch.nn.functional.cross_entropy(
+            logits_NC,
+            ids_N,
+            weight=self._weight.to(logits_NC.device),
+            reduction="sum",
+            label_smoothing=self.config.label_smoothing,
+        )
+
+
+TASK = Classification

@@ -1,0 +1,105 @@
+"""One number per clip: linear head, L1 loss (CTAL on MOSEI, section 4.2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sonolex import metrics
+from sonolex.nn.heads import ClassHead
+from sonolex.objectives.masked import l1_sum
+from sonolex.systems.base import System
+from sonolex.tasks.base import Task, TaskConfig
+from sonolex.types import Batch, Encoding, Term
+
+
+@dataclass(frozen=True)
+class RegressionConfig(TaskConfig):
+    """One number per clip.
+
+    Attributes:
+        label: the manifest's column.
+        centre, spread: the head predicts (value − centre) / spread; mean and deviation of the training labels.
+        metric_names: which of `sonolex.metrics.REGRESSION` to report.
+    """
+
+    kind = "regression"
+    label: str = "value"
+    centre: float = 0.0
+    spread: float = 1.0
+    hidden: int = 0
+    dropout: float = 0.0
+    metric_names: tuple[str, ...] = ("mae", "pearson")
+
+    def __post_init__(self) -> None:
+        unknown = set(self.metric_names) - set(metrics.REGRESSION)
+        if unknown:
+            raise ValueError(f"`metric_names` must be some of {sorted(metrics.REGRESSION)}, but has {sorted(unknown)}.")
+        if not self.spread > 0:
+            raise ValueError(f"`spread` must be positive, but is {self.spread}.")
+
+
+class Regression(Task):
+    """Head, loss, scores (values in the label's unit) and metrics of regression."""
+
+    config_type = RegressionConfig
+    primary_metric = "mae"
+    config: RegressionConfig
+
+    def __init__(self, config: RegressionConfig, pooled_dim: int):
+        super().__init__()
+        self.config = config
+        self.head = ClassHead(pooled_dim, 1, hidden=config.hidden, dropout=config.dropout)
+
+    def prepare(self, batch: Batch, system: System) -> Batch:
+        values = batch.labels.get(self.config.label, (None,) * len(batch))
+        targets_B = torch.tensor([self.value(v, c) for v, c in zip(values, batch.clip_ids, strict=True)])
+        count = float((~targets_B.isnan()).sum())
+        return batch.adding(targets={self.config.name: targets_B}, counts={self.config.name: count})
+
+    def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
+        assert encoding is not None
+        targets_B = batch.targets[self.config.name]
+        known_B = ~targets_B.isnan()
+        loss = l1_sum(self._values(encoding)[known_B], targets_B[known_B]) / self.config.spread
+        return {self.config.name: Term(loss, batch.counts[self.config.name], self.config.weight)}
+
+    def scores(self, encoding: Encoding) -> Tensor:
+        return self._values(encoding)[:, None]
+
+    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
+        true_B = np.array([self.value(v, c) for v, c in zip(labels, clip_ids, strict=True)])
+        known_B = ~np.isnan(true_B)
+        if not known_B.any():
+            return {}
+        predicted_B = scores[known_B, 0]
+        return {name: metrics.REGRESSION[name](true_B[known_B], predicted_B) for name in self.config.metric_names}
+
+    def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
+        return [{"value": float(row[0])} for row in scores]
+
+    def value(self, label: Any, clip_id: str) -> float:
+        """Return a label as a number, NaN for None. Raises ValueError for anything that is no number."""
+        if label is None:
+            return float("nan")
+        try:
+            number = float(label)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not np.isfinite(number):
+            raise ValueError(
+                f"`{self.config.label}` must be a finite number, but is {label!r} (clip {clip_id!r}). "
+                "Correct the manifest, or leave the cell empty."
+            )
+        return number
+
+    def _values(self, encoding: Encoding) -> Tensor:
+        return self.head(encoding.pooled_BD)[:, 0].float() * self.config.spread + self.config.centre
+
+
+TASK = Regression

@@ -1,0 +1,146 @@
+"""Score a model on a manifest, and write results that carry their protocol, floors and environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sonolex.data.loader import FeatureCache, Loader, Loading
+from sonolex.data.manifest import Manifest
+from sonolex.data.sampler import Sampler
+from sonolex.systems.base import Processor
+from sonolex.tasks.base import Model
+from sonolex.train.sources import batching_s
+
+EVALUATION_SEED = 20_260_101
+COLLAPSED_STD = 1e-4
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one model on one manifest, in the manifest's order of ``clip_ids``."""
+
+    clip_ids: list[str]
+    labels: dict[str, list[Any]]
+    scores: dict[str, np.ndarray]
+    pooled_BD: np.ndarray
+    metrics: dict[str, dict[str, float]]
+    losses: dict[str, float]
+
+    @property
+    def collapsed(self) -> bool:
+        """True if all clips have nearly the same pooled vector."""
+        if len(self.pooled_BD) < 8:
+            return False
+        spread = self.pooled_BD.std(0).mean()
+        return bool(spread < COLLAPSED_STD * max(1e-12, np.abs(self.pooled_BD).mean()))
+
+
+@torch.inference_mode()
+def evaluate(
+    model: Model,
+    processor: Processor,
+    manifest: Manifest,
+    *,
+    loading: Loading,
+    batch_s: float,
+    batch_clips: int,
+    device: torch.device,
+    with_losses: bool = True,
+    cache: FeatureCache | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Evaluation:
+    """Return scores, metrics and losses; batches in order of length, split over processes, joined by clip id."""
+    model.eval()
+    loader = Loader(
+        manifest, processor, loading=loading, prepare=model.prepare, seed=EVALUATION_SEED, cache=cache
+    )
+    batches = Sampler(batching_s(manifest), batch_s, batch_clips).evaluation()[rank::world_size]
+    needs_encoding = any(task.needs_encoding for _, task in model.task_items())
+    rows: dict[str, dict[str, Any]] = {}
+    sums: dict[str, list[float]] = {}
+    for batch in loader.batches(batches):
+        if batch is None:
+            continue
+        batch = batch.to(device)
+        if with_losses:
+            for name, term in model(batch).terms.items():
+                entry = sums.setdefault(name, [0.0, 0.0, term.weight])
+                entry[0], entry[1] = entry[0] + float(term.sum), entry[1] + term.count
+        scores, pooled_BD = model.predict(batch) if needs_encoding else ({}, None)
+        for i, clip_id in enumerate(batch.clip_ids):
+            rows[clip_id] = {n: s[i].cpu().numpy() for n, s in scores.items()}
+            rows[clip_id]["pooled"] = None if pooled_BD is None else pooled_BD[i].cpu().numpy()
+    rows, sums = _joined(rows, sums, world_size)
+    return _scored(model, manifest, rows, sums)
+
+
+def selection_value(model: Model, evaluation: Evaluation) -> float:
+    """Return what checkpoints are compared by, larger is better: the mean of the tasks' primary metrics."""
+    from sonolex.metrics import LOWER_IS_BETTER
+
+    values = []
+    for name, task in model.task_items():
+        value = evaluation.metrics.get(name, {}).get(task.primary_metric)
+        if value is None and task.primary_metric == "loss":
+            value = sum(v for k, v in evaluation.losses.items() if k != "total")
+        if value is not None:
+            values.append(-value if task.primary_metric in LOWER_IS_BETTER else value)
+    return float(np.mean(values)) if values else -evaluation.losses.get("total", 0.0)
+
+
+def write_predictions(folder: Path, model: Model, evaluation: Evaluation) -> None:
+    """Write one JSON file per task: clip ids, labels, classes and scores, so that tables need no model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, task in model.task_items():
+        if name not in evaluation.scores:
+            continue
+        saved = {
+            "kind": task.config.kind,
+            "classes": list(getattr(task.config, "classes", ())),
+            "clip_ids": evaluation.clip_ids,
+            "labels": evaluation.labels[name],
+            "scores": np.round(evaluation.scores[name], 6).tolist(),
+        }
+        (folder / f"{name}.json").write_text(json.dumps(saved) + "\n", encoding="utf-8")
+
+
+def _scored(
+    model: Model, manifest: Manifest, rows: Mapping[str, Mapping[str, Any]], sums: Mapping[str, list[float]]
+) -> Evaluation:
+    clip_ids = [i for i in manifest.column("id") if i in rows]
+    kept = manifest if len(clip_ids) == len(manifest) else manifest.take(manifest.rows_of(clip_ids))
+    labels, scores, metrics = {}, {}, {}
+    for name, task in model.task_items():
+        column = getattr(task.config, "label", None)
+        if column is None or not clip_ids or name not in rows[clip_ids[0]]:
+            continue
+        labels[name] = kept.column(column) if column in kept.table.column_names else [None] * len(kept)
+        scores[name] = np.stack([rows[i][name] for i in clip_ids])
+        metrics[name] = task.metrics(labels[name], scores[name], clip_ids)
+    pooled = [rows[i]["pooled"] for i in clip_ids if rows[i]["pooled"] is not None]
+    losses = {name: total / max(count, 1.0) for name, (total, count, _) in sums.items()}
+    losses["total"] = sum(sums[name][2] * losses[name] for name in sums)
+    return Evaluation(clip_ids, labels, scores, np.stack(pooled) if pooled else np.zeros((0, 0)), metrics, losses)
+
+
+def _joined(rows: dict, sums: dict, world_size: int) -> tuple[dict, dict]:
+    if world_size == 1:
+        return rows, sums
+    gathered: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(gathered, (rows, sums))
+    all_rows: dict = {}
+    all_sums: dict[str, list[float]] = {}
+    for part_rows, part_sums in gathered:
+        all_rows |= part_rows
+        for name, (total, count, weight) in part_sums.items():
+            entry = all_sums.setdefault(name, [0.0, 0.0, weight])
+            entry[0], entry[1] = entry[0] + total, entry[1] + count
+    return all_rows, all_sums

@@ -1,0 +1,364 @@
+"""Train and evaluate one run, top to bottom. The state of training is one dict; the rest is a function of the run.
+
+The loss of a step is Σ weight · (sum over the step) / (count over the step): over all accumulated batches and all
+processes together, not a mean of means. Counts are known before the forward pass because tasks choose what to hide
+while batches are loaded. Dropout is the only consumer of torch's global generator; it is seeded before every batch from
+(seed, step, batch, rank), so resuming needs no saved generator.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from sonolex import configs
+from sonolex.data.loader import FeatureCache, Loader, clip_seed
+from sonolex.data.manifest import Manifest
+from sonolex.data.sampler import Sampler, share_of
+from sonolex.systems.base import save_json
+from sonolex.tasks.base import Model
+from sonolex.train import checkpoint, optim
+from sonolex.train.evaluation import Evaluation, evaluate, selection_value
+from sonolex.train.journal import Journal
+from sonolex.train.results import write_results
+from sonolex.train.run import Run
+from sonolex.train.sources import batching_s, build, load_sources
+from sonolex.types import Batch
+
+StepBatches = list[Batch | None]
+
+
+def train(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, quiet: bool = False) -> dict[str, Any]:
+    """Train ``run`` in ``folder``, continuing where an earlier call stopped; return its results.
+
+    Args:
+        earlier: folders of earlier runs of the same recipe, by name, for ``init_from``.
+        quiet: no progress bar.
+
+    Raises:
+        ValueError: the folder holds another run; the loss is not finite (with the clips of the batch).
+    """
+    if (folder / "results.json").is_file():
+        require_same_run(folder, run)
+        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    fabric = _fabric(run)
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        require_same_run(folder, run)
+        save_json(folder / "recipe.json", run)
+    fabric.barrier()
+    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+        return _Training(run, folder, fabric, earlier or {}, quiet).go()
+
+
+def require_same_run(folder: Path, run: Run) -> None:
+    """Raise ValueError if the folder holds a run with other settings, naming the fields that differ."""
+    path = folder / "recipe.json"
+    if not path.is_file():
+        return
+    saved, wanted = json.loads(path.read_text(encoding="utf-8")), configs.to_json(run)
+    differing = sorted(_differences(saved, wanted))
+    if differing:
+        raise ValueError(
+            f"{folder} must hold the same run, but differs in {', '.join(differing)}. "
+            "Name another folder, or remove this one to start again."
+        )
+
+
+class _Training:
+    """Everything one call of `train` holds; `go` is the loop."""
+
+    def __init__(self, run: Run, folder: Path, fabric: Fabric, earlier: dict[str, Path], quiet: bool):
+        self.run, self.folder, self.fabric, self.quiet = run, folder, fabric, quiet
+        self.clips = load_sources(run.data.train)
+        self.model, self.processor, random_names = build(run, self.clips, earlier=earlier)
+        optim.freeze(self.model, run.optim.frozen)
+        self.module, self.optimizer = fabric.setup(self.model, optim.build_optimizer(self.model, run.optim))
+        self.cache = FeatureCache(run.data.loading.cache_mb)
+        self.loader = Loader(
+            self.clips,
+            self.processor,
+            loading=run.data.loading,
+            prepare=self.model.prepare,
+            training=True,
+            seed=run.seed,
+            cache=self.cache,
+        )
+        self.sampler = Sampler(batching_s(self.clips), run.budget.batch_s, run.budget.batch_clips, run.seed)
+        steps_of_epoch = [self._num_steps(e) for e in range(run.budget.epochs)]
+        self.num_steps = min(sum(steps_of_epoch), run.budget.max_steps or sum(steps_of_epoch))
+        self.journal = Journal(folder, active=fabric.is_global_zero)
+        if random_names:
+            self.journal.write("init", init_from=run.init_from, random_weights=random_names)
+        self.state: dict[str, Any] = {"epoch": 0, "step_in_epoch": 0, "step": 0, "best": None, "stale": 0, "train_s": 0.0}
+
+    def go(self) -> dict[str, Any]:
+        saved = checkpoint.latest_checkpoint(self.folder / "checkpoints")
+        if saved is not None:
+            self.state = checkpoint.load_training_state(saved, self.model, self.optimizer)
+            self.journal.write("resume", step=self.state["step"])
+        with _progress(self.num_steps, self.state["step"], self.run.name, self.quiet or not self.fabric.is_global_zero) as bar:
+            while not self._finished():
+                self._epoch(bar)
+        results = self._report()
+        self.journal.close()
+        return results
+
+    def _epoch(self, bar: Any) -> None:
+        state, budget = self.state, self.run.budget
+        optim.training_mode(self.model)
+        for batches in self._steps(state["epoch"], start=state["step_in_epoch"]):
+            started = time.perf_counter()
+            losses = self._step(batches)
+            state["step"] += 1
+            state["step_in_epoch"] += 1
+            state["train_s"] += time.perf_counter() - started
+            bar(losses["total"])
+            if state["step"] >= self.num_steps:
+                break
+            if budget.checkpoint_steps and state["step"] % budget.checkpoint_steps == 0:
+                self._save_state()
+        state["epoch"], state["step_in_epoch"] = state["epoch"] + 1, 0
+        if state["epoch"] % budget.evaluate_epochs == 0 or self._finished():
+            self._select()
+        self._save_state()
+
+    def _step(self, batches: StepBatches) -> dict[str, float]:
+        """One optimiser step over several batches; returns the means of its loss terms."""
+        run, state, fabric = self.run, self.state, self.fabric
+        factor = optim.rate_factor(
+            state["step"], self.num_steps, schedule=run.optim.schedule, warmup_share=run.optim.warmup_share
+        )
+        optim.set_rate(self.optimizer, run.optim.lr * factor)
+        counts = self._counts(batches)
+        sums = dict.fromkeys(counts, 0.0)
+        for i, batch in enumerate(batches):
+            torch.manual_seed(clip_seed(run.seed, state["step"], f"dropout/{i}/{fabric.global_rank}"))
+            idle = batch is None
+            batch = self._idle_batch() if batch is None else batch
+            with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1):
+                losses = self.module(batch.to(fabric.device))
+                # DDP averages gradients over processes; the counts are already global, so undo its division.
+                total = losses.total_over(counts | {n: 1.0 for n in losses.terms if n not in counts})
+                fabric.backward(total * (0.0 if idle else fabric.world_size))
+            if not idle:
+                for name, term in losses.terms.items():
+                    sums[name] = sums.get(name, 0.0) + float(term.sum.detach())
+        means = self._means(sums, counts, losses.terms)
+        if not math.isfinite(means["total"]):
+            ids = [c for b in batches if b is not None for c in b.clip_ids]
+            raise ValueError(
+                f"loss must be finite, but is {means} at step {state['step']} (clips {ids}). "
+                "Lower the learning rate, or look at these clips."
+            )
+        norm = self._clip_gradients()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        num_clips = sum(len(b) for b in batches if b is not None)
+        self.journal.write(
+            "step", step=state["step"] + 1, lr=run.optim.lr * factor, gradient_norm=norm, clips=num_clips, **means
+        )
+        return means
+
+    def _steps(self, epoch: int, *, start: int) -> Iterator[StepBatches]:
+        """Yield this process's batches of each optimiser step of an epoch, from step ``start`` on."""
+        size = self.run.budget.accumulate
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        rows = [share_of(b, rank, world) for b in self.sampler.epoch(epoch)[start * size :]]
+        # A process without clips in a batch still reads none, in step with the others.
+        loaded = iter(self.loader.batches([r for r in rows if len(r)], epoch=epoch))
+        batches = (next(loaded) if len(r) else None for r in rows)
+        while group := list(itertools.islice(batches, size)):
+            yield group
+        self._write_bad_clips()
+
+    def _num_steps(self, epoch: int) -> int:
+        return -(-len(self.sampler.epoch(epoch)) // self.run.budget.accumulate)
+
+    def _counts(self, batches: StepBatches) -> dict[str, float]:
+        counts: dict[str, float] = {}
+        for batch in batches:
+            for name, count in batch.counts.items() if batch is not None else ():
+                counts[name] = counts.get(name, 0.0) + count
+        return self._summed(counts)
+
+    def _summed(self, values: dict[str, float]) -> dict[str, float]:
+        """Return the sums over processes of values that may be missing on some of them."""
+        if self.fabric.world_size == 1:
+            return values
+        gathered: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(gathered, values)
+        return {n: sum(g.get(n, 0.0) for g in gathered) for n in sorted({n for g in gathered for n in g})}
+
+    def _means(self, sums: dict[str, float], counts: dict[str, float], terms: Any) -> dict[str, float]:
+        sums = self._summed(sums)
+        means = {name: sums[name] / max(counts.get(name, 0.0), 1.0) for name in sums}
+        weights = {name: terms[name].weight if name in terms else 1.0 for name in means}
+        return means | {"total": sum(weights[n] * means[n] for n in means)}
+
+    def _clip_gradients(self) -> float:
+        limit = self.run.optim.clip_norm or math.inf
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        return float(torch.nn.utils.clip_grad_norm_(trained, limit))
+
+    def _idle_batch(self) -> Batch:
+        """Return some batch for a process that has no clips in a step; its loss is multiplied by 0."""
+        batch = next(iter(Loader(
+            self.clips, self.processor, loading=self.run.data.loading, prepare=self.model.prepare, cache=self.cache
+        ).batches([np.array([0])])))
+        assert batch is not None
+        return batch
+
+    def _finished(self) -> bool:
+        budget, state = self.run.budget, self.state
+        exhausted = state["epoch"] >= budget.epochs or state["step"] >= self.num_steps
+        return exhausted or bool(budget.patience and state["stale"] >= budget.patience)
+
+    def evaluate(self, clips: Manifest) -> Evaluation:
+        budget = self.run.budget
+        return evaluate(
+            self.model,
+            self.processor,
+            clips,
+            loading=self.run.data.loading,
+            batch_s=budget.batch_s,
+            batch_clips=budget.batch_clips,
+            device=self.fabric.device,
+            cache=self.cache,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+        )
+
+    def _select(self) -> None:
+        """Evaluate on the selection part and keep the weights if they are the best so far."""
+        state = self.state
+        if not self.run.data.selection:
+            self._save_model("best")
+            return
+        evaluation = self.evaluate(load_sources(self.run.data.selection))
+        value = selection_value(self.model, evaluation)
+        flat = {f"{t}.{m}": v for t, ms in evaluation.metrics.items() for m, v in ms.items()}
+        self.journal.write("selection", step=state["step"], value=value, **flat, **evaluation.losses)
+        if evaluation.collapsed:
+            self.journal.write("collapse", step=state["step"])
+            self.fabric.print(f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}.")
+        if state["best"] is None or value > state["best"]:
+            state["best"], state["stale"], state["best_step"] = value, 0, state["step"]
+            self._save_model("best")
+        else:
+            state["stale"] += 1
+
+    def _report(self) -> dict[str, Any]:
+        """Load the selected weights, save the model folder, score the report part and write results.json."""
+        if self.run.budget.select == "best" and self.state["best"] is not None:
+            best, _, _ = checkpoint.load_model(self.folder / "checkpoints" / "best")
+            self.model.load_state_dict(best.state_dict())
+        if self.fabric.is_global_zero:
+            self._save_model("model", folder=self.folder)
+        report = load_sources(self.run.data.report) if self.run.data.report else None
+        evaluation = self.evaluate(report) if report is not None else None
+        results = {}
+        if self.fabric.is_global_zero:
+            results = write_results(self.folder, self.run, self.model, self.state, report, evaluation)
+        self.fabric.barrier()
+        return results
+
+    def _save_model(self, name: str, *, folder: Path | None = None) -> None:
+        if self.fabric.is_global_zero:
+            provenance = {"run": self.run.name, "step": self.state["step"], "seed": self.run.seed}
+            place = (folder or self.folder / "checkpoints") / name
+            checkpoint.save_model(place, self.model, self.processor, provenance=provenance)
+
+    def _save_state(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        place = self.folder / "checkpoints"
+        old = checkpoint.latest_checkpoint(place)
+        new = place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"
+        checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
+        if old is not None and old != new:
+            checkpoint.remove_folder(old)
+
+    def _write_bad_clips(self) -> None:
+        bad = self.loader.bad_clips
+        if bad and self.fabric.is_global_zero:
+            lines = (json.dumps({"clip_id": b.clip_id, "problem": b.problem}) for b in bad.values())
+            (self.folder / "bad_clips.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            self.journal.write("bad_clips", step=self.state["step"], count=len(bad))
+
+
+def _fabric(run: Run) -> Fabric:
+    fabric = Fabric(accelerator="auto", devices="auto" if torch.cuda.is_available() else 1, precision=_precision(run))
+    if _torchrun_processes() > 1:
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        strategy = DDPStrategy(find_unused_parameters=True, process_group_backend=backend)
+        devices = _torchrun_local_processes()
+        fabric = Fabric(accelerator="auto", devices=devices, strategy=strategy, precision=_precision(run))
+    fabric.launch()
+    return fabric
+
+
+def _precision(run: Run) -> Any:
+    if run.precision != "auto":
+        return run.precision
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+
+
+def _torchrun_processes() -> int:
+    import os
+
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _torchrun_local_processes() -> int:
+    import os
+
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+
+
+def _differences(saved: Any, wanted: Any, place: str = "") -> Iterator[str]:
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for key in sorted(set(saved) | set(wanted)):
+            yield from _differences(saved.get(key), wanted.get(key), f"{place}.{key}" if place else key)
+    elif saved != wanted:
+        yield f"{place} ({saved!r} → {wanted!r})"
+
+
+class _progress:
+    """Context: a function to call after every step with its loss."""
+
+    def __init__(self, num_steps: int, done: int, name: str, quiet: bool):
+        self._bar = None
+        if not quiet:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                TextColumn("loss {task.fields[loss]:.3f}"), transient=True,
+            )
+            self._task = self._bar.add_task(name, total=num_steps, completed=done, loss=float("nan"))
+
+    def __enter__(self) -> Any:
+        if self._bar is not None:
+            self._bar.start()
+        return self._advance
+
+    def __exit__(self, *error: Any) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _advance(self, loss: float) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, advance=1, loss=loss)

@@ -1,0 +1,88 @@
+"""Parameter groups, freezing and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from sonolex.tasks.base import Model
+from sonolex.train.run import Optim
+
+HEADS = "heads"
+
+
+def layer_groups(model: Model) -> dict[str, list[nn.Module]]:
+    """Return the system's layer groups and the tasks' heads."""
+    return model.system.layer_groups() | {HEADS: [task for _, task in model.task_items()]}
+
+
+def freeze(model: Model, names: tuple[str, ...]) -> None:
+    """Stop training the named layer groups: no gradient, and eval mode for good (no dropout drift).
+
+    Raises:
+        ValueError: a name that is no layer group.
+    """
+    groups = layer_groups(model)
+    unknown = sorted(set(names) - set(groups))
+    if unknown:
+        raise ValueError(f"`frozen` must name layer groups ({', '.join(groups)}), but has {', '.join(unknown)}.")
+    for name in names:
+        for part in groups[name]:
+            part.requires_grad_(False)
+
+
+def training_mode(model: Model) -> None:
+    """Switch to training mode, except parts whose parameters are all frozen."""
+    model.train()
+    for parts in layer_groups(model).values():
+        for part in parts:
+            parameters = list(part.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                part.eval()
+
+
+def build_optimizer(model: Model, optim: Optim) -> torch.optim.AdamW:
+    """Return AdamW with no weight decay on biases and normalisation (BERT, CTAL C4) and per-group rates."""
+    groups = layer_groups(model)
+    unknown = sorted(set(optim.group_rates) - set(groups))
+    if unknown:
+        raise ValueError(f"`group_rates` must name layer groups ({', '.join(groups)}), but has {', '.join(unknown)}.")
+    factor_of: dict[int, float] = {}
+    for name, parts in groups.items():
+        for part in parts:
+            for p in part.parameters():
+                factor_of[id(p)] = optim.group_rates.get(name, 1.0)
+    buckets: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for p in model.parameters():
+        if p.requires_grad:
+            buckets.setdefault((factor_of.get(id(p), 1.0), p.dim() > 1), []).append(p)
+    if not buckets:
+        raise ValueError("`frozen` must leave something to train, but leaves nothing.")
+    parameter_groups = [
+        {"params": ps, "lr": optim.lr * f, "factor": f, "weight_decay": optim.weight_decay if decays else 0.0}
+        for (f, decays), ps in sorted(buckets.items(), key=lambda item: item[0])
+    ]
+    return torch.optim.AdamW(parameter_groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
+
+
+def rate_factor(step: int, num_steps: int, *, schedule: str, warmup_share: float) -> float:
+    """Return the share of the peak rate at optimiser step ``step`` (from 0) of ``num_steps``.
+
+    >>> [rate_factor(s, 10, schedule="linear", warmup_share=0.2) for s in (0, 1, 2, 9)]
+    [0.5, 1.0, 1.0, 0.125]
+    """
+    warmup = round(num_steps * warmup_share)
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    left = (num_steps - step) / max(1, num_steps - warmup)
+    return left if schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set every group's rate to ``lr`` times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["factor"]

@@ -1,0 +1,158 @@
+"""What a recipe fills in: everything that decides a result, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sonolex.data.loader import Loading
+from sonolex.systems.base import ProcessorConfig, SystemConfig
+from sonolex.tasks.base import TaskConfig
+
+
+@dataclass(frozen=True)
+class Source:
+    """Clips from somewhere: a manifest file, a corpus, or one part of a protocol's fold.
+
+    Attributes:
+        manifest: path of a manifest; or
+        corpus: module name in ``data/corpora`` with ``options`` for its ``prepare``; or
+        protocol, fold, part: one part of a fold; ``options`` go to the protocol's corpus.
+        where: column values that rows must have, e.g. ``{"split": "train"}``.
+        rename: columns to copy under another name, e.g. ``{"keyword": "digit"}``.
+    """
+
+    manifest: str | None = None
+    corpus: str | None = None
+    protocol: str | None = None
+    fold: str | None = None
+    part: str = "train"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if sum(v is not None for v in (self.manifest, self.corpus, self.protocol)) != 1:
+            raise ValueError("a source must name exactly one of `manifest`, `corpus` and `protocol`.")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which clips train, select and report, and how they are read.
+
+    ``protocol`` and ``fold`` give the result its fingerprint; without them ``report`` scores carry none.
+    """
+
+    train: tuple[Source, ...]
+    selection: tuple[Source, ...] = ()
+    report: tuple[Source, ...] = ()
+    protocol: str | None = None
+    fold: str | None = None
+    loading: Loading = field(default_factory=Loading)
+
+    @classmethod
+    def of_protocol(cls, protocol: str, fold: str, *, options: Mapping[str, Any] | None = None, **changes: Any) -> Data:
+        """Return the three parts of a fold; ``changes`` replace fields, e.g. ``loading`` or ``train``."""
+        sources = {p: Source(protocol=protocol, fold=fold, part=p, options=options or {}) for p in _PARTS}
+        values: dict[str, Any] = {p: (s,) for p, s in sources.items()} | {"protocol": protocol, "fold": fold}
+        return cls(**(values | changes))
+
+
+@dataclass(frozen=True)
+class Optim:
+    """AdamW and its schedule, in optimiser steps.
+
+    Attributes:
+        lr: peak learning rate.
+        schedule: "linear" (BERT: warm-up, then to 0), "cosine" or "constant", all after the warm-up.
+        warmup_share: of all steps.
+        clip_norm: of the global gradient; 0 for none.
+        frozen: layer groups of the system that are not trained and stay in eval mode.
+        group_rates: factor on the rate, by layer group; "heads" are the tasks' heads.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-6
+    schedule: str = "linear"
+    warmup_share: float = 0.07
+    clip_norm: float = 1.0
+    frozen: tuple[str, ...] = ()
+    group_rates: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("linear", "cosine", "constant"):
+            raise ValueError(f"`schedule` must be linear, cosine or constant, but is {self.schedule!r}.")
+        if not (self.lr > 0 and 0 <= self.warmup_share < 1 and self.clip_norm >= 0):
+            raise ValueError("`lr` must be positive, `warmup_share` in [0, 1) and `clip_norm` at least 0.")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train, in what batches, and which checkpoint counts.
+
+    Attributes:
+        epochs, max_steps: whichever ends first; 0 max_steps is no limit.
+        batch_s: seconds of padded audio in one batch over all processes.
+        batch_clips: most clips in one batch.
+        accumulate: batches an optimiser step averages over (as one batch of their sum).
+        evaluate_epochs: evaluate on the selection part every so many epochs.
+        checkpoint_steps: also save this often within an epoch; 0 only at evaluations.
+        select: "best" (on the selection part) or "last" checkpoint for the report.
+        patience: evaluations without improvement before stopping early; 0 never.
+    """
+
+    epochs: int = 10
+    max_steps: int = 0
+    batch_s: float = 64.0
+    batch_clips: int = 64
+    accumulate: int = 1
+    evaluate_epochs: int = 1
+    checkpoint_steps: int = 0
+    select: str = "best"
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        if self.select not in ("best", "last"):
+            raise ValueError(f"`select` must be best or last, but is {self.select!r}.")
+        if self.epochs < 1 or self.accumulate < 1 or self.evaluate_epochs < 1:
+            raise ValueError("`epochs`, `accumulate` and `evaluate_epochs` must be at least 1.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a recipe returns this, complete.
+
+    Attributes:
+        name: folder name of the run.
+        system, config, processor: module name in ``systems`` and its configs.
+        tasks: what to train together.
+        init_from: run folder, model folder or hub id whose weights to start from; its processor is used too. A name
+            of an earlier run of the same recipe means that run's folder.
+        precision: "32-true", "bf16-mixed" or "auto" (bf16 where the machine has it).
+        seed: of weights, order, masks and views.
+    """
+
+    name: str
+    system: str
+    config: SystemConfig
+    processor: ProcessorConfig
+    tasks: tuple[TaskConfig, ...]
+    data: Data
+    optim: Optim = field(default_factory=Optim)
+    budget: Budget = field(default_factory=Budget)
+    init_from: str | None = None
+    precision: str = "32-true"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        names = [t.name for t in self.tasks]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"`tasks` must be at least one, with different names, but are {names}.")
+        if self.precision not in ("auto", "32-true", "bf16-mixed"):
+            raise ValueError(f"`precision` must be auto, 32-true or bf16-mixed, but is {self.precision!r}.")
+
+
+_PARTS = ("train", "selection", "report")

@@ -1,0 +1,102 @@
+"""From a run's description to manifests, a processor and a model."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from sonolex import configs
+from sonolex.data.manifest import Manifest, concatenate, read_manifest
+from sonolex.protocols.base import Protocol, find_protocol
+from sonolex.systems.base import Processor, system_type
+from sonolex.tasks.base import Model
+from sonolex.train.checkpoint import build_model, load_model, load_system_weights
+from sonolex.train.run import Run, Source
+
+TEXT_CHARACTERS_PER_S = 15.0  # reading speed that gives clips without audio a length to be batched by
+
+
+def load_source(source: Source) -> Manifest:
+    """Return the clips of a source, with durations."""
+    options = tuple(sorted(source.options.items()))
+    if source.manifest is not None:
+        manifest = read_manifest(source.manifest)
+    elif source.corpus is not None:
+        manifest = _corpus(source.corpus, options)
+    else:
+        assert source.protocol is not None
+        manifest = _fold_part(source.protocol, source.fold, source.part, options)
+    if source.where:
+        manifest = manifest.where(**source.where)
+    for old, new in source.rename.items():
+        manifest = manifest.with_column(new, manifest.column(old))
+    return manifest if not np.isnan(manifest.durations_s).any() else manifest.with_durations()
+
+
+def load_sources(sources: tuple[Source, ...]) -> Manifest:
+    """Return the clips of all sources as one manifest; a clip that several sources give counts once."""
+    return concatenate([load_source(s) for s in sources])
+
+
+def protocol_manifest(protocol: Protocol, options: tuple = ()) -> Manifest:
+    """Return the whole corpus of a protocol."""
+    return _corpus(protocol.corpus, tuple(sorted((dict(protocol.corpus_options) | dict(options)).items())))
+
+
+def batching_s(manifest: Manifest) -> np.ndarray:
+    """Return the length each clip is batched by: its duration, or its transcript's reading time if that is longer."""
+    characters = np.array([len(t or "") for t in manifest.column("text")], float)
+    return np.maximum(np.nan_to_num(manifest.durations_s), characters / TEXT_CHARACTERS_PER_S)
+
+
+def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Model, Processor, list[str]]:
+    """Return the run's model and processor, and the names of weights that stay random under ``init_from``."""
+    kind = system_type(run.system)
+    if run.init_from is None:
+        transcripts = [t for t in manifest.column("text") if t]
+        processor = kind.processor_type.create(run.processor, transcripts=transcripts)
+        config = kind.matched(run.config, processor)
+        return build_model(run.system, config, run.tasks, seed=run.seed), processor, []
+    start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)))
+    if start.system.name != run.system:
+        raise ValueError(f"`init_from` must hold a {run.system} model, but {run.init_from} holds {start.system.name}.")
+    config = kind.matched(run.config, processor)
+    model = build_model(run.system, config, run.tasks, seed=run.seed)
+    return model, processor, load_system_weights(model, start.state_dict())
+
+
+def model_folder(place: str | Path) -> Path:
+    """Return a local model folder: a run's ``model``, the folder itself, or a download of a hub id.
+
+    Raises:
+        FileNotFoundError: a path that is no model folder, or a hub id that cannot be reached.
+    """
+    path = Path(place)
+    if (path / "model" / "config.json").is_file():
+        return path / "model"
+    if (path / "config.json").is_file():
+        return path
+    if path.exists() or str(place).count("/") != 1 or str(place).startswith((".", "/")):
+        raise FileNotFoundError(f"`path` must be a run or model folder, or a hub id, but {place} is none.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(place)))
+    except Exception as e:  # the hub's errors have no common base that says "not there"
+        raise FileNotFoundError(f"`path` {place!r} is no local folder and cannot be had from the hub: {e}") from e
+
+
+@lru_cache(maxsize=32)
+def _corpus(name: str, options: tuple) -> Manifest:
+    return configs.find_module("data.corpora", name).prepare(**dict(options))
+
+
+@lru_cache(maxsize=256)
+def _fold_part(protocol_name: str, fold: str | None, part: str, options: tuple) -> Manifest:
+    protocol = find_protocol(protocol_name)
+    folds = {f.name: f for f in protocol.folds(protocol_manifest(protocol, options))}
+    if fold not in folds:
+        raise ValueError(f"`fold` of {protocol_name} must be one of {', '.join(folds)}, but is {fold!r}.")
+    return folds[fold].part(part)
