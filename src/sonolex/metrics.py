@@ -233,7 +233,11 @@ REGRESSION: dict[str, Metric] = {
     "acc7": acc7,
 }
 LOWER_IS_BETTER = frozenset({"mae", "eer", "loss", "eer_level_removed"})
-PAPER_WORDS = {"accuracy": "WA in CTAL", "balanced_accuracy": "UA in CTAL", "acc2_zeros_dropped": "Acc2 in CTAL"}
+PAPER_WORDS = {
+    "accuracy": "WA in CTAL",
+    "balanced_accuracy": "UA in CTAL",
+    "acc2_zeros_dropped": "Acc2 in CTAL",
+}
 
 
 def _same_length(a: np.ndarray, b: np.ndarray) -> None:

@@ -249,7 +249,9 @@ def _excerpt(
     """Return first and last sample (exclusive) of the excerpt, checked against the length of the file."""
     if not (np.isfinite(offset_s) and 0 <= offset_s < info.duration_s):
         raise where.error(
-            f"offset must lie in 0 to {info.duration_s:.3f} s, but is {offset_s}", "offset_s", "Correct the manifest."
+            f"offset must lie in 0 to {info.duration_s:.3f} s, but is {offset_s}",
+            "offset_s",
+            "Correct the manifest.",
         )
     start = round(offset_s * info.rate_hz)
     stop = info.num_samples
@@ -260,7 +262,7 @@ def _excerpt(
         slack = 1 + info.rate_hz // 100  # durations in manifests are often rounded to 10 ms
         if wanted > stop + slack:
             raise where.error(
-                f"excerpt must end within the file ({info.duration_s:.3f} s), but ends at {offset_s + duration_s:.3f} s",
+                f"excerpt must end within the {info.duration_s:.3f} s of the file, but ends at {offset_s + duration_s:.3f} s",
                 "duration_s",
                 "Correct the manifest or replace the truncated file.",
             )
@@ -304,7 +306,9 @@ def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: _Where) -> np.n
     if not np.isfinite(wave_S).all():
         bad = int(np.argmin(np.isfinite(wave_S)))
         raise where.error(
-            f"samples must be finite, but sample {bad} is {wave_S[bad]}", "audio", "Export the recording again."
+            f"samples must be finite, but sample {bad} is {wave_S[bad]}",
+            "audio",
+            "Export the recording again.",
         )
     if rate != rate_hz:
         import soxr
@@ -321,7 +325,10 @@ def _parse_wav(encoded: bytes, where: _Where) -> _Wav | None:
         return None
     position, rate, channels, kind = 12, 0, 0, None
     while position + 8 <= len(encoded):
-        name, size = encoded[position : position + 4], int.from_bytes(encoded[position + 4 : position + 8], "little")
+        name, size = (
+            encoded[position : position + 4],
+            int.from_bytes(encoded[position + 4 : position + 8], "little"),
+        )
         body = position + 8
         if name == b"fmt " and size >= 16 and body + 16 <= len(encoded):
             code, channels, rate, _, align, bits = struct.unpack_from("<HHIIHH", encoded, body)

@@ -40,7 +40,12 @@ class Views:
     crop_share: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("speed", 0, 0.9), ("vtlp", 0, 0.9), ("time_mask_share", 0, 1), ("crop_share", 0, 0.9)):
+        for name, low, high in (
+            ("speed", 0, 0.9),
+            ("vtlp", 0, 0.9),
+            ("time_mask_share", 0, 1),
+            ("crop_share", 0, 0.9),
+        ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"`{name}` must be {low} to {high}, but is {value}.")

@@ -29,7 +29,12 @@ def speak(ssml: str, *, voice: str, words_per_minute: int = 175, pitch: int = 50
     """
     espeak = _library()
     _set_voice(voice)
-    for parameter, value in ((_RATE_WPM, words_per_minute), (_VOLUME, 100), (_PITCH, pitch), (_RANGE, pitch_range)):
+    for parameter, value in (
+        (_RATE_WPM, words_per_minute),
+        (_VOLUME, 100),
+        (_PITCH, pitch),
+        (_RANGE, pitch_range),
+    ):
         espeak.lib.espeak_SetParameter(parameter, value, 0)
     espeak.blocks.clear()
     encoded = f"<speak>{ssml}</speak>".encode()

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Barrier, Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -112,7 +112,7 @@ class Loader:
             for rows in row_lists:
                 yield self._batch(rows, epoch)
             return
-        with ThreadPoolExecutor(self.loading.num_workers, initializer=_one_thread) as pool:
+        with _worker_pool(self.loading.num_workers) as pool:
             waiting: deque[Future[Batch | None]] = deque()
             ahead = iter(row_lists)
             try:
@@ -163,7 +163,9 @@ class Loader:
         text = "text" in self.loading.modalities and bool(clip.text and clip.text.strip())
         if not audio and not text:
             wanted = " or ".join(self.loading.modalities)
-            raise ValueError(f"clip must have {wanted}, but has neither (clip {clip.id!r}). Remove it from the manifest.")
+            raise ValueError(
+                f"clip must have {wanted}, but has neither (clip {clip.id!r}). Remove it from the manifest."
+            )
         if self.training and audio and text:
             draw = (seed % 1_000_003) / 1_000_003
             audio = draw >= self.loading.drop_audio
@@ -213,8 +215,20 @@ def clip_seed(seed: int, epoch: int, clip_id: str) -> int:
     return int.from_bytes(digest, "little") >> 2
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def _worker_pool(num_workers: int) -> ThreadPoolExecutor:
+    """Return a pool whose threads use one intra-op thread each, without changing the caller's number.
+
+    torch.set_num_threads in any thread also resets MKL for all of them, so the caller's number is set again once every
+    worker has started.
+    """
+    own = torch.get_num_threads()
+    started = Barrier(num_workers + 1)
+    pool = ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
+    for _ in range(num_workers):
+        pool.submit(started.wait)
+    started.wait()
+    torch.set_num_threads(own)
+    return pool
 
 
 __all__ = ["AudioError", "BadClip", "FeatureCache", "Loader", "Loading", "clip_seed"]

@@ -48,7 +48,13 @@ STANDARD_COLUMNS: dict[str, pa.DataType] = {
     "split": pa.string(),
     "fold": pa.string(),
 }
-ALIASES = {"duration": "duration_s", "offset": "offset_s", "path": "audio", "file": "audio", "transcript": "text"}
+ALIASES = {
+    "duration": "duration_s",
+    "offset": "offset_s",
+    "path": "audio",
+    "file": "audio",
+    "transcript": "text",
+}
 FORMATS = (".arrow", ".parquet", ".csv", ".tsv", ".jsonl")
 
 
@@ -159,7 +165,7 @@ class Manifest:
             raise ValueError(f"manifest must have clips {missing[:5]} ({len(missing)} in all), but does not.")
         return np.array([index[i] for i in ids], np.int64)
 
-    def with_column(self, name: str, values: Sequence[Any]) -> Manifest:
+    def with_column(self, name: str, values: Sequence[Any] | np.ndarray) -> Manifest:
         """Return a copy with a column added or replaced."""
         array = pa.array(values, STANDARD_COLUMNS.get(name))
         table = self.table
@@ -168,6 +174,13 @@ class Manifest:
         else:
             table = table.append_column(name, array)
         return Manifest(table, root=self.root)
+
+    def with_absolute_audio(self) -> Manifest:
+        """Return a copy whose audio paths no longer depend on ``root``."""
+        if "audio" not in self.table.column_names:
+            return self
+        root = self.root.resolve()
+        return self.with_column("audio", [p if not p or "://" in p else str(root / p) for p in self.column("audio")])
 
     def with_durations(self) -> Manifest:
         """Return a copy whose missing durations are read from the files' headers.
@@ -243,9 +256,7 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
     return manifest_from_rows(rows, root=root, where=str(path))
 
 
-def manifest_from_rows(
-    rows: Sequence[Mapping[str, Any]], *, root: str | Path = ".", where: str = "rows"
-) -> Manifest:
+def manifest_from_rows(rows: Sequence[Mapping[str, Any]], *, root: str | Path = ".", where: str = "rows") -> Manifest:
     """Return a manifest of plain dictionaries. Nested ``labels`` become columns; ``duration`` means ``duration_s``.
 
     Raises:
@@ -278,7 +289,7 @@ def concatenate(manifests: Sequence[Manifest]) -> Manifest:
     """
     if len(manifests) == 1:
         return manifests[0]
-    tables = [_with_absolute_audio(m) for m in manifests if len(m)]
+    tables = [m.with_absolute_audio().table for m in manifests if len(m)]
     table = pa.concat_tables(tables, promote_options="permissive")
     first: dict[str, tuple] = {}
     keep, problems = [], []
@@ -341,14 +352,6 @@ def require_disjoint(parts: Mapping[str, Manifest], *, column: str) -> None:
                     "Results would be measured on known speakers or recordings: choose another split."
                 )
             seen[value] = name
-
-
-def _with_absolute_audio(manifest: Manifest) -> pa.Table:
-    if "audio" not in manifest.table.column_names:
-        return manifest.table
-    root = manifest.root.resolve()
-    paths = [p if p is None or "://" in p else str(root / p) for p in manifest.column("audio")]
-    return manifest.with_column("audio", paths).table
 
 
 def _opened(path: Path, read: Any) -> pa.Table:

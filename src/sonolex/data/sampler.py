@@ -37,7 +37,9 @@ class Sampler:
         if not (np.isfinite(self.durations_s).all() and (self.durations_s >= 0).all()):
             raise ValueError("`durations_s` must be known for every clip. Call Manifest.with_durations() first.")
         if self.max_batch_s <= 0 or self.max_clips < 1:
-            raise ValueError(f"`max_batch_s` and `max_clips` must be positive, but are {self.max_batch_s}, {self.max_clips}.")
+            raise ValueError(
+                f"`max_batch_s` and `max_clips` must be positive, but are {self.max_batch_s}, {self.max_clips}."
+            )
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """Return the global batches (row numbers) of an epoch, in training order. Each row occurs exactly once."""

@@ -13,7 +13,16 @@ class TokenEmbedding(nn.Module):
     Positions start at ``first_position`` (RoBERTa: padding id + 1 = 2); right padding is assumed.
     """
 
-    def __init__(self, vocab_size: int, num_positions: int, width: int, *, first_position: int, dropout: float, eps: float):
+    def __init__(
+        self,
+        vocab_size: int,
+        num_positions: int,
+        width: int,
+        *,
+        first_position: int,
+        dropout: float,
+        eps: float,
+    ):
         super().__init__()
         self.first_position = first_position
         self.token = nn.Embedding(vocab_size, width)

@@ -82,7 +82,14 @@ class PostNormLayer(nn.Module):
     """Encoder layer of BERT and RoBERTa: x = LN(x + attention(x)); x = LN(x + FFN(x))."""
 
     def __init__(
-        self, width: int, num_heads: int, ffn_width: int, *, dropout: float, attention_dropout: float, eps: float
+        self,
+        width: int,
+        num_heads: int,
+        ffn_width: int,
+        *,
+        dropout: float,
+        attention_dropout: float,
+        eps: float,
     ):
         super().__init__()
         self.attention = SelfAttention(width, num_heads, dropout=attention_dropout)
@@ -100,7 +107,14 @@ class PostNormCrossLayer(nn.Module):
     """The same with cross-attention between the two steps: self, cross, FFN, each added and normalised."""
 
     def __init__(
-        self, width: int, num_heads: int, ffn_width: int, *, dropout: float, attention_dropout: float, eps: float
+        self,
+        width: int,
+        num_heads: int,
+        ffn_width: int,
+        *,
+        dropout: float,
+        attention_dropout: float,
+        eps: float,
     ):
         super().__init__()
         self.attention = SelfAttention(width, num_heads, dropout=attention_dropout)

@@ -19,9 +19,15 @@ def choose_tokens(num_tokens: int, share: float, generator: Generator) -> Tensor
 
 
 def corrupt_tokens(
-    tokens_L: Tensor, chosen_L: Tensor, *, mask_id: int, first_word_id: int, vocab_size: int, generator: Generator
+    tokens_L: Tensor,
+    chosen_L: Tensor,
+    *,
+    mask_id: int,
+    first_word_id: int,
+    vocab_size: int,
+    generator: Generator,
 ) -> Tensor:
-    """Return tokens with the chosen ones 80 % masked, 10 % random words, 10 % kept. Source: BERT, CTAL section 3.2.1."""
+    """Return tokens with the chosen ones 80 % masked, 10 % random, 10 % kept. Source: CTAL section 3.2.1."""
     draw_L = torch.rand(len(tokens_L), generator=generator)
     random_L = torch.randint(first_word_id, vocab_size, (len(tokens_L),), generator=generator)
     corrupted_L = torch.where(chosen_L & (draw_L < 0.8), torch.full_like(tokens_L, mask_id), tokens_L)

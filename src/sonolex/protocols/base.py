@@ -11,11 +11,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sonolex import configs
 from sonolex.data.manifest import Manifest, require_disjoint
-from sonolex.tasks.base import TaskConfig
+from sonolex.tasks.base import TaskConfig, task_type
 
 PARTS = ("train", "selection", "report")
 
@@ -39,7 +40,7 @@ class Protocol:
 
     Attributes:
         name: the module's name.
-        corpus: module name in ``data/corpora`` (or ``tonewords``).
+        corpus: module name in ``data/corpora``, or the path of a manifest.
         split: manifest to folds, a pure function.
         tasks: the tasks that are scored, with their classes.
         primary: metric that a table shows first.
@@ -105,8 +106,50 @@ class Protocol:
 
 
 def find_protocol(name: str) -> Protocol:
-    """Return the protocol of module ``protocols/<name>``; ``tonewords_tone`` may also be written as is."""
+    """Return the protocol of module ``protocols/<name>``, or the one in a ``protocol.json`` (see `file_protocol`)."""
+    if name.endswith(".json"):
+        return file_protocol(Path(name))
     return configs.find_module("protocols", name).PROTOCOL
+
+
+def file_protocol(path: Path) -> Protocol:
+    """Return a protocol over a user's own manifest, described by a JSON file beside it.
+
+    The file names the manifest, which must have a ``split`` column with train, validation and test, and the task::
+
+        {"manifest": "manifest.arrow", "kind": "classification", "modalities": ["audio", "text"],
+         "task": {"name": "emotion", "label": "emotion", "classes": ["angry", "sad"]}, "disjoint": ["speaker"]}
+    """
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    kind = task_type(saved["kind"])
+    task = configs.from_json(kind.config_type, saved["task"], where=str(path))
+    return Protocol(
+        name=str(path),
+        corpus=str(path.parent / saved["manifest"]),
+        split=_given_split,
+        tasks=(task,),
+        primary=kind.primary_metric,
+        disjoint=("id", *saved.get("disjoint", ())),
+        modalities=tuple(saved.get("modalities", ("audio", "text"))),
+    )
+
+
+def _given_split(manifest: Manifest) -> list[Fold]:
+    return [Fold("given", *(manifest.where(split=name) for name in ("train", "validation", "test")))]
+
+
+def find_fold(protocol: Protocol, manifest: Manifest, name: str | None) -> Fold:
+    """Return the fold called ``name``; None means the only one.
+
+    Raises:
+        ValueError: no such fold, or several and no name.
+    """
+    folds = {f.name: f for f in protocol.folds(manifest)}
+    if name is None and len(folds) == 1:
+        return next(iter(folds.values()))
+    if name not in folds:
+        raise ValueError(f"`fold` of {protocol.name} must be one of {', '.join(folds)}, but is {name!r}.")
+    return folds[name]
 
 
 def digest(values: Any) -> str:

@@ -44,6 +44,11 @@ class Processor(abc.ABC):
     config_type: ClassVar[type[ProcessorConfig]]
     config: ProcessorConfig
 
+    @property
+    @abc.abstractmethod
+    def positions_per_second(self) -> int:
+        """Frames (or samples) of `Example.audio` a second of sound becomes."""
+
     @abc.abstractmethod
     def front(self, wave_S: np.ndarray) -> Tensor:
         """Return the deterministic, cacheable part of the features of one clip, before random views."""
@@ -110,6 +115,11 @@ class System(nn.Module, abc.ABC):
     def matched(cls, config: Any, processor: Any) -> Any:
         """Return ``config`` with the sizes that ``processor`` decides (vocabulary, features, limits)."""
 
+    @classmethod
+    @abc.abstractmethod
+    def starter(cls, *, num_clips: int) -> tuple[Any, Any]:
+        """Return system and processor configs that suit a first training on ``num_clips`` labelled clips."""
+
     @property
     @abc.abstractmethod
     def pooled_dim(self) -> int:
@@ -165,7 +175,9 @@ def save_json(path: Path, values: Any) -> None:
     path.write_text(json.dumps(configs.to_json(values), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def pad_rows(rows: Sequence[Tensor | None], *, fill: float = 0.0, num_features: int | None = None) -> tuple[Tensor, Tensor]:
+def pad_rows(
+    rows: Sequence[Tensor | None], *, fill: float = 0.0, num_features: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the rows right-padded into one tensor and their validity (B, T); None is an empty row.
 
     ``num_features`` gives the last dimension for (T, F) rows; without it rows are (T,).

@@ -167,6 +167,10 @@ class CtalProcessor(Processor):
         self.config, self.tokenizer = config, tokenizer
         self._clean = text_.CLEANERS[config.cleaner]
 
+    @property
+    def positions_per_second(self) -> int:
+        return round(1000 / self.config.hop_ms)
+
     @classmethod
     def create(cls, config: CtalProcessorConfig, *, transcripts: Sequence[str]) -> CtalProcessor:
         clean = text_.CLEANERS[config.cleaner]
@@ -249,7 +253,12 @@ class Ctal(System):
         self.config = c = config
         layer = {"dropout": c.dropout, "attention_dropout": c.attention_dropout, "eps": c.norm_eps}
         self.text_embedding = TokenEmbedding(
-            c.vocab_size, c.max_tokens, c.width, first_position=ROBERTA_FIRST_POSITION, dropout=c.dropout, eps=c.norm_eps
+            c.vocab_size,
+            c.max_tokens,
+            c.width,
+            first_position=ROBERTA_FIRST_POSITION,
+            dropout=c.dropout,
+            eps=c.norm_eps,
         )
         self.text_layers = nn.ModuleList(
             PostNormLayer(c.width, c.num_heads, c.ffn_width, **layer) for _ in range(c.num_layers)
@@ -282,6 +291,15 @@ class Ctal(System):
             max_tokens=p.max_tokens,
         )
 
+    @classmethod
+    def starter(cls, *, num_clips: int) -> tuple[CtalConfig, CtalProcessorConfig]:
+        if num_clips < 20_000:
+            return CtalConfig.tiny(), CtalProcessorConfig(vocab_size=1000, max_frames=1600, max_tokens=128)
+        if num_clips < 200_000:
+            medium = CtalConfig(num_layers=3, width=384, num_heads=6, ffn_width=1536, stem="conv", frames_per_step=4)
+            return medium, CtalProcessorConfig(vocab_size=8000)
+        return CtalConfig.base(), CtalProcessorConfig()
+
     @property
     def pooled_dim(self) -> int:
         return 2 * self.config.width
@@ -313,16 +331,20 @@ class Ctal(System):
         return x_BLD, valid_BL
 
     def encode_audio(
-        self, frames_BTF: Tensor | None, valid_BT: Tensor | None, text_BLD: Tensor | None, text_valid_BL: Tensor | None
+        self,
+        frames_BTF: Tensor | None,
+        valid_BT: Tensor | None,
+        text_BLD: Tensor | None,
+        text_valid_BL: Tensor | None,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return the final text-referred audio states (B, T', D) and their validity; None where no clip has audio."""
         if frames_BTF is None or valid_BT is None:
             return None, None
-        x_BTD, valid_BT = self.audio_embedding(frames_BTF, valid_BT)
-        attends_B1TT = attends_to_valid(valid_BT, causal=self.config.audio_attention == "causal")
+        x_BTD, steps_valid_BT = self.audio_embedding(frames_BTF, valid_BT)
+        attends_B1TT = attends_to_valid(steps_valid_BT, causal=self.config.audio_attention == "causal")
         for layer in self.audio_layers:
             x_BTD = layer(x_BTD, attends_B1TT, text_BLD, text_valid_BL)
-        return x_BTD, valid_BT
+        return x_BTD, steps_valid_BT
 
     def corrupt(self, batch: Batch) -> Batch:
         c, extras, counts = self.config, {}, {}

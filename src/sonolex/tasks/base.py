@@ -115,6 +115,7 @@ def task_type(kind: str) -> type[Task]:
     """Return the task class of module ``tasks/<kind>``."""
     return configs.find_module("tasks", kind).TASK
 
+
 def class_name(value: Any) -> str:
     """Return a label as text: 3 and 3.0 are "3", True is "yes".
 

@@ -42,7 +42,9 @@ class ClassificationConfig(TaskConfig):
         if len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be at least two different names, but is {self.classes}.")
         if self.class_weights and len(self.class_weights) != len(self.classes):
-            raise ValueError(f"`class_weights` must have {len(self.classes)} values, but has {len(self.class_weights)}.")
+            raise ValueError(
+                f"`class_weights` must have {len(self.classes)} values, but has {len(self.class_weights)}."
+            )
 
 
 class Classification(Task):

@@ -51,6 +51,27 @@ def save_model(folder: Path, model: Model, processor: Processor, *, provenance: 
         (building / "README.md").write_text(_model_card(model, provenance), encoding="utf-8")
 
 
+def model_folder(place: str | Path) -> Path:
+    """Return a local model folder: a run's ``model``, the folder itself, or a download of a hub id.
+
+    Raises:
+        FileNotFoundError: a path that is no model folder, or a hub id that cannot be reached.
+    """
+    path = Path(place)
+    if (path / "model" / "config.json").is_file():
+        return path / "model"
+    if (path / "config.json").is_file():
+        return path
+    if path.exists() or str(place).count("/") != 1 or str(place).startswith((".", "/")):
+        raise FileNotFoundError(f"`path` must be a run or model folder, or a hub id, but {place} is none.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(place)))
+    except Exception as e:  # the hub's errors have no common base that says "not there"
+        raise FileNotFoundError(f"`path` {place!r} is no local folder and cannot be had from the hub: {e}") from e
+
+
 def load_model(folder: Path) -> tuple[Model, Processor, dict[str, Any]]:
     """Return the model, its processor and its config.json; strictly: every weight must fit.
 
@@ -91,9 +112,7 @@ def load_system_weights(model: Model, weights: dict[str, Tensor]) -> list[str]:
     return sorted((set(own) - set(given)) | {k for k in model.state_dict() if k.startswith("tasks.")} - set(fitting))
 
 
-def save_training_state(
-    folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> None:
+def save_training_state(folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Write weights, optimiser state and loop state; nothing else decides how training goes on."""
     tensors, scalars = _flat_optimizer(optimizer)
     with atomic_folder(folder) as building:

@@ -20,6 +20,7 @@ from sonolex.train.sources import batching_s
 
 EVALUATION_SEED = 20_260_101
 COLLAPSED_STD = 1e-4
+EMBEDDINGS_KEPT = 1000
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ def evaluate(
 ) -> Evaluation:
     """Return scores, metrics and losses; batches in order of length, split over processes, joined by clip id."""
     model.eval()
-    loader = Loader(
-        manifest, processor, loading=loading, prepare=model.prepare, seed=EVALUATION_SEED, cache=cache
-    )
+    loader = Loader(manifest, processor, loading=loading, prepare=model.prepare, seed=EVALUATION_SEED, cache=cache)
     batches = Sampler(batching_s(manifest), batch_s, batch_clips).evaluation()[rank::world_size]
     needs_encoding = any(task.needs_encoding for _, task in model.task_items())
     rows: dict[str, dict[str, Any]] = {}
@@ -97,19 +96,44 @@ def selection_value(model: Model, evaluation: Evaluation) -> float:
 
 
 def write_predictions(folder: Path, model: Model, evaluation: Evaluation) -> None:
-    """Write one JSON file per task: clip ids, labels, classes and scores, so that tables need no model."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, task in model.task_items():
-        if name not in evaluation.scores:
-            continue
-        saved = {
-            "kind": task.config.kind,
-            "classes": list(getattr(task.config, "classes", ())),
-            "clip_ids": evaluation.clip_ids,
-            "labels": evaluation.labels[name],
-            "scores": np.round(evaluation.scores[name], 6).tolist(),
-        }
-        (folder / f"{name}.json").write_text(json.dumps(saved) + "\n", encoding="utf-8")
+    """Write the scores of every task, so that tables need no model."""
+    for name in evaluation.scores:
+        write_scores(
+            folder / f"{name}.json",
+            model,
+            name,
+            evaluation.clip_ids,
+            evaluation.labels[name],
+            evaluation.scores[name],
+        )
+
+
+def write_embeddings(path: Path, manifest: Manifest, evaluation: Evaluation) -> None:
+    """Write pooled vectors of up to EMBEDDINGS_KEPT clips with their speakers, for a report's t-SNE."""
+    if not len(evaluation.pooled_BD):
+        return
+    rows = manifest.rows_of(evaluation.clip_ids)
+    speakers = np.array([str(s) for s in manifest.column("speaker")])[rows]
+    kept = np.random.default_rng(0).permutation(len(rows))[:EMBEDDINGS_KEPT]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, pooled=evaluation.pooled_BD[kept].astype(np.float32), groups=speakers[kept])
+
+
+def write_scores(
+    path: Path, model: Model, task_name: str, clip_ids: list[str], labels: list, scores: np.ndarray
+) -> None:
+    """Write clip ids, labels, classes and scores of one task as JSON."""
+    config = dict(model.task_items())[task_name].config
+    saved = {
+        "kind": config.kind,
+        "classes": list(getattr(config, "classes", ())),
+        "metric_names": list(getattr(config, "metric_names", ())),
+        "clip_ids": clip_ids,
+        "labels": labels,
+        "scores": np.round(scores, 5).tolist(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(saved) + "\n", encoding="utf-8")
 
 
 def _scored(

@@ -26,7 +26,6 @@ from sonolex.data.loader import FeatureCache, Loader, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
 from sonolex.systems.base import save_json
-from sonolex.tasks.base import Model
 from sonolex.train import checkpoint, optim
 from sonolex.train.evaluation import Evaluation, evaluate, selection_value
 from sonolex.train.journal import Journal
@@ -100,14 +99,23 @@ class _Training:
         self.journal = Journal(folder, active=fabric.is_global_zero)
         if random_names:
             self.journal.write("init", init_from=run.init_from, random_weights=random_names)
-        self.state: dict[str, Any] = {"epoch": 0, "step_in_epoch": 0, "step": 0, "best": None, "stale": 0, "train_s": 0.0}
+        self.state: dict[str, Any] = {
+            "epoch": 0,
+            "step_in_epoch": 0,
+            "step": 0,
+            "best": None,
+            "stale": 0,
+            "train_s": 0.0,
+        }
 
     def go(self) -> dict[str, Any]:
         saved = checkpoint.latest_checkpoint(self.folder / "checkpoints")
         if saved is not None:
             self.state = checkpoint.load_training_state(saved, self.model, self.optimizer)
             self.journal.write("resume", step=self.state["step"])
-        with _progress(self.num_steps, self.state["step"], self.run.name, self.quiet or not self.fabric.is_global_zero) as bar:
+        with _progress(
+            self.num_steps, self.state["step"], self.run.name, self.quiet or not self.fabric.is_global_zero
+        ) as bar:
             while not self._finished():
                 self._epoch(bar)
         results = self._report()
@@ -166,7 +174,12 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         num_clips = sum(len(b) for b in batches if b is not None)
         self.journal.write(
-            "step", step=state["step"] + 1, lr=run.optim.lr * factor, gradient_norm=norm, clips=num_clips, **means
+            "step",
+            step=state["step"] + 1,
+            lr=run.optim.lr * factor,
+            gradient_norm=norm,
+            clips=num_clips,
+            **means,
         )
         return means
 
@@ -213,9 +226,17 @@ class _Training:
 
     def _idle_batch(self) -> Batch:
         """Return some batch for a process that has no clips in a step; its loss is multiplied by 0."""
-        batch = next(iter(Loader(
-            self.clips, self.processor, loading=self.run.data.loading, prepare=self.model.prepare, cache=self.cache
-        ).batches([np.array([0])])))
+        batch = next(
+            iter(
+                Loader(
+                    self.clips,
+                    self.processor,
+                    loading=self.run.data.loading,
+                    prepare=self.model.prepare,
+                    cache=self.cache,
+                ).batches([np.array([0])])
+            )
+        )
         assert batch is not None
         return batch
 
@@ -251,7 +272,9 @@ class _Training:
         self.journal.write("selection", step=state["step"], value=value, **flat, **evaluation.losses)
         if evaluation.collapsed:
             self.journal.write("collapse", step=state["step"])
-            self.fabric.print(f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}.")
+            self.fabric.print(
+                f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}."
+            )
         if state["best"] is None or value > state["best"]:
             state["best"], state["stale"], state["best_step"] = value, 0, state["step"]
             self._save_model("best")
@@ -345,8 +368,12 @@ class _progress:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                TextColumn("loss {task.fields[loss]:.3f}"), transient=True,
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("loss {task.fields[loss]:.3f}"),
+                transient=True,
             )
             self._task = self._bar.add_task(name, total=num_steps, completed=done, loss=float("nan"))
 

@@ -15,7 +15,8 @@ HEADS = "heads"
 
 def layer_groups(model: Model) -> dict[str, list[nn.Module]]:
     """Return the system's layer groups and the tasks' heads."""
-    return model.system.layer_groups() | {HEADS: [task for _, task in model.task_items()]}
+    heads: list[nn.Module] = [task for _, task in model.task_items()]
+    return {**model.system.layer_groups(), HEADS: heads}
 
 
 def freeze(model: Model, names: tuple[str, ...]) -> None:

@@ -7,22 +7,28 @@ from typing import Any
 
 from sonolex import configs
 from sonolex.data.manifest import Manifest
-from sonolex.protocols.base import find_protocol
+from sonolex.protocols.base import Fold, Protocol, digest, find_fold, find_protocol
 from sonolex.systems.base import count_parameters, save_json
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import environment
-from sonolex.train.evaluation import Evaluation, write_predictions
+from sonolex.train.evaluation import Evaluation, write_embeddings, write_predictions, write_scores
 from sonolex.train.floors import floors_of_fold
 from sonolex.train.run import Run
 from sonolex.train.sources import load_sources, protocol_manifest
 
 
 def write_results(
-    folder: Path, run: Run, model: Model, state: dict[str, Any], report: Manifest | None, evaluation: Evaluation | None
+    folder: Path,
+    run: Run,
+    model: Model,
+    state: dict[str, Any],
+    report: Manifest | None,
+    evaluation: Evaluation | None,
 ) -> dict[str, Any]:
     """Write results.json and the predictions, and return the results."""
     results: dict[str, Any] = {
         "run": run.name,
+        "row": run.row or run.name,
         "system": run.system,
         "seed": run.seed,
         "modalities": list(run.data.loading.modalities),
@@ -35,27 +41,52 @@ def write_results(
         "environment": environment(),
     }
     if evaluation is not None and report is not None:
-        results |= {"scores": evaluation.metrics, "losses": evaluation.losses, "num_report_clips": len(report)}
+        results |= {
+            "scores": evaluation.metrics,
+            "losses": evaluation.losses,
+            "num_report_clips": len(report),
+        }
         write_predictions(folder / "predictions", model, evaluation)
+        write_embeddings(folder / "predictions" / "embeddings.npz", report, evaluation)
     if run.data.protocol is not None and evaluation is not None:
-        results |= _protocol_results(run)
+        results |= _results_of_run(folder, run, model)
     save_json(folder / "results.json", results)
     return configs.to_json(results)
 
 
-def _protocol_results(run: Run) -> dict[str, Any]:
-    assert run.data.protocol is not None
-    protocol = find_protocol(run.data.protocol)
-    options = tuple(sorted(run.data.report[0].options.items()))
-    manifest = protocol_manifest(protocol, options)
-    fold = next(f for f in protocol.folds(manifest) if f.name == run.data.fold)
-    used = {str(c) for c in load_sources(run.data.train).column("id")}
-    seen = used & set(fold.report.column("id"))
-    if seen:
-        raise ValueError(f"run {run.name}: clips of the report part must not be trained on, but {len(seen)} were.")
+def protocol_results(
+    protocol: Protocol, fold: Fold, manifest: Manifest, model: Model, folder: Path | None
+) -> dict[str, Any]:
+    """Return what ties scores to their protocol; write the floors' predictions under ``folder`` if one is given."""
+    card = protocol.card(manifest)
+    floors: dict[str, Any] = {}
+    for task, by_floor in floors_of_fold(protocol, fold, digest(card)).items():
+        if task not in dict(model.task_items()):
+            continue
+        scorer = dict(model.task_items())[task]
+        clip_ids, labels = fold.report.column("id"), fold.report.column(getattr(scorer.config, "label", ""))
+        for floor, scores in by_floor.items():
+            if folder is not None:
+                write_scores(folder / "floors" / f"{task}.{floor}.json", model, task, clip_ids, labels, scores)
+            floors.setdefault(task, {})[floor] = scorer.metrics(labels, scores, clip_ids)
     return {
         "protocol": protocol.name,
         "fold": fold.name,
-        "fingerprint": protocol.fingerprint(manifest),
-        "floors": floors_of_fold(protocol, fold, protocol.fingerprint(manifest)),
+        "fingerprint": digest(card),
+        "card": card,
+        "primary": protocol.primary,
+        "floors": floors,
+        "published": protocol.published,
+        "notes": protocol.notes,
     }
+
+
+def _results_of_run(folder: Path, run: Run, model: Model) -> dict[str, Any]:
+    assert run.data.protocol is not None
+    protocol = find_protocol(run.data.protocol)
+    manifest = protocol_manifest(protocol, tuple(run.data.report[0].options.items()))
+    fold = find_fold(protocol, manifest, run.data.fold)
+    seen = {str(c) for c in load_sources(run.data.train).column("id")} & set(fold.report.column("id"))
+    if seen:
+        raise ValueError(f"run {run.name}: clips of the report part must not be trained on, but {len(seen)} were.")
+    return protocol_results(protocol, fold, manifest, model, folder)

@@ -133,6 +133,7 @@ class Run:
             of an earlier run of the same recipe means that run's folder.
         precision: "32-true", "bf16-mixed" or "auto" (bf16 where the machine has it).
         seed: of weights, order, masks and views.
+        row: name of the table row this run belongs to; folds and seeds of one row are pooled. Default: the name.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Run:
     init_from: str | None = None
     precision: str = "32-true"
     seed: int = 0
+    row: str = ""
 
     def __post_init__(self) -> None:
         names = [t.name for t in self.tasks]

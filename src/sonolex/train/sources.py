@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from sonolex import configs
-from sonolex.data.manifest import Manifest, concatenate, read_manifest
-from sonolex.protocols.base import Protocol, find_protocol
+from sonolex.data.manifest import FORMATS, Manifest, concatenate, read_manifest
+from sonolex.protocols.base import Protocol, find_fold, find_protocol
 from sonolex.systems.base import Processor, system_type
 from sonolex.tasks.base import Model
-from sonolex.train.checkpoint import build_model, load_model, load_system_weights
+from sonolex.train.checkpoint import build_model, load_model, load_system_weights, model_folder
 from sonolex.train.run import Run, Source
 
 TEXT_CHARACTERS_PER_S = 15.0  # reading speed that gives clips without audio a length to be batched by
@@ -67,36 +67,14 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
     return model, processor, load_system_weights(model, start.state_dict())
 
 
-def model_folder(place: str | Path) -> Path:
-    """Return a local model folder: a run's ``model``, the folder itself, or a download of a hub id.
-
-    Raises:
-        FileNotFoundError: a path that is no model folder, or a hub id that cannot be reached.
-    """
-    path = Path(place)
-    if (path / "model" / "config.json").is_file():
-        return path / "model"
-    if (path / "config.json").is_file():
-        return path
-    if path.exists() or str(place).count("/") != 1 or str(place).startswith((".", "/")):
-        raise FileNotFoundError(f"`path` must be a run or model folder, or a hub id, but {place} is none.")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(str(place)))
-    except Exception as e:  # the hub's errors have no common base that says "not there"
-        raise FileNotFoundError(f"`path` {place!r} is no local folder and cannot be had from the hub: {e}") from e
-
-
 @lru_cache(maxsize=32)
 def _corpus(name: str, options: tuple) -> Manifest:
+    if Path(name).suffix in FORMATS:
+        return read_manifest(name)
     return configs.find_module("data.corpora", name).prepare(**dict(options))
 
 
 @lru_cache(maxsize=256)
 def _fold_part(protocol_name: str, fold: str | None, part: str, options: tuple) -> Manifest:
     protocol = find_protocol(protocol_name)
-    folds = {f.name: f for f in protocol.folds(protocol_manifest(protocol, options))}
-    if fold not in folds:
-        raise ValueError(f"`fold` of {protocol_name} must be one of {', '.join(folds)}, but is {fold!r}.")
-    return folds[fold].part(part)
+    return find_fold(protocol, protocol_manifest(protocol, options), fold).part(part)

@@ -13,7 +13,15 @@ from pathlib import Path
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
 
-EMOTIONS = {"W": "angry", "L": "bored", "E": "disgusted", "A": "afraid", "F": "happy", "T": "sad", "N": "neutral"}
+EMOTIONS = {
+    "W": "angry",
+    "L": "bored",
+    "E": "disgusted",
+    "A": "afraid",
+    "F": "happy",
+    "T": "sad",
+    "N": "neutral",
+}
 NUM_CLIPS = {"angry": 127, "bored": 81, "disgusted": 46, "afraid": 69, "happy": 71, "sad": 62, "neutral": 79}
 SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
 MALE = ("03", "10", "11", "12", "15")

@@ -16,32 +16,70 @@ It is a test of what a model uses, not a model of human emotion.
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sonolex.configs import cache_folder
+from sonolex.data.corpora._spoken import ACCENTS, RATE_HZ, fit_variants, recorded, speak_in_fresh_process
 from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
 
-VERSION = 3  # part of the cache's name: raise it when anything below changes a sample
-RATE_HZ = 16_000
-ACCENTS = ("en-us", "en-gb-x-rp", "en-029", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc", "en")
-# Variants whose pitch is flat, absent or beyond a human's cannot carry tone.
-UNFIT_VARIANTS = ("whisper", "robosoft", "UniRobot", "anikaRobot", "Demonic", "fast", "Mr serious", "croak")
+VERSION = 5  # part of the cache's name: raise it when anything below changes a sample
 NUM_VOICES = {"train": 56, "validation": 8, "test": 16}
 
 TONES = ("angry", "happy", "neutral", "sad")
 SENTIMENTS = ("negative", "neutral", "positive")
-KEYWORDS = ("concert", "dinner", "garden", "holiday", "hotel", "lesson", "meeting", "movie", "phone", "weather")
+KEYWORDS = (
+    "concert",
+    "dinner",
+    "garden",
+    "holiday",
+    "hotel",
+    "lesson",
+    "meeting",
+    "movie",
+    "phone",
+    "weather",
+)
 WORDS = {
-    "positive": "wonderful lovely great perfect brilliant delightful charming superb pleasant amazing".split(),
-    "negative": "terrible awful dreadful horrible boring hopeless nasty rotten painful miserable".split(),
-    "neutral": "local usual public annual central modern digital formal regular standard".split(),
+    "positive": [
+        "wonderful",
+        "lovely",
+        "great",
+        "perfect",
+        "brilliant",
+        "delightful",
+        "charming",
+        "superb",
+        "pleasant",
+        "amazing",
+    ],
+    "negative": [
+        "terrible",
+        "awful",
+        "dreadful",
+        "horrible",
+        "boring",
+        "hopeless",
+        "nasty",
+        "rotten",
+        "painful",
+        "miserable",
+    ],
+    "neutral": [
+        "local",
+        "usual",
+        "public",
+        "annual",
+        "central",
+        "modern",
+        "digital",
+        "formal",
+        "regular",
+        "standard",
+    ],
 }
 TEMPLATES = (
     "the {k} was {a} and {b}",
@@ -66,8 +104,8 @@ class Size:
 
 SIZES = {
     "tiny": Size({"train": 8, "validation": 2, "test": 2}, 1),
-    "small": Size(NUM_VOICES, 2),
-    "medium": Size(NUM_VOICES, 8),
+    "small": Size(NUM_VOICES, 4),
+    "medium": Size(NUM_VOICES, 16),
 }
 
 
@@ -76,7 +114,7 @@ def prepare(root: str | Path | None = None, *, size: str = "small", seed: int = 
 
     Args:
         root: folder of all sizes and seeds; default: `sonolex.configs.cache_folder`.
-        size: "tiny" (300 clips, seconds), "small" (4,000 clips, under a minute) or "medium" (16,000).
+        size: "tiny" (300 clips, seconds), "small" (8,000 clips, half a minute) or "medium" (32,000).
 
     Raises:
         ValueError: unknown size.
@@ -86,21 +124,18 @@ def prepare(root: str | Path | None = None, *, size: str = "small", seed: int = 
         raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
     folder = (Path(root) if root else cache_folder()) / f"tonewords-v{VERSION}-{size}-{seed}"
     if not (folder / "manifest.arrow").is_file():
-        _speak_in_fresh_process(folder, size, seed)
+        speak_in_fresh_process("sonolex.data.corpora.tonewords", folder, size, str(seed))
     return read_manifest(folder)
 
 
 def voices(split: str) -> list[str]:
     """Return the voices of a split. One variant, one voice: an unseen voice is a timbre never heard in training."""
-    from sonolex.data import espeak
-
-    fit = [v for v in espeak.variants() if not v.startswith(UNFIT_VARIANTS)]
-    order = np.random.default_rng(20260101).permutation(len(fit))
-    start = sum(n for name, n in NUM_VOICES.items() if list(NUM_VOICES).index(name) < list(NUM_VOICES).index(split))
-    chosen = order[start : start + NUM_VOICES[split]]
+    fit, splits = fit_variants(), list(NUM_VOICES)
+    start = sum(NUM_VOICES[s] for s in splits[: splits.index(split)])
+    chosen = fit[start : start + NUM_VOICES[split]]
     if len(chosen) < NUM_VOICES[split]:
         raise RuntimeError(f"espeak-ng must have {sum(NUM_VOICES.values())} fit variants, but has {len(fit)}.")
-    return sorted(f"{ACCENTS[i % len(ACCENTS)]}+{fit[i]}" for i in chosen)
+    return sorted(f"{ACCENTS[(start + i) % len(ACCENTS)]}+{variant}" for i, variant in enumerate(chosen))
 
 
 def ssml(words: list[str], tone: str, rng: np.random.Generator) -> str:
@@ -108,19 +143,27 @@ def ssml(words: list[str], tone: str, rng: np.random.Generator) -> str:
     position = np.linspace(0.0, 1.0, len(words))
     pitch, rate, volume = np.zeros(len(words)), np.full(len(words), 100.0), np.zeros(len(words))
     pauses_ms = np.where(rng.random(len(words)) < 0.12, rng.integers(40, 120, len(words)), 0)
+    range_percent = 100
     if tone == "happy":
-        pitch, rate = -15 + 65 * position, 96 + 14 * position
+        pitch, rate = -25 + 100 * position, 94 + 18 * position
     elif tone == "sad":
         pitch, rate, volume = 35 - 60 * position, 102 - 18 * position, 1.5 - 5 * position
         pauses_ms = np.where(rng.random(len(words)) < 0.5, rng.integers(80, 200, len(words)), pauses_ms)
     elif tone == "angry":
         stressed = (np.arange(len(words)) + int(rng.integers(2))) % 2 == 0
-        pitch, rate, volume = np.where(stressed, 45, -20), np.where(stressed, 88, 118), np.where(stressed, 5, -4)
-    pitch = pitch + rng.normal(0, 5, len(words))
+        pitch, rate, volume = (
+            np.where(stressed, 60, -30),
+            np.where(stressed, 85, 125),
+            np.where(stressed, 5, -7),
+        )
+    else:
+        range_percent = 15
+    pitch = pitch + rng.normal(0, 4, len(words))
     pieces = []
     for i, word in enumerate(words):
         pieces.append(
-            f'<prosody pitch="{pitch[i]:+.0f}%" rate="{rate[i]:.0f}%" volume="{volume[i]:+.1f}dB">{word}</prosody>'
+            f'<prosody pitch="{pitch[i]:+.0f}%" range="{range_percent}%" rate="{rate[i]:.0f}%" '
+            f'volume="{volume[i]:+.1f}dB">{word}</prosody>'
         )
         if pauses_ms[i] and i < len(words) - 1:
             pieces.append(f'<break time="{int(pauses_ms[i])}ms"/>')
@@ -132,25 +175,6 @@ def sarcasm_of(tone: str, sentiment: str) -> str | None:
     if tone == "neutral" or sentiment == "neutral":
         return None
     return "yes" if (tone == "happy") != (sentiment == "positive") else "no"
-
-
-def _speak_in_fresh_process(folder: Path, size: str, seed: int) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        command = [sys.executable, "-m", "sonolex.data.corpora.tonewords", size, str(seed), str(building)]
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            if "ImportError" in done.stderr:
-                raise ImportError("ToneWords needs espeakng-loader: pip install 'sonolex[demo]'")
-            raise RuntimeError(f"ToneWords could not be spoken:\n{done.stderr[-2000:]}")
-        try:
-            building.rename(folder)
-        except OSError:  # another process was faster; both spoke the same
-            if not (folder / "manifest.arrow").is_file():
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def _speak_corpus(size: str, seed: int, folder: Path) -> None:
@@ -198,19 +222,7 @@ def _speak_clip(voice: str, take: int, rng: np.random.Generator) -> tuple[dict, 
         "sarcasm": sarcasm_of(tone, sentiment),
         "keyword": keyword,
     }
-    return row, _recorded(wave_S, espeak.sample_rate_hz(), rng)
-
-
-def _recorded(wave_S: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the speech at RATE_HZ, trimmed of silence at the ends, at a random level with a little noise."""
-    import soxr
-
-    loud = np.flatnonzero(np.abs(wave_S) > 0.01)
-    wave_S = wave_S[max(0, loud[0] - 600) : loud[-1] + 600] if len(loud) else wave_S
-    wave_S = soxr.resample(wave_S, rate_hz, RATE_HZ, quality="HQ")
-    level = 10 ** (rng.uniform(-12, -1) / 20)
-    wave_S = level * wave_S / max(float(np.abs(wave_S).max()), 1e-3)
-    return np.clip(wave_S + level * 10 ** (rng.uniform(-60, -35) / 20) * rng.normal(size=len(wave_S)), -1, 1)
+    return row, recorded(wave_S, espeak.sample_rate_hz(), rng)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,208 @@
+"""The command line: verbs only. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonolex.configs import find_module, module_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_OUT = "runs"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code. Mistakes of the user are one message, not a traceback."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and arguments.verb not in ("train", "prepare"):
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    arguments.rest = rest
+    try:
+        arguments.function(arguments)
+    except (ValueError, TypeError, FileNotFoundError, ImportError) as e:
+        print(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Make a manifest of a corpus in its official layout."""
+    options = _options_of(find_module("data.corpora", arguments.corpus).prepare, arguments.rest)
+    manifest = find_module("data.corpora", arguments.corpus).prepare(arguments.root, **options).with_durations()
+    print(manifest)
+    if arguments.out:
+        print(manifest.write(arguments.out))
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train the runs of a recipe; the same command again goes on where it stopped."""
+    from sonolex.train.series import train_all
+
+    module = find_module("recipes", arguments.recipe)
+    recipe = module.tiny if arguments.tiny else module.recipe
+    runs = recipe(**_options_of(recipe, arguments.rest))
+    folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
+    train_all(runs, folder, quiet=arguments.quiet)
+    print(f"Results are in {folder}. Next: sonolex report {folder}")
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Score a trained model under a protocol."""
+    from sonolex.evaluate import evaluate_model
+
+    results = evaluate_model(
+        arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out
+    )
+    print(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Print tables of runs; refuse different fingerprints."""
+    from sonolex.report import compare as tables_of
+    from sonolex.report import text_tables
+
+    print(text_tables(tables_of(arguments.runs)))
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write report.html and print its tables."""
+    from sonolex.report import compare as tables_of
+    from sonolex.report import text_tables, write_html
+
+    print(text_tables(tables_of(arguments.runs)))
+    out = arguments.out or Path(arguments.runs[0]) / "report.html"
+    print(f"\n{write_html(arguments.runs, out)}")
+
+
+def embed(arguments: argparse.Namespace) -> None:
+    """Write pooled vectors of audio files as .npy."""
+    import numpy as np
+
+    from sonolex.api import Pipeline
+
+    vectors = Pipeline.load(arguments.model).embed(audio=arguments.audio or None, text=_texts(arguments))
+    np.save(arguments.out, vectors)
+    print(f"{arguments.out}: {vectors.shape}")
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Print one JSON line per file."""
+    from sonolex.api import Pipeline
+
+    answers = Pipeline.load(arguments.model).predict(
+        audio=arguments.audio or None, text=_texts(arguments), top=arguments.top
+    )
+    names = arguments.audio or arguments.text
+    for name, answer in zip(names, answers, strict=True):
+        print(json.dumps({"input": name, **answer}, ensure_ascii=False))
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    """Train on your own recordings: one table in, a model and a report out."""
+    from sonolex.fit import fit as fit_table
+
+    fit_table(
+        arguments.table,
+        label=arguments.label,
+        system=arguments.system,
+        start_from=getattr(arguments, "from"),
+        epochs=arguments.epochs,
+        out=arguments.out,
+        skip_bad=arguments.skip_bad,
+        seed=arguments.seed,
+        quiet=arguments.quiet,
+    )
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """Say what this machine has and what is missing."""
+    from sonolex.doctor import diagnosis
+
+    print(diagnosis())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sonolex", description=(__import__("sonolex").__doc__ or "").split("\n")[0])
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+
+    def verb(name: str, function: Any) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=function.__doc__.split("\n")[0], description=function.__doc__)
+        added.set_defaults(function=function)
+        return added
+
+    p = verb("prepare", prepare)
+    p.add_argument("corpus", help=", ".join(module_names("data.corpora")))
+    p.add_argument("--root", help="folder of the unpacked release")
+    p.add_argument("--out", help="manifest to write: .arrow, .parquet, .csv or .jsonl")
+    p = verb("train", train)
+    p.add_argument("recipe", help=", ".join(module_names("recipes")))
+    p.add_argument("--out", help=f"folder of the runs (default: {DEFAULT_OUT}/RECIPE)")
+    p.add_argument("--tiny", action="store_true", help="a size that trains in seconds")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p = verb("evaluate", evaluate)
+    p.add_argument("model", help="run folder, model folder or hub id")
+    p.add_argument("--protocol", required=True, help=", ".join(module_names("protocols")) + ", or a protocol.json")
+    p.add_argument("--fold", help="default: the only one")
+    p.add_argument("--root", help="folder of the corpus")
+    p.add_argument("--out", help="folder for results.json and predictions")
+    p = verb("compare", compare)
+    p.add_argument("runs", nargs="+", help="folders of runs")
+    p = verb("report", report)
+    p.add_argument("runs", nargs="+", help="folders of runs")
+    p.add_argument("--out", help="page to write (default: report.html in the first folder)")
+    for name, function in (("embed", embed), ("predict", predict)):
+        p = verb(name, function)
+        p.add_argument("model", help="run folder, model folder or hub id")
+        p.add_argument("audio", nargs="*", help="audio files")
+        p.add_argument("--text", nargs="+", help="transcripts, one per file (or without files)")
+        if name == "embed":
+            p.add_argument("--out", default="embeddings.npy", help="file to write")
+        else:
+            p.add_argument("--top", type=int, help="show only so many classes")
+    p = verb("fit", fit)
+    p.add_argument("table", help="CSV, TSV, JSONL, Parquet or Arrow with an audio column and labels")
+    p.add_argument("--label", required=True, help="column to predict")
+    p.add_argument("--system", default="ctal", help=", ".join(module_names("systems")))
+    p.add_argument("--from", help="run folder, model folder or hub id to start from")
+    p.add_argument("--epochs", type=int, help="default: by the number of clips")
+    p.add_argument("--out", help="folder for the model and the report (default: runs/fit-TABLE-LABEL)")
+    p.add_argument("--skip-bad", action="store_true", help="leave rows out that cannot be used, after listing them")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    verb("doctor", doctor)
+    return parser
+
+
+def _options_of(function: Any, words: list[str]) -> dict[str, Any]:
+    """Return a function's keyword options from command-line words, typed by its signature."""
+    if not words:
+        return {}
+    import inspect
+
+    import tyro
+
+    given: dict[str, Any] = {}
+
+    def capture(**options: Any) -> None:
+        given.update(options)
+
+    signature = inspect.signature(function, eval_str=True)
+    keywords = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    capture.__signature__ = signature.replace(parameters=keywords, return_annotation=None)  # type: ignore[attr-defined]
+    capture.__annotations__ = {p.name: p.annotation for p in keywords}
+    capture.__doc__ = function.__doc__
+    tyro.cli(capture, args=words)
+    return given
+
+
+def _texts(arguments: argparse.Namespace) -> list[str] | None:
+    return arguments.text or None

@@ -1,0 +1,70 @@
+"""What generated corpora share: speak in a fresh process, keep the result, trim and level a clip.
+
+espeak-ng's output depends on everything it spoke before in the process, so a corpus is deterministic only when a fresh
+process speaks all of it in one fixed order.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+RATE_HZ = 16_000
+ACCENTS = (
+    "en-us",
+    "en-gb-x-rp",
+    "en-029",
+    "en-gb-scotland",
+    "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd",
+    "en-us-nyc",
+    "en",
+)
+# Variants whose pitch is flat, absent or beyond a human's cannot carry tone.
+UNFIT_VARIANTS = ("whisper", "robosoft", "UniRobot", "anikaRobot", "Demonic", "fast", "Mr serious", "croak")
+
+
+def fit_variants() -> list[str]:
+    """Return espeak's variants that sound like a person, in a fixed shuffled order."""
+    from sonolex.data import espeak
+
+    fit = [v for v in espeak.variants() if not v.startswith(UNFIT_VARIANTS)]
+    return [fit[i] for i in np.random.default_rng(20260101).permutation(len(fit))]
+
+
+def speak_in_fresh_process(module: str, folder: Path, *arguments: str) -> None:
+    """Run ``python -m module *arguments building-folder`` and give the folder its name when all went well."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments, str(building)], stderr=subprocess.PIPE, text=True
+        )
+        if done.returncode:
+            if "ImportError" in done.stderr:
+                raise ImportError("this corpus is spoken by espeak-ng: pip install 'sonolex[demo]'")
+            raise RuntimeError(f"{module} could not speak its corpus:\n{done.stderr[-2000:]}")
+        try:
+            building.rename(folder)
+        except OSError:  # another process was faster; both spoke the same
+            if not (folder / "manifest.arrow").is_file():
+                raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def recorded(wave_S: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """Return speech at RATE_HZ, trimmed of silence at the ends, at a random level with a little noise."""
+    import soxr
+
+    loud = np.flatnonzero(np.abs(wave_S) > 0.01)
+    wave_S = wave_S[max(0, loud[0] - 600) : loud[-1] + 600] if len(loud) else wave_S
+    wave_S = soxr.resample(wave_S, rate_hz, RATE_HZ, quality="HQ")
+    level = 10 ** (rng.uniform(-12, -1) / 20)
+    wave_S = level * wave_S / max(float(np.abs(wave_S).max()), 1e-3)
+    return np.clip(wave_S + level * 10 ** (rng.uniform(-60, -35) / 20) * rng.normal(size=len(wave_S)), -1, 1)

@@ -1,0 +1,48 @@
+"""What this machine has, what is missing, and what to install."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from importlib import metadata
+
+from sonolex.configs import cache_folder, module_names
+
+OPTIONAL = {
+    "espeakng_loader": ("demo", "ToneWords and espeak digits"),
+    "matplotlib": ("report", "report.html"),
+    "tensorboard": ("tensorboard", "TensorBoard logs"),
+    "optuna": ("search", "hyper-parameter search"),
+    "lhotse": ("bridges", "lhotse cuts"),
+    "datasets": ("bridges", "Hugging Face datasets"),
+}
+
+
+def diagnosis() -> str:
+    """Return a page of facts: versions, cores, accelerator, audio formats, optional packages, corpora in sight."""
+    import soundfile
+    import torch
+
+    lines = [
+        f"sonolex {metadata.version('sonolex')}, Python {platform.python_version()}, torch {torch.__version__}",
+        f"cores: {os.cpu_count()}, torch threads: {torch.get_num_threads()}",
+        f"accelerator: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}",
+        f"bf16 on this CPU: {'yes' if torch.ops.mkldnn._is_mkldnn_bf16_supported() else 'no'}",
+        f"libsndfile {soundfile.__libsndfile_version__}: {', '.join(_audio_formats(soundfile))}",
+        f"cache: {cache_folder()}",
+        f"systems: {', '.join(module_names('systems'))}",
+    ]
+    for package, (extra, purpose) in OPTIONAL.items():
+        found = importlib.util.find_spec(package) is not None
+        cure = "" if found else f"  →  pip install 'sonolex[{extra}]'"
+        lines.append(f"{'found  ' if found else 'missing'} {package} ({purpose}){cure}")
+    data = os.environ.get("SONOLEX_DATA")
+    lines.append(f"SONOLEX_DATA: {data or 'not set (the folder that holds your corpora)'}")
+    return "\n".join(lines)
+
+
+def _audio_formats(soundfile) -> list[str]:
+    subtypes = soundfile.available_subtypes("OGG")
+    formats = [f for f in ("WAV", "FLAC", "OGG", "MP3") if f in soundfile.available_formats()]
+    return formats + (["Opus"] if "OPUS" in subtypes else [])

@@ -1,0 +1,68 @@
+"""Score a saved model under a protocol, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sonolex.data.loader import Loading
+from sonolex.protocols.base import find_fold, find_protocol
+from sonolex.systems.base import count_parameters, save_json
+from sonolex.train.checkpoint import environment, load_model, model_folder
+from sonolex.train.evaluation import evaluate, write_embeddings, write_predictions
+from sonolex.train.results import protocol_results
+from sonolex.train.sources import protocol_manifest
+
+BATCH_S, BATCH_CLIPS = 120.0, 128
+
+
+def evaluate_model(
+    model: str | Path,
+    protocol: str,
+    *,
+    fold: str | None = None,
+    root: str | None = None,
+    out: str | None = None,
+) -> dict[str, Any]:
+    """Return the results of a model on the report part of one fold, beside the floors.
+
+    Raises:
+        ValueError: the protocol has several folds and none is named, or the model lacks its tasks.
+    """
+    rules = find_protocol(protocol)
+    manifest = protocol_manifest(rules, (("root", root),) if root else ())
+    part = find_fold(rules, manifest, fold)
+    trained, processor, info = load_model(model_folder(model))
+    missing = [t.name for t in rules.tasks if t.name not in dict(trained.task_items())]
+    if missing:
+        raise ValueError(f"`model` must have the tasks of {protocol}, but lacks {', '.join(missing)}.")
+    evaluation = evaluate(
+        trained,
+        processor,
+        part.report,
+        loading=Loading(modalities=rules.modalities),
+        batch_s=BATCH_S,
+        batch_clips=BATCH_CLIPS,
+        device=torch.device("cpu"),
+    )
+    results: dict[str, Any] = {
+        "run": str(info.get("provenance", {}).get("run", model)),
+        "row": str(model),
+        "system": trained.system.name,
+        "seed": info.get("provenance", {}).get("seed", 0),
+        "modalities": list(rules.modalities),
+        "num_parameters": count_parameters(trained.system),
+        "train_s": 0.0,
+        "scores": evaluation.metrics,
+        "num_report_clips": len(part.report),
+        "environment": environment(),
+    }
+    folder = Path(out) if out else None
+    results |= protocol_results(rules, part, manifest, trained, folder)
+    if folder is not None:
+        write_predictions(folder / "predictions", trained, evaluation)
+        write_embeddings(folder / "predictions" / "embeddings.npz", part.report, evaluation)
+        save_json(folder / "results.json", results)
+    return results
