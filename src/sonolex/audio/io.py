@@ -18,6 +18,7 @@ MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 384_000
 MAX_CHANNELS = 64
 MAX_DURATION_S = 3_600.0
+MAX_PEAK = 100.0  # float files may exceed ±1; beyond this they hold integers or garbage
 BLOCK_SAMPLES = 1 << 20  # decode in blocks: a header that claims 2^40 samples must not allocate them
 
 AudioSource = str | Path | bytes | BinaryIO | tuple[np.ndarray, int]
@@ -262,7 +263,7 @@ def _excerpt(
         slack = 1 + info.rate_hz // 100  # durations in manifests are often rounded to 10 ms
         if wanted > stop + slack:
             raise where.error(
-                f"excerpt must end within the {info.duration_s:.3f} s of the file, but ends at {offset_s + duration_s:.3f} s",
+                f"excerpt must end within {info.duration_s:.3f} s, but ends at {offset_s + duration_s:.3f} s",
                 "duration_s",
                 "Correct the manifest or replace the truncated file.",
             )
@@ -309,6 +310,11 @@ def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: _Where) -> np.n
             f"samples must be finite, but sample {bad} is {wave_S[bad]}",
             "audio",
             "Export the recording again.",
+        )
+    peak = float(np.abs(wave_S).max())
+    if peak > MAX_PEAK:
+        raise where.error(
+            f"samples must lie around ±1, but reach {peak:.3g}", "audio", "Divide integer-valued floats by full scale."
         )
     if rate != rate_hz:
         import soxr

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sonolex.objectives import corruption
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_token_share_is_fifteen_percent_and_the_split_eighty_ten_ten():
+    tokens = torch.arange(5, 40_005)
+    chosen = corruption.choose_tokens(len(tokens), 0.15, generator(0))
+    out = corruption.corrupt_tokens(
+        tokens, chosen, mask_id=4, first_word_id=5, vocab_size=40_005, generator=generator(1)
+    )
+    assert chosen.float().mean().item() == pytest.approx(0.15, abs=0.01)
+    assert torch.equal(out[~chosen], tokens[~chosen])
+    assert (out[chosen] == 4).float().mean().item() == pytest.approx(0.8, abs=0.02)
+    assert (out[chosen] == tokens[chosen]).float().mean().item() == pytest.approx(0.1, abs=0.02)
+    assert int(out.min()) >= 4
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2, 7])
+def test_at_least_one_token_is_chosen(num_tokens):
+    assert all(corruption.choose_tokens(num_tokens, 0.01, generator(s)).any() for s in range(50))
+
+
+def test_no_tokens_give_no_choice():
+    assert corruption.choose_tokens(0, 0.15, generator(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("corrupt", [corruption.corrupt_segments, corruption.corrupt_frames])
+@pytest.mark.parametrize("num_frames", [80, 160, 400, 1500])
+def test_about_fifteen_percent_of_frames_are_chosen_at_every_length(corrupt, num_frames):
+    """The released code leaves a clip of 80 frames without a mask 87 times in 100 (reference C3)."""
+    frames = torch.randn(num_frames, 4)
+    shares = []
+    for seed in range(300):
+        chosen, corrupted = corrupt(frames, share=0.15, shortest=20, longest=50, generator=generator(seed))
+        assert chosen.any() and torch.equal(corrupted[~chosen], frames[~chosen])
+        shares.append(chosen.float().mean().item())
+    low, high = (0.12, 0.27) if num_frames < 200 else (0.12, 0.18)
+    assert low < sum(shares) / len(shares) < high
+
+
+def test_segments_are_zeroed_replaced_or_kept_as_a_whole():
+    frames = torch.randn(400, 3) + 5.0
+    kinds = {"zero": 0, "kept": 0, "replaced": 0}
+    for seed in range(600):
+        chosen, corrupted = corruption.corrupt_segments(
+            frames, share=0.01, shortest=20, longest=20, generator=generator(seed)
+        )
+        assert int(chosen.sum()) == 20  # one whole segment
+        inside, before = corrupted[chosen], frames[chosen]
+        if (inside == 0).all():
+            kinds["zero"] += 1
+        elif torch.equal(inside, before):
+            kinds["kept"] += 1
+        else:
+            assert (inside != 0).all()  # frames of the clip itself, never zeros
+            kinds["replaced"] += 1
+    assert kinds["zero"] / 600 == pytest.approx(0.8, abs=0.06)
+    assert kinds["kept"] / 600 == pytest.approx(0.1, abs=0.05)
+
+
+def test_a_clip_is_never_hidden_whole():
+    for num_frames in (8, 20, 34, 50):
+        for seed in range(100):
+            chosen, _ = corruption.corrupt_segments(
+                torch.randn(num_frames, 2), share=0.15, shortest=20, longest=50, generator=generator(seed)
+            )
+            assert int(chosen.sum()) <= num_frames // 2

@@ -1,0 +1,84 @@
+"""Who may import whom (design.md), by walking every import of the package."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "sonolex"
+FLOOR = {"types", "configs"}
+# layer of a module -> prefixes it may import, besides its own folder where stated
+ALLOWED = {
+    "types": set(),
+    "configs": set(),
+    "audio": FLOOR | {"audio"},
+    "text": FLOOR,
+    "nn": FLOOR | {"nn"},
+    "metrics": FLOOR,
+    "objectives": FLOOR,
+    "systems": FLOOR | {"audio", "text", "nn", "objectives", "systems.base"},
+    "data": FLOOR | {"audio", "data"},
+    "tasks": FLOOR | {"systems.base", "nn", "objectives", "metrics", "tasks.base"},
+    "protocols": FLOOR | {"data", "tasks", "metrics", "protocols"},
+    "train": FLOOR | {"audio", "data", "systems.base", "tasks.base", "protocols.base", "metrics", "train"},
+    "recipes": FLOOR | {"audio", "data", "systems", "tasks", "protocols", "train", "metrics"},
+    "api": FLOOR | {"audio", "systems.base", "tasks.base", "train.checkpoint"},
+    "evaluate": FLOOR | {"audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},
+    "fit": FLOOR | {"audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "report"},
+    "report": FLOOR | {"metrics"},
+    "doctor": FLOOR,
+}
+FILES = sorted(p for p in SOURCE.rglob("*.py") if p.name not in ("__init__.py", "cli.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sonolex":
+            inner = node.module.removeprefix("sonolex").lstrip(".")
+            names = [inner] if inner else []
+            # "from sonolex.audio import features" imports a module of the folder, "from sonolex import configs" too
+            if not inner or (SOURCE / inner.replace(".", "/")).is_dir():
+                names = [f"{inner}.{a.name}".lstrip(".") for a in node.names]
+            found |= set(names)
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("sonolex.") for a in node.names if a.name.startswith("sonolex.")}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_module_imports_only_the_layers_below_it(path):
+    layer = path.relative_to(SOURCE).with_suffix("").parts[0]
+    allowed = ALLOWED[layer]
+    wrong = {i for i in imports_of(path) if not any(i == a or i.startswith(a + ".") for a in allowed)}
+    assert not wrong, f"{path.relative_to(SOURCE)} imports {sorted(wrong)}"
+
+
+def test_nothing_imports_the_command_line():
+    assert not [p for p in FILES if "cli" in imports_of(p)]
+
+
+def test_only_the_loop_imports_fabric():
+    users = [p.name for p in FILES if "lightning_fabric" in p.read_text(encoding="utf-8")]
+    assert users == ["loop.py"]
+
+
+def test_only_audio_io_opens_audio_and_only_generated_corpora_write_it():
+    users = {str(p.relative_to(SOURCE)) for p in FILES if "import soundfile" in p.read_text(encoding="utf-8")}
+    writers = {"data/corpora/tonewords.py", "data/corpora/espeak_digits.py", "data/corpora/sound_scenes.py"}
+    assert users - writers - {"doctor.py"} == {"audio/io.py"}
+
+
+@pytest.mark.parametrize("command", ["import sonolex", "from sonolex.cli import main; main(['--help'])"])
+def test_importing_and_help_stay_light(command):
+    code = (
+        f"import sys\ntry:\n    exec({command!r})\nexcept SystemExit: pass\n"
+        "heavy = [m for m in ('torch', 'transformers', 'numpy', 'lightning_fabric') if m in sys.modules]\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

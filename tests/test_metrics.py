@@ -1,0 +1,133 @@
+"""Every metric meets a perfect, a constant and a permuted predictor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sonolex import metrics
+
+RNG = np.random.default_rng(0)
+TRUE = RNG.integers(0, 4, 400)
+VALUES = np.round(RNG.normal(size=300), 1)
+
+
+@pytest.mark.parametrize("name", metrics.CLASSIFICATION)
+def test_classification_metrics_meet_three_predictors(name):
+    metric = metrics.CLASSIFICATION[name]
+    assert metric(TRUE, TRUE) == 1.0
+    assert metric(TRUE, np.full_like(TRUE, 2)) < 0.45
+    renamed = np.array([2, 0, 3, 1])
+    predicted = np.where(RNG.random(400) < 0.7, TRUE, RNG.integers(0, 4, 400))
+    assert metric(renamed[TRUE], renamed[predicted]) == pytest.approx(metric(TRUE, predicted))
+    with pytest.raises(ValueError, match="equally many"):
+        metric(TRUE, TRUE[:3])
+
+
+def test_constant_predictors_have_their_closed_form():
+    assert metrics.balanced_accuracy(TRUE, np.zeros_like(TRUE)) == pytest.approx(0.25)
+    assert metrics.accuracy(TRUE, np.zeros_like(TRUE)) == pytest.approx(np.mean(TRUE == 0))
+
+
+def test_accuracy_and_balanced_accuracy_by_hand():
+    true, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    assert metrics.accuracy(true, predicted) == 0.75
+    assert metrics.balanced_accuracy(true, predicted) == pytest.approx((2 / 3 + 1) / 2)
+
+
+@pytest.mark.parametrize("name", metrics.REGRESSION)
+def test_regression_metrics_meet_three_predictors(name):
+    metric = metrics.REGRESSION[name]
+    best = 0.0 if name == "mae" else 1.0
+    assert metric(VALUES, VALUES) == pytest.approx(best)
+    order = RNG.permutation(len(VALUES))
+    predicted = VALUES + RNG.normal(size=len(VALUES)) * 0.3
+    assert metric(VALUES[order], predicted[order]) == pytest.approx(metric(VALUES, predicted))
+    constant = metric(VALUES, np.zeros_like(VALUES))
+    assert np.isfinite(constant) and abs(constant - best) > 0.1
+
+
+def test_moseis_constant_positive_predictor_gives_both_published_baselines():
+    """Reference 0: 1,350 negative, 1,025 zero, 2,287 positive: 62.9 % with zeros dropped, 71.0 % without."""
+    true = np.repeat([-1.0, 0.0, 1.0], [1350, 1025, 2287])
+    assert metrics.acc2_zeros_dropped(true, np.ones_like(true)) == pytest.approx(0.629, abs=5e-4)
+    assert metrics.acc2_nonnegative(true, np.ones_like(true)) == pytest.approx(0.710, abs=5e-4)
+
+
+def test_weighted_f1_weights_by_true_support():
+    true, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    assert metrics.weighted_f1(true, predicted) == pytest.approx(0.75 * 0.8 + 0.25 * 2 / 3)
+    assert metrics.weighted_f1(predicted, true) != pytest.approx(metrics.weighted_f1(true, predicted))
+
+
+def test_eer_by_hand_perfect_constant_and_renamed():
+    same = np.array([True, True, False, False])
+    assert metrics.eer(same, np.array([0.9, 0.8, 0.2, 0.1])) == 0.0
+    assert metrics.eer(same, np.array([0.1, 0.2, 0.8, 0.9])) == 1.0
+    assert metrics.eer(same, np.zeros(4)) == pytest.approx(0.5)
+    assert metrics.eer(same, np.array([0.9, 0.3, 0.5, 0.1])) == pytest.approx(0.5)
+    scores = RNG.normal(size=500) + (flags := RNG.random(500) < 0.3)
+    assert metrics.eer(flags, scores) == pytest.approx(metrics.eer(flags, np.exp(scores)))
+    with pytest.raises(ValueError, match="one kind only"):
+        metrics.eer(np.ones(4, bool), np.arange(4))
+
+
+def test_eer_agrees_with_sklearns_curve():
+    from sklearn.metrics import roc_curve
+
+    flags = RNG.random(2000) < 0.4
+    scores = RNG.normal(size=2000) + flags
+    fpr, tpr, _ = roc_curve(flags, scores, drop_intermediate=False)
+    crossing = np.argmin(np.abs(fpr - (1 - tpr)))
+    assert metrics.eer(flags, scores) == pytest.approx((fpr[crossing] + 1 - tpr[crossing]) / 2, abs=2e-3)
+
+
+def test_eer_interval_draws_clips_and_covers_the_value():
+    speakers = np.repeat(np.arange(6), 20).astype(str)
+    embeddings = RNG.normal(size=(120, 8)) + np.repeat(RNG.normal(size=(6, 8)), 20, 0)
+    same, scores = metrics.all_pairs(speakers, embeddings)
+    pairs = np.stack(np.triu_indices(120, k=1), 1)
+    low, high = metrics.eer_interval(same, scores, pairs, num_draws=50)
+    assert low < metrics.eer(same, scores) < high and high - low < 0.2
+
+
+def test_the_sampled_eer_is_seeded_perfect_on_perfect_speakers_and_optimistic():
+    perfect = {str(s): np.eye(5)[s][None].repeat(10, 0) for s in range(5)}
+    assert metrics.eer_ge2e_sampled(perfect) == 0.0
+    noisy = {str(s): RNG.normal(size=(30, 8)) + 1.2 * RNG.normal(size=8) for s in range(5)}
+    assert metrics.eer_ge2e_sampled(noisy, seed=1) == metrics.eer_ge2e_sampled(noisy, seed=1)
+    speakers = np.repeat(list(noisy), 30)
+    exact = metrics.eer(*metrics.all_pairs(speakers, np.concatenate(list(noisy.values()))))
+    assert metrics.eer_ge2e_sampled(noisy) < exact
+    with pytest.raises(ValueError, match="4 speakers"):
+        metrics.eer_ge2e_sampled({"a": np.zeros((3, 2))})
+
+
+def test_calms_weighted_accuracy_is_half_recall_plus_specificity():
+    true = np.array([[1, 0], [1, 0], [0, 1], [0, 0]])
+    predicted = np.array([[1, 0], [0, 0], [0, 1], [1, 0]])
+    assert metrics.mean_binary_balanced_accuracy(true, predicted) == pytest.approx(((0.5 + 0.5) / 2 + 1) / 2)
+    assert metrics.mean_binary_balanced_accuracy(true, np.zeros_like(true)) == 0.5
+    assert metrics.mean_binary_accuracy(true, true) == 1.0
+    with pytest.raises(ValueError, match="positives and negatives"):
+        metrics.mean_binary_balanced_accuracy(np.ones((3, 1)), np.ones((3, 1)))
+
+
+def test_top_k_and_average_precision_meet_perfect_and_reversed_scores():
+    scores = np.eye(4)[TRUE]
+    assert metrics.top_k_accuracy(TRUE, scores, 1) == metrics.top_k_accuracy(TRUE, scores, 2) == 1.0
+    assert metrics.top_k_accuracy(TRUE, -scores, 3) == 0.0
+    assert metrics.mean_average_precision(np.eye(4)[TRUE], scores) == 1.0
+
+
+def test_confusion_counts_have_true_classes_by_row():
+    assert metrics.confusion_counts(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist() == [[1, 1], [0, 1]]
+
+
+def test_bootstrap_interval_covers_and_is_wider_by_group():
+    true = np.repeat(RNG.integers(0, 2, 20), 10)
+    predicted = np.where(np.repeat(RNG.random(20) < 0.7, 10), true, 1 - true)
+    low, high = metrics.bootstrap_interval(metrics.accuracy, true, predicted)
+    wide = metrics.bootstrap_interval(metrics.accuracy, true, predicted, groups_B=np.repeat(np.arange(20), 10))
+    assert low < metrics.accuracy(true, predicted) < high
+    assert wide[1] - wide[0] > high - low
