@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sonolex.audio.views import Views
+from sonolex.data.loader import Loader, Loading, clip_seed
+from sonolex.data.manifest import manifest_from_rows
+
+
+ROWS = [np.arange(0, 5), np.arange(5, 11), np.arange(11, 13)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_and_cache_change_nothing(workers, corpus, processor):
+    views = Views(speed=0.2, vtlp=0.1, noise_snr_db=5, num_time_masks=1, num_mel_masks=1, crop_share=0.2, equalise_db=3)
+    plain = Loader(corpus, processor, loading=Loading(num_workers=0, cache_mb=0, views=views), training=True)
+    other = Loader(corpus, processor, loading=Loading(num_workers=workers, views=views), training=True)
+    for _ in range(2):  # the second time from the cache
+        for a, b in zip(plain.batches(ROWS, epoch=2), other.batches(ROWS, epoch=2), strict=True):
+            assert a.clip_ids == b.clip_ids and a.seeds == b.seeds
+            assert torch.equal(a.frames_BTF, b.frames_BTF) and torch.equal(a.tokens_BL, b.tokens_BL)
+
+
+def test_views_change_with_the_epoch_and_are_off_in_evaluation(corpus, processor):
+    loading = Loading(num_workers=0, views=Views(gain_db=10, vtlp=0.2))
+    training = Loader(corpus, processor, loading=loading, training=True)
+    evaluation = Loader(corpus, processor, loading=loading)
+    first, second = (next(iter(training.batches(ROWS, epoch=e))).frames_BTF for e in (0, 1))
+    assert not torch.equal(first, second)
+    first, second = (next(iter(evaluation.batches(ROWS, epoch=e))).frames_BTF for e in (0, 1))
+    assert torch.equal(first, second)
+
+
+def test_modalities_are_dropped_at_their_rate_and_never_both(corpus, processor):
+    loading = Loading(num_workers=0, drop_audio=0.3, drop_text=0.3)
+    loader = Loader(corpus, processor, loading=loading, training=True)
+    audio, text, total = 0, 0, 0
+    for epoch in range(12):
+        for batch in loader.batches([np.arange(len(corpus))], epoch=epoch):
+            has_audio, has_text = batch.frames_valid_BT.any(1), batch.tokens_valid_BL.any(1)
+            assert (has_audio | has_text).all()
+            audio, text, total = audio + int(has_audio.sum()), text + int(has_text.sum()), total + len(batch)
+    assert audio / total == pytest.approx(0.7, abs=0.07) and text / total == pytest.approx(0.7, abs=0.07)
+
+
+def test_a_modality_that_is_not_wanted_is_not_read(corpus, processor):
+    batch = next(iter(Loader(corpus, processor, loading=Loading(modalities=("text",))).batches(ROWS)))
+    assert batch.frames_BTF is None and batch.tokens_BL is not None
+
+
+def broken(corpus, tmp_path, count):
+    (tmp_path / "bad.wav").write_bytes(b"no audio")
+    rows = [{"id": c.id, "audio": c.audio, "duration_s": c.duration_s} for c in corpus]
+    for i in range(count):
+        rows[i]["audio"] = str(tmp_path / "bad.wav")
+    return manifest_from_rows(rows, root="/")
+
+
+def test_a_bad_clip_stops_the_run_by_name_unless_told_to_skip(corpus, processor, tmp_path):
+    manifest = broken(corpus, tmp_path, 2)
+    with pytest.raises(ValueError, match="clip000"):
+        list(Loader(manifest, processor, loading=Loading()).batches(ROWS))
+    loader = Loader(manifest, processor, loading=Loading(on_bad_clip="skip"))
+    batches = list(loader.batches(ROWS))
+    assert batches[0].clip_ids == ("clip002", "clip003", "clip004")
+    assert sorted(loader.bad_clips) == ["clip000", "clip001"]
+
+
+def test_too_many_bad_clips_stop_even_a_skipping_run(corpus, processor, tmp_path):
+    loading = Loading(on_bad_clip="skip", max_bad_clips=3)
+    with pytest.raises(ValueError, match="max_bad_clips"):
+        list(Loader(broken(corpus, tmp_path, 5), processor, loading=loading).batches(ROWS))
+
+
+def test_a_batch_of_bad_clips_only_is_none(corpus, processor, tmp_path):
+    loader = Loader(broken(corpus, tmp_path, 5), processor, loading=Loading(on_bad_clip="skip"))
+    assert next(iter(loader.batches(ROWS))) is None
+
+
+def test_a_clip_without_a_wanted_modality_is_refused_by_name(processor):
+    manifest = manifest_from_rows([{"id": "mute", "text": "words"}])
+    with pytest.raises(ValueError, match="mute"):
+        list(Loader(manifest, processor, loading=Loading(modalities=("audio",))).batches([np.array([0])]))
+
+
+def test_clip_seeds_are_fixed_forever():
+    """A change here changes every training run: these numbers must not move."""
+    assert clip_seed(0, 0, "a") == 2204035707372948387
+    assert clip_seed(0, 1, "a") != clip_seed(0, 0, "a") != clip_seed(1, 0, "a")
+
+
+@pytest.mark.parametrize("changes", [{"modalities": ("smell",)}, {"on_bad_clip": "hide"}, {"drop_audio": 0.8, "drop_text": 0.8}])
+def test_impossible_settings_are_refused(changes):
+    with pytest.raises(ValueError, match="must"):
+        Loading(**changes)
