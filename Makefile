@@ -7,7 +7,8 @@ STAMP  := $(VENV)/.installed
 .PHONY: quickstart test lint bench clean
 
 quickstart: $(STAMP)
-	$(BIN)/sonolex quickstart
+	$(BIN)/sonolex train quickstart --out runs/quickstart
+	$(BIN)/sonolex report runs/quickstart
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -n 2

@@ -13,7 +13,7 @@ from sonolex.data.manifest import Manifest, manifest_from_rows
 from sonolex.systems.ctal import CtalConfig, CtalProcessor, CtalProcessorConfig
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-WORDS = "good bad warm cold loud soft quick slow high low".split()
+WORDS = ["good", "bad", "warm", "cold", "loud", "soft", "quick", "slow", "high", "low"]
 TINY_PROCESSOR = CtalProcessorConfig(
     rate_hz=8000, window_ms=32, hop_ms=20, fft_samples=256, num_mels=20, vocab_size=280, max_frames=400, max_tokens=40
 )

@@ -8,7 +8,6 @@ from sonolex.audio.views import Views
 from sonolex.data.loader import Loader, Loading, clip_seed
 from sonolex.data.manifest import manifest_from_rows
 
-
 ROWS = [np.arange(0, 5), np.arange(5, 11), np.arange(11, 13)]
 
 
@@ -91,7 +90,9 @@ def test_clip_seeds_are_fixed_forever():
     assert clip_seed(0, 1, "a") != clip_seed(0, 0, "a") != clip_seed(1, 0, "a")
 
 
-@pytest.mark.parametrize("changes", [{"modalities": ("smell",)}, {"on_bad_clip": "hide"}, {"drop_audio": 0.8, "drop_text": 0.8}])
+@pytest.mark.parametrize(
+    "changes", [{"modalities": ("smell",)}, {"on_bad_clip": "hide"}, {"drop_audio": 0.8, "drop_text": 0.8}]
+)
 def test_impossible_settings_are_refused(changes):
     with pytest.raises(ValueError, match="must"):
         Loading(**changes)

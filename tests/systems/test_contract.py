@@ -99,7 +99,7 @@ def test_pretraining_losses_depend_on_the_clips_seed_and_nothing_else(name, conf
     for term_name, term in system.pretraining_losses(batch).items():
         parts = [system.pretraining_losses(s)[term_name] for s in singles]
         assert term.count == pytest.approx(sum(p.count for p in parts))
-        assert float(term.sum) == pytest.approx(float(sum(p.sum for p in parts)), rel=1e-4)
+        assert term.sum.item() == pytest.approx(sum(p.sum.item() for p in parts), rel=1e-4)
     assert batch.counts == {n: t.count for n, t in system.pretraining_losses(batch).items()}
 
 

@@ -5,7 +5,7 @@
 is kept under its own name.
 
 =================  =========================================================================
-id                 unique name; default: the audio path without folder and suffix
+id                 unique name; default: the audio file's name without suffix, or the row's number
 audio              path (relative to the manifest), or ``scheme://`` address
 audio_bytes        the encoded file itself (shards); instead of ``audio``
 offset_s           where the clip starts in the file; default 0
@@ -24,6 +24,7 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -264,9 +265,10 @@ def manifest_from_rows(rows: Sequence[Mapping[str, Any]], *, root: str | Path = 
     """
     if not rows:
         raise ManifestError(where, ["it has no rows"])
-    flat, problems = [], []
-    for number, row in enumerate(rows, start=1):
-        flat.append(_flat_row(row, number, problems))
+    _require_content(rows, where)
+    problems: list[str] = []
+    flat = [_flat_row(row, number, problems) for number, row in enumerate(rows, start=1)]
+    _name_rows(flat)
     seen: dict[str, int] = {}
     for number, row in enumerate(flat, start=1):
         if row.get("id") in seen:
@@ -418,6 +420,27 @@ def _delimiter(text: str) -> str:
     return max((",", ";", "\t"), key=first.count)
 
 
+def _require_content(rows: Sequence[Mapping[str, Any]], where: str) -> None:
+    """Raise one error, not one per row, when no row has any audio or text: the header is wrong."""
+    names = sorted({str(ALIASES.get(k, k)) for row in rows for k in row})
+    if {"audio", "audio_bytes", "text"} & set(names):
+        return
+    nearest = difflib.get_close_matches("audio", names, n=1, cutoff=0.5)
+    hint = f" Did you mean {nearest[0]!r} to be 'audio'?" if nearest else ""
+    raise ManifestError(where, [f"it must have a column 'audio' (paths) or 'text', but has {names}.{hint}"])
+
+
+def _name_rows(flat: list[dict[str, Any]]) -> None:
+    """Give rows without id the stem of their file, its whole path where stems collide, or their number."""
+    nameless = [row for row in flat if row.get("id") is None]
+    stems = Counter(Path(row["audio"]).stem for row in nameless if isinstance(row.get("audio"), str))
+    for number, row in enumerate(flat, start=1):
+        if row.get("id") is None:
+            path = row.get("audio")
+            stem = Path(path).stem if isinstance(path, str) else ""
+            row["id"] = (stem if stems[stem] == 1 else str(path)) if stem else f"row {number}"
+
+
 def _flat_row(row: Mapping[str, Any], number: int, problems: list[str]) -> dict[str, Any]:
     flat = {ALIASES.get(k, k): v for k, v in row.items() if k != "labels"}
     labels = row.get("labels") or {}
@@ -432,10 +455,6 @@ def _flat_row(row: Mapping[str, Any], number: int, problems: list[str]) -> dict[
     for name in ("id", "audio"):
         if flat.get(name) is not None and not isinstance(flat[name], str):
             flat[name] = str(flat[name]) if isinstance(flat[name], int | float) else None
-    if flat.get("id") is None and isinstance(flat.get("audio"), str):
-        flat["id"] = Path(flat["audio"]).stem
-    if flat.get("id") is None:
-        problems.append(f"row {number}: must have an id or an audio path, but has neither")
     if not flat.get("audio") and not flat.get("audio_bytes") and not flat.get("text"):
         problems.append(f"row {number}: must have audio or text, but has neither")
     return flat

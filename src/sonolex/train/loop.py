@@ -136,6 +136,7 @@ class _Training:
                 break
             if budget.checkpoint_steps and state["step"] % budget.checkpoint_steps == 0:
                 self._save_state()
+        self._write_bad_clips()
         state["epoch"], state["step_in_epoch"] = state["epoch"] + 1, 0
         if state["epoch"] % budget.evaluate_epochs == 0 or self._finished():
             self._select()
@@ -193,7 +194,6 @@ class _Training:
         batches = (next(loaded) if len(r) else None for r in rows)
         while group := list(itertools.islice(batches, size)):
             yield group
-        self._write_bad_clips()
 
     def _num_steps(self, epoch: int) -> int:
         return -(-len(self.sampler.epoch(epoch)) // self.run.budget.accumulate)

@@ -1,0 +1,103 @@
+"""`sonolex fit` as a newcomer uses it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+import sonolex
+from sonolex.cli import main
+from sonolex.data.manifest import ManifestError
+from sonolex.fit import checked_table, fit, guess_task, with_splits
+
+
+def write_csv(path: Path, corpus, columns: list[str], *, header: list[str] | None = None, breaks: int = 0) -> Path:
+    with path.open("w", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow(header or columns)
+        for number, clip in enumerate(corpus):
+            values = {"audio": clip.audio, "text": clip.text, "speaker": clip.speaker, **clip.labels}
+            if number < breaks:
+                values["audio"] = str(path.parent / f"gone{number}.wav")
+            writer.writerow([values[c] for c in columns])
+    return path
+
+
+@pytest.mark.parametrize(
+    "columns", [["audio", "pitch"], ["audio", "text", "speaker", "pitch"], ["text", "speaker", "mood"]]
+)
+def test_a_plain_csv_becomes_a_model_a_report_and_a_command(columns, corpus, tmp_path):
+    table = write_csv(tmp_path / "my.csv", corpus, columns)
+    said: list[str] = []
+    label = columns[-1]
+    results = fit(table, label=label, epochs=12, out=tmp_path / "out", quiet=True, say=said.append)
+    text = "\n".join(map(str, said))
+    assert f"found: 48 clips with '{label}'" in text and "classification" in text
+    assert ("by speaker" in text) == ("speaker" in columns) and ("WARNING" in text) == ("speaker" not in columns)
+    assert results["scores"][label]["balanced_accuracy"] >= 0.75
+    assert set(results["floors"][label]) == {"majority", "mfcc_svm"}
+    assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
+    command = next(s for s in said if str(s).startswith("predict with: ")).removeprefix("predict with: sonolex ")
+    if "audio" in columns:
+        assert main(command.split()) == 0
+    saved = json.loads((tmp_path / "out" / "run" / "predictions" / f"{label}.json").read_text())
+    clip = corpus.take(corpus.rows_of(saved["clip_ids"][:1]))[0] if "audio" in columns else None
+    if clip is not None:
+        answer = sonolex.predict(
+            str(tmp_path / "out" / "run"), audio=clip.audio, text=clip.text if "text" in columns else None
+        )
+        expected = dict(zip(saved["classes"], saved["scores"][0], strict=True))
+        assert answer[label]["scores"] == pytest.approx(expected, abs=2e-5)
+
+
+def test_numbers_are_regression(corpus, tmp_path):
+    table = write_csv(tmp_path / "my.csv", corpus, ["audio", "speaker", "height"])
+    said: list[str] = []
+    results = fit(table, label="height", epochs=3, out=tmp_path / "out", quiet=True, say=said.append)
+    assert any("regression" in str(s) for s in said)
+    assert {"mae", "pearson"} <= set(results["scores"]["height"])
+
+
+def test_typos_in_the_header_and_ten_broken_rows_are_all_named(corpus, tmp_path):
+    columns = ["audio", "text", "speaker", "pitch"]
+    table = write_csv(tmp_path / "a.csv", corpus, columns, header=["audoi", "text", "speeker", "pich"])
+    with pytest.raises(ManifestError) as caught:
+        checked_table(table, label="pitch", skip_bad=False)
+    text = str(caught.value)
+    assert "'pich'" in text and "audoi" in text and "'speeker' looks like 'speaker'" in text
+    table = write_csv(tmp_path / "b.csv", corpus, columns, breaks=10)
+    with pytest.raises(ManifestError) as caught:
+        checked_table(table, label="pitch", skip_bad=False)
+    assert all(f"gone{i}.wav" in str(caught.value) for i in range(10)) and "--skip-bad" in str(caught.value)
+    kept = checked_table(table, label="pitch", skip_bad=True)
+    assert len(kept.manifest) == 38 and len(kept.notes) == 10
+
+
+def test_the_command_line_reports_mistakes_without_a_traceback(corpus, tmp_path, capsys):
+    table = write_csv(tmp_path / "my.csv", corpus, ["audio", "pitch"])
+    assert main(["fit", str(table), "--label", "pitsch", "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert "pitsch" in message and "Did you mean 'pitch'" in message and "Traceback" not in message
+    assert main(["fit", str(tmp_path / "none.csv"), "--label", "x"]) == 2
+
+
+def test_tasks_are_guessed_and_said(corpus):
+    assert guess_task(corpus, "pitch")[0] == "classification"
+    kind, task, note = guess_task(corpus, "height")
+    assert kind == "regression" and task["spread"] > 0 and "numbers" in note
+    one = corpus.with_column("same", ["x"] * len(corpus))
+    with pytest.raises(ManifestError, match="2 to 200"):
+        guess_task(one, "same")
+
+
+def test_given_splits_are_used_and_speakers_stay_apart(corpus):
+    manifest, note = with_splits(corpus, "pitch", seed=0)
+    assert "as given" in note and manifest.column("split") == corpus.column("split")
+    bare = corpus.with_column("split", [None] * len(corpus))
+    manifest, note = with_splits(bare, "pitch", seed=0)
+    by_speaker = dict(zip(manifest.column("speaker"), manifest.column("split"), strict=True))
+    assert all(by_speaker[c.speaker] == s for c, s in zip(manifest, manifest.column("split"), strict=True))
+    assert set(by_speaker.values()) == {"train", "validation", "test"}

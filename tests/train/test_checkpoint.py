@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from sonolex.systems.base import build_system, system_type
+from sonolex.tasks.base import Model, build_task
+from sonolex.train import checkpoint, optim
+from sonolex.train.run import Optim
+from tests.conftest import TINY
+from tests.train.helpers import HEIGHT, MOOD, PITCH
+
+
+@pytest.fixture
+def model(processor) -> Model:
+    system = build_system("ctal", system_type("ctal").matched(TINY, processor), seed=3)
+    return Model(system, {t.name: build_task(t, system.pooled_dim) for t in (PITCH, MOOD, HEIGHT)})
+
+
+def test_a_saved_model_loads_to_the_same_bits_and_tasks(model, processor, tmp_path):
+    checkpoint.save_model(tmp_path / "model", model, processor, provenance={"run": "x"})
+    again, reader, saved = checkpoint.load_model(tmp_path / "model")
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+    assert [t.config for _, t in again.task_items()] == [t.config for _, t in model.task_items()]
+    assert again.system.config == model.system.config and reader.config == processor.config
+    assert torch.equal(reader.tokens("good quick", "a"), processor.tokens("good quick", "a"))
+    assert saved["provenance"] == {"run": "x"}
+    assert {p.suffix for p in (tmp_path / "model").iterdir()} == {".json", ".safetensors", ".md"}
+
+
+def test_weights_that_do_not_fit_are_refused(model, processor, tmp_path):
+    checkpoint.save_model(tmp_path / "model", model, processor, provenance={})
+    path = tmp_path / "model" / "config.json"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps(saved | {"tasks": saved["tasks"][:1]}))
+    with pytest.raises(ValueError, match="are new"):
+        checkpoint.load_model(tmp_path / "model")
+    path.write_text(json.dumps(saved | {"config": saved["config"] | {"widht": 3}}))
+    with pytest.raises(ValueError, match="Did you mean 'width'"):
+        checkpoint.load_model(tmp_path / "model")
+
+
+def test_a_place_that_is_no_model_is_refused(tmp_path):
+    for place in (tmp_path, "./nowhere", tmp_path / "deep" / "er"):
+        with pytest.raises(FileNotFoundError, match="path"):
+            checkpoint.model_folder(place)
+
+
+def test_training_state_comes_back_exactly(model, tmp_path):
+    built = optim.build_optimizer(model, Optim())
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    built.step()
+    checkpoint.save_training_state(tmp_path / "step-1", model, built, {"step": 1})
+    expected = {p: {k: v.clone() for k, v in s.items()} for p, s in built.state.items()}
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    built.step()
+    assert checkpoint.load_training_state(tmp_path / "step-1", model, built) == {"step": 1}
+    assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
+    for p, before in expected.items():
+        assert all(torch.equal(before[k], built.state[p][k]) for k in ("step", "exp_avg", "exp_avg_sq"))
+
+
+def test_a_failed_write_leaves_the_old_folder(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").write_text("old")
+    with pytest.raises(RuntimeError, match="power cut"), checkpoint.atomic_folder(tmp_path / "model") as building:
+        (building / "new").write_text("half")
+        raise RuntimeError("power cut")
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "old").is_file()
+
+
+def test_a_half_removed_checkpoint_is_not_the_latest(tmp_path):
+    for step in (1, 2):
+        (tmp_path / f"step-{step}").mkdir()
+        (tmp_path / f"step-{step}" / "state.json").write_text("{}")
+    checkpoint.remove_folder(tmp_path / "step-2")
+    latest = checkpoint.latest_checkpoint(tmp_path)
+    assert latest is not None and latest.name == "step-1"
+
+
+def test_starting_from_another_model_reports_what_stays_random(model, processor, tmp_path):
+    system = build_system("ctal", model.system.config, seed=9)
+    other = Model(system, {"pitch": build_task(PITCH, system.pooled_dim)})
+    names = checkpoint.load_system_weights(other, {k: v for k, v in model.state_dict().items() if "tasks" not in k})
+    assert names == ["tasks.pitch.head.out.bias", "tasks.pitch.head.out.weight"]
+    with pytest.raises(ValueError, match="must fit the system"):
+        checkpoint.load_system_weights(other, {"system.audio_embedding.position.weight": torch.zeros(3, 3)})
