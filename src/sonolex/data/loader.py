@@ -181,8 +181,8 @@ class Loader:
             clip.audio,
             rate_hz=self.processor.config.rate_hz,
             clip_id=clip.id,
-            offset_s=clip.offset_s,
-            duration_s=clip.duration_s if clip.offset_s else None,
+            offset_s=clip.offset_s or 0.0,
+            duration_s=clip.duration_s if clip.offset_s is not None else None,
             max_duration_s=self.loading.max_duration_s,
         )
         front = self.processor.front(wave_S)

@@ -8,8 +8,8 @@ is kept under its own name.
 id                 unique name; default: the audio file's name without suffix, or the row's number
 audio              path (relative to the manifest), or ``scheme://`` address
 audio_bytes        the encoded file itself (shards); instead of ``audio``
-offset_s           where the clip starts in the file; default 0
-duration_s         length; default: read from the file's header by `Manifest.with_durations`
+offset_s           where the clip starts in the file; missing: the clip is the whole file
+duration_s         length (of the excerpt, or of the file); missing: `Manifest.with_durations` reads headers
 sampling_rate      Hz of the file
 text               transcript; may be missing
 language           of the transcript
@@ -71,11 +71,14 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """One row of a manifest. ``audio`` is resolved: an absolute path, an address, or bytes; None if there is none."""
+    """One row of a manifest. ``audio`` is resolved: an absolute path, an address, or bytes; None if there is none.
+
+    Without ``offset_s`` the clip is the whole file and ``duration_s`` only says how long that is.
+    """
 
     id: str
     audio: str | bytes | None
-    offset_s: float = 0.0
+    offset_s: float | None = None
     duration_s: float | None = None
     text: str | None = None
     speaker: str | None = None
@@ -135,7 +138,7 @@ class Manifest:
         return Clip(
             id=get["id"],
             audio=audio or None,
-            offset_s=get.get("offset_s") or 0.0,
+            offset_s=get.get("offset_s"),
             duration_s=get.get("duration_s"),
             text=get.get("text"),
             speaker=get.get("speaker"),
@@ -199,7 +202,7 @@ class Manifest:
                 continue
             try:
                 info = probe_audio(clip.audio, clip_id=clip.id)
-                durations[row], rates[row] = info.duration_s - clip.offset_s, info.rate_hz
+                durations[row], rates[row] = info.duration_s - (clip.offset_s or 0.0), info.rate_hz
             except AudioError as e:
                 problems.append(str(e))
         if problems:

@@ -28,7 +28,8 @@ class VerificationConfig(TaskConfig):
 
     Attributes:
         label: the manifest's column of speakers.
-        classes: the training speakers; clips of other speakers have no loss.
+        classes: the training speakers; clips of other speakers have no loss. A protocol may leave them open (it only
+            scores); a run must name them.
         scale: logits are ``scale`` · cosine(embedding, speaker), so that training and scoring measure the same thing;
             0 uses a plain linear classifier, as published.
         embedding_dim: length of a learned projection that is compared instead of the pooled vector; 0 compares the
@@ -42,8 +43,8 @@ class VerificationConfig(TaskConfig):
     embedding_dim: int = 0
 
     def __post_init__(self) -> None:
-        if len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"`classes` must be at least two different speakers, but is {self.classes}.")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"`classes` must be different speakers, but is {self.classes}.")
 
 
 class Verification(Task):
@@ -55,6 +56,8 @@ class Verification(Task):
 
     def __init__(self, config: VerificationConfig, pooled_dim: int):
         super().__init__()
+        if len(config.classes) < 2:
+            raise ValueError(f"`classes` of task {config.name!r} must be at least two training speakers.")
         self.config = config
         dim = config.embedding_dim or pooled_dim
         self.project = nn.Linear(pooled_dim, dim) if config.embedding_dim else None

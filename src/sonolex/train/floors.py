@@ -62,7 +62,10 @@ def _statistics_of_clip(clip: Clip) -> np.ndarray:
 
     if clip.audio is None:
         return np.zeros(4 * NUM_MFCC)
-    wave_S = read_audio(clip.audio, rate_hz=RATE_HZ, clip_id=clip.id, offset_s=clip.offset_s)
+    excerpt_s = clip.duration_s if clip.offset_s is not None else None
+    wave_S = read_audio(
+        clip.audio, rate_hz=RATE_HZ, clip_id=clip.id, offset_s=clip.offset_s or 0.0, duration_s=excerpt_s
+    )
     log_mel_TF = librosa_log_mel(
         torch.from_numpy(wave_S), fft_samples=512, window_samples=400, hop_samples=160, num_mels=40
     )

@@ -67,7 +67,9 @@ def checked(
     ]
     print(f"{name}: found {len(rows)} of {sum(expected.values())} clips in {root}")
     if differing or problems:
-        listed = "".join(f"\n  - {p}" for p in [*differing, *problems][:30])
+        listed = "".join(f"\n  - {p}" for p in [*problems[:30], *differing[:30]])
+        hidden = max(0, len(problems) - 30) + max(0, len(differing) - 30)
+        listed += f"\n  … and {hidden} more" if hidden else ""
         message = f"{name} in {root} differs from the official release:{listed}"
         if strict:
             raise ValueError(f"{message}\nUnpack it again, or pass strict=False to use what is there.")

@@ -27,13 +27,15 @@ ACCENTS = (
 )
 # Variants whose pitch is flat, absent or beyond a human's cannot carry tone.
 UNFIT_VARIANTS = ("whisper", "robosoft", "UniRobot", "anikaRobot", "Demonic", "fast", "Mr serious", "croak")
+# Variants with breath noise: espeak draws it from a generator seeded by the clock (six fresh processes, six results).
+RANDOM_VARIANTS = ("Alicia", "sandro", "f2", "f3", "f5", "victor")
 
 
 def fit_variants() -> list[str]:
-    """Return espeak's variants that sound like a person, in a fixed shuffled order."""
+    """Return espeak's variants that sound like a person and the same every time, in a fixed shuffled order."""
     from sonolex.data import espeak
 
-    fit = [v for v in espeak.variants() if not v.startswith(UNFIT_VARIANTS)]
+    fit = [v for v in espeak.variants() if not v.startswith(UNFIT_VARIANTS) and v not in RANDOM_VARIANTS]
     return [fit[i] for i in np.random.default_rng(20260101).permutation(len(fit))]
 
 

@@ -16,7 +16,7 @@ from sonolex.data.corpora._spoken import ACCENTS, RATE_HZ, fit_variants, recorde
 from sonolex.data.corpora.fsdd import DIGITS
 from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
 
-VERSION = 1
+VERSION = 2
 NUM_VARIANTS = 72
 RESPELT = {
     "fr": ["zirau", "ouane", "tou", "sri", "fore", "faïve", "six", "sévène", "ète", "naïne"],

@@ -26,7 +26,7 @@ from sonolex.configs import cache_folder
 from sonolex.data.corpora._spoken import ACCENTS, RATE_HZ, fit_variants, recorded, speak_in_fresh_process
 from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
 
-VERSION = 5  # part of the cache's name: raise it when anything below changes a sample
+VERSION = 6  # part of the cache's name: raise it when anything below changes a sample
 NUM_VOICES = {"train": 56, "validation": 8, "test": 16}
 
 TONES = ("angry", "happy", "neutral", "sad")

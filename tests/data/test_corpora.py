@@ -1,0 +1,202 @@
+"""Every corpus on a miniature of its official layout, and FSDD and EMO-DB on the real thing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+
+from sonolex.configs import module_names
+from sonolex.data.corpora import _layout, emodb, fsdd, iemocap, librispeech, mosei
+from sonolex.protocols import fsdd_digits_unseen_speakers, iemocap4, iemocap4_excited, librispeech_verification
+from sonolex.protocols.base import find_protocol
+
+GENERATED = {"tonewords", "espeak_digits", "sound_scenes"}
+TESTED = {"fsdd", "emodb", "librispeech", "iemocap", "mosei"}
+
+
+def wav(path, seconds=0.1, rate=16_000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.1, 0.1, int(seconds * rate)), rate)
+
+
+def text(path, lines, encoding="utf-8"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding=encoding)
+
+
+def test_every_corpus_is_tested_on_a_miniature():
+    assert set(module_names("data.corpora")) == GENERATED | TESTED
+
+
+def test_fsdd(tmp_path):
+    for name in ("0_george_0", "7_theo_5", "not-a-digit"):
+        wav(tmp_path / "recordings" / f"{name}.wav", rate=8000)
+    with pytest.raises(ValueError, match=r"differs from the official release[\s\S]*not-a-digit"):
+        fsdd.prepare(tmp_path)
+    manifest = fsdd.prepare(tmp_path, strict=False)
+    assert manifest.column("digit") == ["zero", "seven"] and manifest.column("split") == ["test", "train"]
+    with pytest.raises(FileNotFoundError, match="recordings or audio"):
+        fsdd.prepare(tmp_path / "recordings")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        fsdd.prepare(tmp_path / "nowhere")
+
+
+def test_fsdd_and_its_protocols_on_the_real_recordings(shared_data, capsys):
+    manifest = fsdd.prepare(shared_data / "fsdd")
+    assert "found 3000 of 3000" in capsys.readouterr().out
+    (fold,) = fsdd_digits_unseen_speakers.PROTOCOL.folds(manifest)
+    assert (len(fold.train), len(fold.selection), len(fold.report)) == (1350, 150, 1500)
+    assert manifest.take([0]).with_durations().durations_s[0] == pytest.approx(0.298)
+
+
+def test_emodb(tmp_path):
+    for name in ("03a01Fa", "16b10Wb", "09a02Lc", "strange"):
+        wav(tmp_path / "wav" / f"{name}.wav")
+    manifest = emodb.prepare(tmp_path, strict=False)
+    assert Counter(manifest.column("emotion")) == {"happy": 1, "angry": 1, "bored": 1}
+    assert dict(zip(manifest.column("id"), manifest.column("gender"), strict=True))["16b10Wb"] == "female"
+    with pytest.raises(ValueError, match="angry: expected 127, found 1"):
+        emodb.prepare(tmp_path)
+
+
+def test_emodb_and_its_protocol_on_the_real_recordings(shared_data):
+    protocol = find_protocol("emodb4_unseen_speakers")
+    manifest = emodb.prepare(shared_data / "emodb4", emotions=tuple(protocol.tasks[0].classes))
+    folds = protocol.folds(manifest)
+    assert len(folds) == 10 and sum(len(f.report) for f in folds) == 339
+    for fold in folds:
+        assert len(set(fold.report.column("speaker"))) == 1
+        assert len(fold.train) + len(fold.selection) + len(fold.report) == 339
+
+
+def make_librispeech(root, subsets):
+    for number, subset in enumerate(subsets):
+        for speaker in (100 + 2 * number, 101 + 2 * number):
+            folder = root / subset / str(speaker) / "7"
+            lines = []
+            for i in range(2):
+                clip_id = f"{speaker}-7-{i:04d}"
+                folder.mkdir(parents=True, exist_ok=True)
+                wave = np.random.default_rng(i).uniform(-0.1, 0.1, 1600)
+                soundfile.write(folder / f"{clip_id}.flac", wave, 16_000)
+                lines.append(f"{clip_id} SPOKEN WORDS {i}")
+            text(folder / f"{speaker}-7.trans.txt", lines)
+
+
+def test_librispeech_and_its_protocol(tmp_path):
+    subsets = (*librispeech.TRAIN_960, "dev-clean", "test-clean")
+    make_librispeech(tmp_path, subsets)
+    manifest = librispeech.prepare(tmp_path, subsets=subsets, strict=False)
+    assert len(manifest) == 20 and manifest[0].text == "SPOKEN WORDS 0"
+    (fold,) = librispeech_verification.PROTOCOL.folds(manifest)
+    assert (len(fold.train), len(fold.selection), len(fold.report)) == (12, 4, 4)
+    with pytest.raises(ValueError, match="train-clean-100: expected 28539, found 4"):
+        librispeech.prepare(tmp_path, subsets=subsets)
+    with pytest.raises(FileNotFoundError, match="dev-other"):
+        librispeech.prepare(tmp_path)
+    with pytest.raises(ValueError, match="train-clean-1000"):
+        librispeech.prepare(tmp_path, subsets=("train-clean-1000",))
+    (tmp_path / "dev-clean" / "106" / "7" / "106-7-0001.flac").unlink()
+    with pytest.raises(ValueError, match="106-7-0001 has no audio"):
+        librispeech.prepare(tmp_path, subsets=("dev-clean",))
+
+
+def make_iemocap(root):
+    """Two utterances of every speaker and usual emotion, one of them not to be used, one without text."""
+    for session in range(1, 6):
+        folder, labels, lines = (
+            root / f"Session{session}",
+            ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"],
+            [],
+        )
+        dialog = f"Ses{session:02d}F_impro01"
+        number = 0
+        for gender in "FM":
+            for emotion in ("neu", "hap", "exc", "ang", "sad", "xxx"):
+                clip_id = f"{dialog}_{gender}{number:03d}"
+                labels.append(f"[{number}.0000 - {number}.9000]\t{clip_id}\t{emotion}\t[2.5000, 3.0000, 1.5000]")
+                labels.append("C-E2:\tNeutral;\t()")
+                lines.append(f"{clip_id} [{number:03d}.0000-{number:03d}.9000]: {'' if emotion == 'hap' else 'Yeah.'}")
+                wav(folder / "sentences" / "wav" / dialog / f"{clip_id}.wav")
+                number += 1
+        lines.append("F: breathing that is no utterance")
+        text(folder / "dialog" / "EmoEvaluation" / f"{dialog}.txt", labels, "latin-1")
+        text(folder / "dialog" / "transcriptions" / f"{dialog}.txt", lines, "latin-1")
+
+
+def test_iemocap_and_its_protocols(tmp_path):
+    make_iemocap(tmp_path)
+    manifest = iemocap.prepare(tmp_path, strict=False)
+    assert len(manifest) == 60 and set(manifest.column("speaker")) == {f"{s}{g}" for s in range(1, 6) for g in "FM"}
+    assert manifest.column("valence")[0] == 2.5
+    plain, merged = iemocap4.PROTOCOL.folds(manifest), iemocap4_excited.PROTOCOL.folds(manifest)
+    assert [len(f.report) for f in plain] == [6] * 5 and [len(f.report) for f in merged] == [8] * 5
+    for fold in merged:
+        assert len(fold.train) + len(fold.selection) + len(fold.report) == 40  # clips without text are left out
+        assert len(set(fold.train.column("speaker"))) == 7
+    assert iemocap4.PROTOCOL.fingerprint(manifest) != iemocap4_excited.PROTOCOL.fingerprint(manifest)
+    (tmp_path / "Session3/sentences/wav/Ses03F_impro01/Ses03F_impro01_F000.wav").unlink()
+    with pytest.raises(ValueError, match=r"Ses03F_impro01_F000[\s\S]*session 3, neutral: expected 320, found 1"):
+        iemocap.prepare(tmp_path)
+
+
+def test_iemocaps_expected_counts_are_the_published_fingerprints():
+    per_session = np.array(list(iemocap.COUNTS.values()))
+    assert per_session.sum(0).tolist() == [1085, 1023, 1151, 1031, 1241] and per_session.sum() == 5531
+    assert per_session.sum() - sum(iemocap.COUNTS["excited"]) == 4490
+
+
+def test_mosei_and_its_protocol(tmp_path):
+    labels = [",".join(mosei.COLUMNS)]
+    for number, fold in enumerate(("train", "train", "validation", "test", "")):
+        video = f"video{number}"
+        wav(tmp_path / "Audio" / "WAV_16000" / f"{video}.wav", seconds=2.0)
+        lines = [f"{video}___0___0.0___0.9___it's {video}, ___ well", f"{video}___1___1.0___1.8___", "broken line"]
+        text(tmp_path / "Transcript" / "Segmented" / "Combined" / f"{video}.txt", lines)
+        labels += [f"{video},{s},{fold},{v},0,0,0,0,0,0" for s, v in ((0, -1.333), (1, 2.0))]
+    labels.append("gone,0,train,1.0,0,0,0,0,0,0")
+    text(tmp_path / "labels.csv", labels)
+    manifest = mosei.prepare(tmp_path, strict=False)
+    assert len(manifest) == 10 and manifest[0].text == "it's video0, ___ well" and manifest[1].text is None
+    assert manifest[0].offset_s == 0.0 and manifest[1].duration_s == pytest.approx(0.8)
+    (fold,) = find_protocol("mosei_sentiment").folds(manifest)
+    assert (len(fold.train), len(fold.selection), len(fold.report)) == (4, 2, 2)
+    with pytest.raises(ValueError, match=r"gone, segment 0: audio missing[\s\S]*train: expected 16327, found 4"):
+        mosei.prepare(tmp_path)
+
+
+def test_an_excerpt_at_the_start_of_a_file_is_not_the_whole_file(tmp_path, processor):
+    from sonolex.data.loader import Loader, Loading
+    from sonolex.data.manifest import manifest_from_rows
+
+    wav(tmp_path / "long.wav", seconds=2.0)
+    rows = [{"id": "part", "audio": "long.wav", "offset_s": 0.0, "duration_s": 0.5}, {"id": "all", "audio": "long.wav"}]
+    loader = Loader(manifest_from_rows(rows, root=tmp_path), processor, loading=Loading(num_workers=0))
+    (batch,) = loader.batches([np.arange(2)])
+    assert batch.frames_valid_BT.sum(1).tolist() == [26, 101]
+
+
+def test_the_root_is_found_in_sonolex_data(tmp_path, monkeypatch):
+    monkeypatch.delenv("SONOLEX_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="SONOLEX_DATA"):
+        _layout.corpus_root(None, "fsdd")
+    (tmp_path / "fsdd").mkdir()
+    monkeypatch.setenv("SONOLEX_DATA", str(tmp_path))
+    assert _layout.corpus_root(None, "fsdd") == tmp_path / "fsdd"
+
+
+def test_moving_one_clip_or_renaming_one_class_changes_the_fingerprint(shared_data):
+    manifest = fsdd.prepare(shared_data / "fsdd")
+    protocol = fsdd_digits_unseen_speakers.PROTOCOL
+    moved = manifest.column("split")
+    moved[0] = "train" if moved[0] == "test" else "test"
+    prints = {protocol.fingerprint(manifest), protocol.fingerprint(manifest.with_column("split", moved))}
+    renamed = replace(protocol.tasks[0], classes=("nil", *protocol.tasks[0].classes[1:]))
+    prints.add(replace(protocol, tasks=(renamed,)).fingerprint(manifest))
+    assert len(prints) == 3
+    order = manifest.take(np.random.default_rng(0).permutation(len(manifest)))
+    assert protocol.fingerprint(order) == protocol.fingerprint(manifest)

@@ -1,0 +1,97 @@
+"""The corpora that are made on the user's machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sonolex.data.corpora import sound_scenes, tonewords
+
+
+def digests(manifest) -> list[str]:
+    return [hashlib.sha256(Path(str(c.audio)).read_bytes()).hexdigest() for c in manifest]
+
+
+@pytest.fixture(scope="module")
+def words():
+    pytest.importorskip("espeakng_loader")
+    return tonewords.prepare(size="tiny")
+
+
+def test_tonewords_is_the_same_every_time(words, tmp_path):
+    again = tonewords.prepare(tmp_path, size="tiny")
+    assert again.column("text") == words.column("text") and digests(again) == digests(words)
+    assert digests(tonewords.prepare(tmp_path, size="tiny", seed=1)) != digests(words)
+
+
+def test_voices_are_eighty_and_disjoint_between_splits():
+    pytest.importorskip("espeakng_loader")
+    voices = {split: tonewords.voices(split) for split in tonewords.NUM_VOICES}
+    assert [len(v) for v in voices.values()] == [56, 8, 16]
+    variants = [v.split("+")[1] for vs in voices.values() for v in vs]
+    assert len(set(variants)) == 80
+
+
+def test_sarcasm_says_nothing_about_tone_or_sentiment_alone(words):
+    for column in ("tone", "sentiment"):
+        for value in set(words.column(column)):
+            counts = Counter(s for s in words.where(**{column: value}).column("sarcasm") if s)
+            assert not counts or counts["yes"] == counts["no"], (column, value, counts)
+    pairs = Counter(zip(words.column("tone"), words.column("sentiment"), strict=True))
+    assert len(pairs) == 12  # independent: every tone meets every sentiment
+
+
+def test_sarcasm_is_defined_where_neither_is_neutral():
+    assert tonewords.sarcasm_of("happy", "negative") == "yes" == tonewords.sarcasm_of("sad", "positive")
+    assert tonewords.sarcasm_of("happy", "positive") == "no" == tonewords.sarcasm_of("angry", "negative")
+    assert tonewords.sarcasm_of("neutral", "positive") is None is tonewords.sarcasm_of("sad", "neutral")
+
+
+def test_tone_is_prosody_within_the_clip():
+    rng = np.random.default_rng(0)
+    words = ["the", "hotel", "was", "very", "nice"]
+    pitch = {
+        tone: [
+            float(x.split('pitch="')[1].split("%")[0]) for x in tonewords.ssml(words, tone, rng).split("<prosody ")[1:]
+        ]
+        for tone in tonewords.TONES
+    }
+    assert np.polyfit(range(5), pitch["happy"], 1)[0] > 10 and np.polyfit(range(5), pitch["sad"], 1)[0] < -5
+    assert np.std(pitch["angry"]) > 30 and np.std(pitch["neutral"]) < 12
+
+
+def test_unknown_voices_and_variants_are_refused_not_silently_replaced():
+    pytest.importorskip("espeakng_loader")
+    from sonolex.data import espeak
+
+    with pytest.raises(ValueError, match="refused"):
+        espeak.speak("hello", voice="en-gb")
+    with pytest.raises(ValueError, match="variant"):
+        espeak.speak("hello", voice="en-us+zzz")
+    assert len(espeak.speak("hello", voice="en-us+f3")) > 1000
+
+
+def test_unknown_sizes_are_refused():
+    with pytest.raises(ValueError, match="tiny"):
+        tonewords.prepare(size="huge")
+    with pytest.raises(ValueError, match="tiny"):
+        sound_scenes.prepare(size="huge")
+
+
+def test_sound_scenes_are_the_same_every_time_and_their_questions_balanced(tmp_path):
+    scenes = sound_scenes.prepare(tmp_path / "a", size="tiny")
+    assert digests(scenes) == digests(sound_scenes.prepare(tmp_path / "b", size="tiny"))
+    assert len(scenes) == 180 and set(scenes.column("split")) == set(sound_scenes.SPLITS)
+    assert Counter(scenes.where(question="presence").column("answer")) == {"yes": 30, "no": 30}
+    by_split = {s: set(scenes.where(split=s).column("source_id")) for s in sound_scenes.SPLITS}
+    assert not by_split["train"] & by_split["test"]
+
+
+@pytest.mark.parametrize("event", sound_scenes.EVENTS)
+def test_every_sound_is_finite_and_at_full_scale(event):
+    wave = sound_scenes.sound(event, np.random.default_rng(0))
+    assert np.isfinite(wave).all() and 0.8 < np.abs(wave).max() <= 1.0
