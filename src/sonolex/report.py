@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from sonolex import metrics
 
 BOOTSTRAP_DRAWS = 300
+FRACTION = re.compile(r", (?P<percent>[\d.]+) % of labels")
 
 
 @dataclass
@@ -110,7 +112,7 @@ def text_tables(tables: Sequence[Table]) -> str:
         heads = [f"{_head(n):>24}" for n in names]
         lines.append(f"  {'':{width}}{''.join(heads)}  seeds")
         for row in table.rows:
-            cells = [f"{_cell(row, n, n == table.primary):>24}" for n in names]
+            cells = [f"{_cell(row, n):>24}" for n in names]
             lines.append(f"  {row.name:{width}}{''.join(cells)}  {'' if row.published else len(row.by_seed) or ''}")
         if table.notes:
             lines.append(f"  {table.notes}")
@@ -129,6 +131,7 @@ def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
     for table in tables:
         parts.append(_html_table(table))
         parts += _table_figures(table)
+        parts += _fraction_figures(table)
     parts += ["<h2>Learning curves</h2>", _figure(_curves_figure(results))]
     projected = _projection_figure(results)
     if projected is not None:
@@ -253,7 +256,7 @@ def _head(metric: str) -> str:
     return f"{metric} ({word})" if word else metric
 
 
-def _cell(row: Row, metric: str, primary: bool) -> str:
+def _cell(row: Row, metric: str) -> str:
     value, deviation = row.mean(metric), row.deviation(metric)
     if value is None:
         return ""
@@ -269,7 +272,7 @@ def _html_table(table: Table) -> str:
     body = ""
     for row in table.rows:
         kind = "floor" if row.name.startswith("floor") else "published" if row.published else ""
-        cells = "".join(f"<td>{_cell(row, n, n == table.primary)}</td>" for n in names)
+        cells = "".join(f"<td>{_cell(row, n)}</td>" for n in names)
         seeds = "" if row.published or kind == "floor" else len(row.by_seed)
         body += f'<tr class="{kind}"><td>{html.escape(row.name)}</td>{cells}<td>{seeds}</td></tr>'
     return (
@@ -312,6 +315,27 @@ def _confusion_figure(row: Row, predictions: dict[str, Any]) -> Any:
     axes.set_ylabel("true", fontsize=8)
     axes.set_title(row.name, fontsize=9)
     return figure
+
+
+def _fraction_figures(table: Table) -> list[str]:
+    """Curves over rows named "NAME, 50 % of labels" (CTAL figures 2 and 3), with the deviation over seeds."""
+    curves: dict[str, list[tuple[float, float, float]]] = {}
+    for row in table.rows:
+        match = FRACTION.search(row.name)
+        value = row.mean(table.primary)
+        if match and value is not None:
+            name = row.name[: match.start()]
+            curves.setdefault(name, []).append((float(match["percent"]), value, row.deviation(table.primary) or 0.0))
+    if not any(len(points) > 1 for points in curves.values()):
+        return []
+    figure, axes = _new_figure(6, 3.4)
+    for name, points in curves.items():
+        shares, values, deviations = zip(*sorted(points), strict=True)
+        axes.errorbar(shares, values, yerr=deviations, marker="o", capsize=3, label=name)
+    axes.set_xlabel("% of labels")
+    axes.set_ylabel(table.primary)
+    axes.legend(fontsize=7)
+    return ["<h3>Label fractions</h3>", _figure(figure)]
 
 
 def _curves_figure(results: list[dict[str, Any]]) -> Any:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sonolex.audio import views
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+MEL = torch.randn(50, 20, generator=generator(9))
+
+
+def test_no_views_change_nothing():
+    assert views.Views().apply(MEL, generator()) is MEL
+
+
+def test_one_generator_state_gives_one_view():
+    everything = views.Views(0.2, 0.2, 6, 6, 5, 2, 0.2, 2, 5, 0.3)
+    assert torch.equal(everything.apply(MEL, generator(1)), everything.apply(MEL, generator(1)))
+    assert not torch.equal(everything.apply(MEL, generator(1))[:5], everything.apply(MEL, generator(2))[:5])
+
+
+def test_gain_adds_a_constant_of_at_most_its_decibels():
+    changed = views.Views(gain_db=6).apply(MEL, generator()) - MEL
+    assert changed.std() < 1e-5 and 0 < changed.abs().max() <= 6 * 0.2303
+
+
+def test_stretching_keeps_the_ends_and_changes_the_length():
+    assert views.stretch_time(MEL, 1.4).shape == (70, 20)
+    assert torch.allclose(views.stretch_time(MEL, 1.4)[[0, -1]], MEL[[0, -1]], atol=1e-5)
+    assert torch.allclose(views.stretch_time(MEL, 1.0), MEL, atol=1e-6)
+    assert len(views.stretch_time(MEL[:1], 0.5)) == 1
+
+
+def test_warping_moves_a_peak_by_its_factor_and_one_changes_nothing():
+    peak = torch.zeros(3, 40)
+    peak[:, 20] = 1.0
+    assert int(views.warp_mel(peak, 1.25)[0].argmax()) == 16
+    assert torch.allclose(views.warp_mel(MEL, 1.0), MEL)
+
+
+def test_noise_raises_power_and_never_lowers_it():
+    noisy = views.mix_noise(MEL, 0.0, generator())
+    assert (noisy >= MEL - 1e-5).all() and (noisy > MEL + 0.01).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_masks_stay_within_the_axis_even_when_asked_for_more(axis):
+    for seed in range(30):
+        masked = views.mask_band(MEL, axis, 10_000, generator(seed))
+        assert masked.shape == MEL.shape
+    assert torch.equal(views.mask_band(MEL, axis, 0, generator()), MEL)
+
+
+def test_cropping_leaves_at_least_its_share():
+    for seed in range(30):
+        assert 35 <= len(views.crop_ends(MEL, 0.3, generator(seed))) <= 50
+    assert len(views.crop_ends(MEL[:1], 0.9, generator())) == 1
+
+
+def test_impossible_views_are_refused():
+    with pytest.raises(ValueError, match="speed"):
+        views.Views(speed=1.5)

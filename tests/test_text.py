@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from sonolex import text
+
+LINES = ["the quick brown fox", "jumps over the lazy dog", "grüße aus köln", "日本語 🙂"] * 5
+
+
+def test_special_tokens_have_robertas_ids_and_no_byte_is_unknown():
+    tokenizer = text.train_byte_bpe(LINES, vocab_size=300)
+    assert [tokenizer.token_to_id(t) for t in text.SPECIAL_TOKENS] == [0, 1, 2, 3, 4]
+    for line in [*LINES, "völlig unbekannt \x07 ∑"]:
+        ids = text.token_ids(tokenizer, line)
+        assert ids[0] == text.START_ID and ids[-1] == text.END_ID and text.UNKNOWN_ID not in ids
+        assert tokenizer.decode(ids[1:-1]) == line
+
+
+def test_training_twice_gives_the_same_tokenizer():
+    first, second = (text.train_byte_bpe(LINES, vocab_size=320).to_str() for _ in range(2))
+    assert first == second
+
+
+def test_a_saved_tokenizer_loads_from_both_forms(tmp_path):
+    tokenizer = text.train_byte_bpe(LINES, vocab_size=300)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert text.load_tokenizer(tmp_path).to_str() == tokenizer.to_str()
+    (tmp_path / "pair").mkdir()
+    tokenizer.model.save(str(tmp_path / "pair"))
+    again = text.load_tokenizer(tmp_path / "pair")
+    assert all(text.token_ids(again, line) == text.token_ids(tokenizer, line) for line in LINES)
+    with pytest.raises(FileNotFoundError, match=r"vocab\.json"):
+        text.load_tokenizer(tmp_path / "nowhere")
+
+
+def test_too_small_vocabularies_are_refused():
+    with pytest.raises(ValueError, match="at least 261"):
+        text.train_byte_bpe(LINES, vocab_size=100)
+
+
+def test_ctals_clean_up_lowers_and_drops_four_marks():
+    assert text.clean_ctal("No!  It's 3.5, isn't it?") == "no it's 3 5 isn't it"
