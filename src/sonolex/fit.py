@@ -14,7 +14,8 @@ import numpy as np
 from sonolex.audio.io import AudioError, probe_audio
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
-from sonolex.data.manifest import Manifest, ManifestError, disjoint_splits, read_manifest
+from sonolex.data.manifest import Manifest, ManifestError, read_manifest
+from sonolex.data.splits import disjoint_splits
 from sonolex.protocols.base import find_protocol
 from sonolex.report import compare, text_tables, write_html
 from sonolex.systems.base import save_json, system_type

@@ -13,11 +13,10 @@ from sonolex.data.manifest import (
     Manifest,
     ManifestError,
     concatenate,
-    disjoint_splits,
     manifest_from_rows,
     read_manifest,
-    require_disjoint,
 )
+from sonolex.data.splits import disjoint_splits, require_disjoint
 
 ROWS = [
     {"audio": "a/one.wav", "text": "good day", "speaker": "03", "duration": 1.5, "labels": {"mood": "glad", "age": 31}},

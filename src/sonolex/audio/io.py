@@ -14,6 +14,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from sonolex.audio.errors import AudioError, Where
+from sonolex.audio.shards import in_shard, shard_bytes
+
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 384_000
 MAX_CHANNELS = 64
@@ -21,16 +24,9 @@ MAX_DURATION_S = 3_600.0
 MAX_PEAK = 100.0  # float files may exceed ±1; beyond this they hold integers or garbage
 BLOCK_SAMPLES = 1 << 20  # decode in blocks: a header that claims 2^40 samples must not allocate them
 
+__all__ = ["AudioError", "AudioInfo", "AudioSource", "describe_source", "probe_audio", "read_audio", "read_encoded"]
+
 AudioSource = str | Path | bytes | BinaryIO | tuple[np.ndarray, int]
-
-
-class AudioError(ValueError):
-    """Audio that cannot be used. ``field`` says what is wrong with it; the message says where and what to do."""
-
-    def __init__(self, problem: str, *, clip_id: str, file: str, field: str, cure: str):
-        self.problem, self.clip_id, self.file, self.field, self.cure = problem, clip_id, file, field, cure
-        where = f"clip {clip_id!r}, " if clip_id else ""
-        super().__init__(f"{problem} ({where}file {file}, field {field!r}). {cure}")
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def read_audio(
         AudioError: missing, empty, truncated or foreign files, no samples, NaN or infinite samples, rates outside
             1–384 kHz, more than 64 channels, headers that lie about length, too long.
     """
-    where = _Where(clip_id, describe_source(source))
+    where = Where(clip_id, describe_source(source))
     if isinstance(source, tuple):
         wave_SC, rate = _checked_array(source, where)
         info = AudioInfo(rate, wave_SC.shape[1], len(wave_SC))
@@ -84,11 +80,11 @@ def probe_audio(source: AudioSource, *, clip_id: str = "") -> AudioInfo:
     Raises:
         AudioError: as `read_audio`, for everything a header shows.
     """
-    where = _Where(clip_id, describe_source(source))
+    where = Where(clip_id, describe_source(source))
     if isinstance(source, tuple):
         wave_SC, rate = _checked_array(source, where)
         return AudioInfo(rate, wave_SC.shape[1], len(wave_SC))
-    if isinstance(source, str | Path) and "://" not in str(source):
+    if isinstance(source, str | Path) and "://" not in str(source) and not in_shard(str(source)):
         return _probe_path(Path(source), where)
     encoded = _encoded(source, where)
     wav = _parse_wav(encoded, where)
@@ -96,6 +92,11 @@ def probe_audio(source: AudioSource, *, clip_id: str = "") -> AudioInfo:
         return wav.info
     with _open_sndfile(io.BytesIO(encoded), where) as file:
         return _checked_info(file.samplerate, file.channels, file.frames, where)
+
+
+def read_encoded(source: str | Path | bytes | BinaryIO, *, clip_id: str = "") -> bytes:
+    """Return the encoded file behind a source, undecoded. Raises AudioError if it is missing or empty."""
+    return _encoded(source, Where(clip_id, describe_source(source)))
 
 
 def describe_source(source: AudioSource) -> str:
@@ -110,21 +111,12 @@ def describe_source(source: AudioSource) -> str:
 
 
 @dataclass(frozen=True)
-class _Where:
-    clip_id: str
-    file: str
-
-    def error(self, problem: str, field: str, cure: str) -> AudioError:
-        return AudioError(problem, clip_id=self.clip_id, file=self.file, field=field, cure=cure)
-
-
-@dataclass(frozen=True)
 class _Wav:
     info: AudioInfo
     samples: np.ndarray  # (num_samples * channels,), int16 or float32, still interleaved
 
 
-def _encoded(source: str | Path | bytes | BinaryIO, where: _Where) -> bytes:
+def _encoded(source: str | Path | bytes | BinaryIO, where: Where) -> bytes:
     if isinstance(source, bytes):
         encoded = source
     elif isinstance(source, str | Path):
@@ -138,8 +130,10 @@ def _encoded(source: str | Path | bytes | BinaryIO, where: _Where) -> bytes:
     return encoded
 
 
-def _file_bytes(path: str, where: _Where) -> bytes:
+def _file_bytes(path: str, where: Where) -> bytes:
     try:
+        if in_shard(path):
+            return shard_bytes(path, where)
         if "://" in path:
             from pyarrow import fs
 
@@ -147,15 +141,17 @@ def _file_bytes(path: str, where: _Where) -> bytes:
             with filesystem.open_input_stream(inner) as stream:
                 return stream.read()
         return Path(path).read_bytes()
+    except AudioError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise where.error("audio must exist, but is missing", "audio", "Correct the path or the root.") from None
     except IsADirectoryError:
         raise where.error("audio must be a file, but is a folder", "audio", "Name the file itself.") from None
-    except (OSError, ValueError) as e:  # ValueError: embedded NUL in a path, unknown scheme
+    except (OSError, ValueError, KeyError) as e:  # NUL in a path, unknown scheme, foreign Parquet
         raise where.error(f"audio cannot be read: {e}", "audio", "Check path and permissions.") from None
 
 
-def _probe_path(path: Path, where: _Where) -> AudioInfo:
+def _probe_path(path: Path, where: Where) -> AudioInfo:
     """Probe without reading the whole file, unless it is a WAV whose length must be compared with its header."""
     try:
         with path.open("rb") as f:
@@ -174,7 +170,7 @@ def _probe_path(path: Path, where: _Where) -> AudioInfo:
 
 
 def _decode(
-    encoded: bytes, offset_s: float, duration_s: float | None, max_duration_s: float, where: _Where
+    encoded: bytes, offset_s: float, duration_s: float | None, max_duration_s: float, where: Where
 ) -> tuple[np.ndarray, int]:
     wav = _parse_wav(encoded, where)
     if wav is not None:
@@ -195,7 +191,7 @@ def _decode(
     return wave_SC, info.rate_hz
 
 
-def _read_blocks(file, start: int, stop: int, where: _Where) -> np.ndarray:
+def _read_blocks(file, start: int, stop: int, where: Where) -> np.ndarray:
     import soundfile
 
     blocks, left = [], stop - start
@@ -213,7 +209,7 @@ def _read_blocks(file, start: int, stop: int, where: _Where) -> np.ndarray:
     return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
 
 
-def _open_sndfile(file, where: _Where):
+def _open_sndfile(file, where: Where):
     import soundfile
 
     try:
@@ -226,7 +222,7 @@ def _open_sndfile(file, where: _Where):
         ) from None
 
 
-def _checked_info(rate: int, channels: int, num_samples: int, where: _Where) -> AudioInfo:
+def _checked_info(rate: int, channels: int, num_samples: int, where: Where) -> AudioInfo:
     if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
         raise where.error(
             f"sampling rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, but is {rate}",
@@ -245,7 +241,7 @@ def _checked_info(rate: int, channels: int, num_samples: int, where: _Where) -> 
 
 
 def _excerpt(
-    info: AudioInfo, offset_s: float, duration_s: float | None, max_duration_s: float, where: _Where
+    info: AudioInfo, offset_s: float, duration_s: float | None, max_duration_s: float, where: Where
 ) -> tuple[int, int]:
     """Return first and last sample (exclusive) of the excerpt, checked against the length of the file."""
     if not (np.isfinite(offset_s) and 0 <= offset_s < info.duration_s):
@@ -279,7 +275,7 @@ def _excerpt(
     return start, stop
 
 
-def _checked_array(source: tuple[np.ndarray, int], where: _Where) -> tuple[np.ndarray, int]:
+def _checked_array(source: tuple[np.ndarray, int], where: Where) -> tuple[np.ndarray, int]:
     array, rate = source
     wave = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)  # type: ignore[union-attr]
     if wave.ndim not in (1, 2) or wave.dtype.kind not in "fi":
@@ -302,7 +298,7 @@ def _as_float(wave: np.ndarray) -> np.ndarray:
     return wave.astype(np.float32, copy=False)
 
 
-def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: _Where) -> np.ndarray:
+def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: Where) -> np.ndarray:
     wave_S = wave_SC[:, 0] if wave_SC.shape[1] == 1 else wave_SC.mean(axis=1, dtype=np.float32)
     if not np.isfinite(wave_S).all():
         bad = int(np.argmin(np.isfinite(wave_S)))
@@ -325,7 +321,7 @@ def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: _Where) -> np.n
     return np.ascontiguousarray(wave_S, dtype=np.float32)
 
 
-def _parse_wav(encoded: bytes, where: _Where) -> _Wav | None:
+def _parse_wav(encoded: bytes, where: Where) -> _Wav | None:
     """Parse 16-bit PCM and 32-bit float WAV; None leaves every other format to libsndfile."""
     if encoded[:4] != b"RIFF" or encoded[8:12] != b"WAVE":
         return None
@@ -350,7 +346,7 @@ def _parse_wav(encoded: bytes, where: _Where) -> _Wav | None:
 
 
 def _wav_samples(
-    encoded: bytes, body: int, size: int, rate: int, channels: int, kind: np.dtype, where: _Where
+    encoded: bytes, body: int, size: int, rate: int, channels: int, kind: np.dtype, where: Where
 ) -> tuple[AudioInfo, np.ndarray]:
     frame = kind.itemsize * channels
     info = _checked_info(rate, channels, size // frame if frame else 0, where)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import csv
 import difflib
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,39 +33,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-STANDARD_COLUMNS: dict[str, pa.DataType] = {
-    "id": pa.string(),
-    "audio": pa.string(),
-    "audio_bytes": pa.binary(),
-    "offset_s": pa.float64(),
-    "duration_s": pa.float64(),
-    "sampling_rate": pa.int64(),
-    "text": pa.string(),
-    "language": pa.string(),
-    "speaker": pa.string(),
-    "session": pa.string(),
-    "source_id": pa.string(),
-    "split": pa.string(),
-    "fold": pa.string(),
-}
-ALIASES = {
-    "duration": "duration_s",
-    "offset": "offset_s",
-    "path": "audio",
-    "file": "audio",
-    "transcript": "text",
-}
-FORMATS = (".arrow", ".parquet", ".csv", ".tsv", ".jsonl")
+from sonolex.data.tables import (
+    FORMATS,
+    STANDARD_COLUMNS,
+    ManifestError,
+    csv_rows,
+    flat_row,
+    jsonl_rows,
+    name_rows,
+    require_content,
+    typed_column,
+)
 
-
-class ManifestError(ValueError):
-    """A manifest that cannot be used; the message lists every problem found, not only the first."""
-
-    def __init__(self, where: str, problems: Sequence[str]):
-        self.problems = list(problems)
-        shown = "".join(f"\n  - {p}" for p in self.problems[:50])
-        more = f"\n  … and {len(self.problems) - 50} more" if len(self.problems) > 50 else ""
-        super().__init__(f"{where} has {len(self.problems)} problem(s):{shown}{more}")
+__all__ = ["FORMATS", "Clip", "Manifest", "ManifestError", "concatenate", "manifest_from_rows", "read_manifest"]
 
 
 @dataclass(frozen=True)
@@ -256,7 +235,7 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
         return Manifest(_opened(path, lambda: pa.ipc.open_file(pa.memory_map(str(path))).read_all()), root=root)
     if path.suffix == ".parquet":
         return Manifest(_opened(path, lambda: pq.read_table(path)), root=root)
-    rows = _jsonl_rows(path) if path.suffix == ".jsonl" else _csv_rows(path)
+    rows = jsonl_rows(path) if path.suffix == ".jsonl" else csv_rows(path)
     return manifest_from_rows(rows, root=root, where=str(path))
 
 
@@ -268,10 +247,10 @@ def manifest_from_rows(rows: Sequence[Mapping[str, Any]], *, root: str | Path = 
     """
     if not rows:
         raise ManifestError(where, ["it has no rows"])
-    _require_content(rows, where)
+    require_content(rows, where)
     problems: list[str] = []
-    flat = [_flat_row(row, number, problems) for number, row in enumerate(rows, start=1)]
-    _name_rows(flat)
+    flat = [flat_row(row, number, problems) for number, row in enumerate(rows, start=1)]
+    name_rows(flat)
     seen: dict[str, int] = {}
     for number, row in enumerate(flat, start=1):
         if row.get("id") in seen:
@@ -280,7 +259,7 @@ def manifest_from_rows(rows: Sequence[Mapping[str, Any]], *, root: str | Path = 
             seen[row["id"]] = number
     names = [*(n for n in STANDARD_COLUMNS if any(r.get(n) is not None for r in flat))]
     names += sorted({n for r in flat for n in r} - set(STANDARD_COLUMNS))
-    columns = {n: _column(n, [r.get(n) for r in flat], problems) for n in names}
+    columns = {n: typed_column(n, [r.get(n) for r in flat], problems) for n in names}
     if problems:
         raise ManifestError(where, problems)
     return Manifest(pa.table(columns), root=root)
@@ -311,54 +290,6 @@ def concatenate(manifests: Sequence[Manifest]) -> Manifest:
     return Manifest(table.take(pa.array(keep, pa.int64())), root=Path("/"))
 
 
-def disjoint_splits(
-    groups: Sequence[str], *, shares: Mapping[str, float], seed: int = 0, strata: Sequence[Any] | None = None
-) -> list[str]:
-    """Return a split name per row so that no group (speaker, recording) is in two splits.
-
-    Groups are dealt in a seeded order, each to the split that is furthest below its share of rows (and of every
-    stratum, when given). Every split gets at least one group.
-
-    Raises:
-        ValueError: fewer groups than splits.
-    """
-    rng = np.random.default_rng(seed)
-    names, order = list(shares), sorted(set(groups))
-    if len(order) < len(names):
-        raise ValueError(f"`groups` must have at least {len(names)} values for {names}, but has {len(order)}.")
-    strata_ids = np.unique([str(s) for s in strata], return_inverse=True)[1] if strata is not None else None
-    strata_ids = np.zeros(len(groups), int) if strata_ids is None else strata_ids
-    members: dict[str, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    num_strata = int(strata_ids.max()) + 1
-    counts = {g: np.bincount(strata_ids[rows], minlength=num_strata) for g, rows in members.items()}
-    rng.shuffle(order)
-    order.sort(key=lambda g: -len(members[g]))  # stable: the seeded order decides among equals
-    wanted = {n: shares[n] * np.bincount(strata_ids, minlength=num_strata) for n in names}
-    have = {n: np.zeros(num_strata) for n in names}
-    assigned: dict[str, str] = {}
-    for position, group in enumerate(order):
-        empty = [n for n in names if not have[n].any()]
-        candidates = empty if len(order) - position <= len(empty) else names
-        assigned[group] = max(candidates, key=lambda n: float(np.sum((wanted[n] - have[n]) * counts[group])))
-        have[assigned[group]] += counts[group]
-    return [assigned[g] for g in groups]
-
-
-def require_disjoint(parts: Mapping[str, Manifest], *, column: str) -> None:
-    """Raise ValueError if a value of ``column`` (speaker, source_id, id) occurs in two parts. Missing values pass."""
-    seen: dict[Any, str] = {}
-    for name, part in parts.items():
-        for value in {v for v in part.column(column) if v is not None}:
-            if value in seen:
-                raise ValueError(
-                    f"`{column}` must be disjoint between parts, but {value!r} is in {seen[value]!r} and {name!r}. "
-                    "Results would be measured on known speakers or recordings: choose another split."
-                )
-            seen[value] = name
-
-
 def _opened(path: Path, read: Any) -> pa.Table:
     try:
         table = read()
@@ -367,146 +298,3 @@ def _opened(path: Path, read: Any) -> pa.Table:
     if "id" not in table.column_names:
         raise ManifestError(str(path), [f"it must have a column 'id', but has {table.column_names}"])
     return table
-
-
-def _jsonl_rows(path: Path) -> list[dict]:
-    rows, problems = [], []
-    for number, line in enumerate(_decoded(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as e:
-            problems.append(f"line {number}: is not JSON: {e}")
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            problems.append(f"line {number}: must be an object, but is {type(row).__name__}")
-    if problems:
-        raise ManifestError(str(path), problems)
-    return rows
-
-
-def _csv_rows(path: Path) -> list[dict]:
-    text = _decoded(path)
-    if "\0" in text:
-        raise ManifestError(str(path), ["it holds NUL bytes, so it is not a text file"])
-    delimiter = "\t" if path.suffix == ".tsv" else _delimiter(text)
-    try:
-        lines = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
-    except csv.Error as e:
-        raise ManifestError(str(path), [f"it cannot be read as CSV: {e}"]) from None
-    lines = [line for line in lines if any(cell.strip() for cell in line)]
-    if not lines:
-        raise ManifestError(str(path), ["it is empty"])
-    header = [cell.strip() for cell in lines[0]]
-    problems = [f"header: column {n!r} occurs twice" for n in sorted({n for n in header if header.count(n) > 1})]
-    problems += [f"header: column {i + 1} has no name" for i, n in enumerate(header) if not n]
-    for number, line in enumerate(lines[1:], start=2):
-        if len(line) != len(header):
-            problems.append(f"line {number}: must have {len(header)} cells, but has {len(line)}")
-    if problems:
-        raise ManifestError(str(path), problems)
-    return [{n: c.strip() or None for n, c in zip(header, line, strict=True)} for line in lines[1:]]
-
-
-def _decoded(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise ManifestError(str(path), [f"it must be UTF-8 text, but byte {e.start} is not"]) from None
-
-
-def _delimiter(text: str) -> str:
-    first = text.split("\n", 1)[0]
-    return max((",", ";", "\t"), key=first.count)
-
-
-def _require_content(rows: Sequence[Mapping[str, Any]], where: str) -> None:
-    """Raise one error, not one per row, when no row has any audio or text: the header is wrong."""
-    names = sorted({str(ALIASES.get(k, k)) for row in rows for k in row})
-    if {"audio", "audio_bytes", "text"} & set(names):
-        return
-    nearest = difflib.get_close_matches("audio", names, n=1, cutoff=0.5)
-    hint = f" Did you mean {nearest[0]!r} to be 'audio'?" if nearest else ""
-    raise ManifestError(where, [f"it must have a column 'audio' (paths) or 'text', but has {names}.{hint}"])
-
-
-def _name_rows(flat: list[dict[str, Any]]) -> None:
-    """Give rows without id the stem of their file, its whole path where stems collide, or their number."""
-    nameless = [row for row in flat if row.get("id") is None]
-    stems = Counter(Path(row["audio"]).stem for row in nameless if isinstance(row.get("audio"), str))
-    for number, row in enumerate(flat, start=1):
-        if row.get("id") is None:
-            path = row.get("audio")
-            stem = Path(path).stem if isinstance(path, str) else ""
-            row["id"] = (stem if stems[stem] == 1 else str(path)) if stem else f"row {number}"
-
-
-def _flat_row(row: Mapping[str, Any], number: int, problems: list[str]) -> dict[str, Any]:
-    flat = {ALIASES.get(k, k): v for k, v in row.items() if k != "labels"}
-    labels = row.get("labels") or {}
-    if isinstance(labels, Mapping):
-        flat |= {k: v for k, v in labels.items() if k not in flat}
-    else:
-        problems.append(f"row {number}: labels must be an object, but is {type(labels).__name__}")
-    for name, value in flat.items():
-        if isinstance(value, Mapping | list) and name != "audio":
-            problems.append(f"row {number}: {name} must be one value, but is {type(value).__name__}")
-            flat[name] = None
-    for name in ("id", "audio"):
-        if flat.get(name) is not None and not isinstance(flat[name], str):
-            flat[name] = str(flat[name]) if isinstance(flat[name], int | float) else None
-    if not flat.get("audio") and not flat.get("audio_bytes") and not flat.get("text"):
-        problems.append(f"row {number}: must have audio or text, but has neither")
-    return flat
-
-
-def _column(name: str, values: list[Any], problems: list[str]) -> pa.Array:
-    kind = STANDARD_COLUMNS.get(name)
-    if kind is None:
-        return _label_column(values)
-    return pa.array([_converted(name, v, kind, i, problems) for i, v in enumerate(values, start=1)], kind)
-
-
-def _converted(name: str, value: Any, kind: pa.DataType, number: int, problems: list[str]) -> Any:
-    if value is None or value == "":
-        return None
-    try:
-        if pa.types.is_string(kind):
-            return value if isinstance(value, str) else str(value)
-        if pa.types.is_binary(kind):
-            return value if isinstance(value, bytes) else bytes(value)
-        converted = float(value)
-        if not np.isfinite(converted) or (converted < 0):
-            raise ValueError
-        return int(converted) if pa.types.is_integer(kind) else converted
-    except (TypeError, ValueError, OverflowError):
-        problems.append(f"row {number}: {name} must be a non-negative number, but is {value!r}")
-        return None
-
-
-def _label_column(values: list[Any]) -> pa.Array:
-    """Numbers stay numbers when every value is one; everything else is text."""
-    present = [v for v in values if v is not None]
-    if present and all(isinstance(v, bool) for v in present):
-        return pa.array(values, pa.bool_())
-    if present and all(isinstance(v, int) and not isinstance(v, bool) and abs(v) < 2**53 for v in present):
-        return pa.array(values, pa.int64())
-    if present and all(isinstance(v, str) and v.strip().lstrip("+-").isdecimal() and len(v) < 16 for v in present):
-        return pa.array([None if v is None else int(v) for v in values], pa.int64())
-    numbers = [None if v is None else _number(v) for v in values]
-    if present and all(n is not None for n, v in zip(numbers, values, strict=True) if v is not None):
-        return pa.array(numbers, pa.float64())
-    return pa.array([None if v is None else str(v) for v in values], pa.string())
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if np.isfinite(number) else None

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sonolex import configs
-from sonolex.data.manifest import Manifest, require_disjoint
+from sonolex.data.manifest import Manifest
+from sonolex.data.splits import require_disjoint
 from sonolex.tasks.base import TaskConfig, task_type
 
 PARTS = ("train", "selection", "report")
