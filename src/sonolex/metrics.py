@@ -232,7 +232,7 @@ REGRESSION: dict[str, Metric] = {
     "f1_nonnegative": f1_nonnegative,
     "acc7": acc7,
 }
-LOWER_IS_BETTER = frozenset({"mae", "eer", "loss", "eer_level_removed"})
+LOWER_IS_BETTER = frozenset({"mae", "eer", "loss"})
 PAPER_WORDS = {
     "accuracy": "WA in CTAL",
     "balanced_accuracy": "UA in CTAL",

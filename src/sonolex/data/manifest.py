@@ -90,7 +90,9 @@ class Manifest:
         """Durations (clips,), NaN where unknown."""
         if "duration_s" not in self.table.column_names:
             return np.full(len(self), np.nan)
-        return self.table["duration_s"].to_numpy().astype(np.float64, copy=False)
+        # Chunk by chunk: ChunkedArray.to_numpy imports pandas, 55 MB of it.
+        chunks = [c.to_numpy(zero_copy_only=False) for c in self.table["duration_s"].chunks]
+        return np.concatenate(chunks).astype(np.float64, copy=False) if chunks else np.zeros(0)
 
     def column(self, name: str) -> list[Any]:
         """Return a column as Python values; all None for a standard column that is absent.

@@ -18,5 +18,5 @@ PROTOCOL = Protocol(
     primary="eer",
     disjoint=("id", "speaker"),
     modalities=("audio",),
-    notes="Three speakers in three rooms: level and channel carry much of the score; see eer_level_removed.",
+    notes="Three speakers in three rooms: level and channel carry much of the score; see the rows without level.",
 )

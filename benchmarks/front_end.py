@@ -1,0 +1,121 @@
+"""Audio front end: log-mel against librosa, kaldi-native-fbank, lhotse and transformers; decoding; resampling."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from benchmarks._timing import claim, interleaved, ratio, table
+from sonolex.audio import features
+from sonolex.audio.io import read_audio
+
+RATE, SECONDS, CLIPS = 16_000, 10, 8
+
+
+def run() -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    wave = (0.1 * np.random.default_rng(0).normal(size=RATE * SECONDS)).astype(np.float32)
+    _log_mel(wave)
+    _decoding(wave)
+    _resampling(wave)
+
+
+def _ctal(tensor: torch.Tensor) -> torch.Tensor:
+    mel = features.librosa_log_mel(tensor)
+    return features.normalise_utterance(torch.cat([mel, features.delta(mel)], -1))
+
+
+def _log_mel(wave: np.ndarray) -> None:
+    import kaldi_native_fbank as knf
+    import librosa
+    from lhotse import Fbank, FbankConfig
+    from transformers import ASTFeatureExtractor
+
+    tensor = torch.from_numpy(wave)
+    extractor = ASTFeatureExtractor(max_length=1024, num_mel_bins=128)
+    lhotse_fbank = Fbank(FbankConfig(num_mel_bins=128))
+    options = knf.FbankOptions()
+    options.frame_opts.dither = 0
+    options.mel_opts.num_bins = 128
+
+    def kaldi() -> None:
+        fbank = knf.OnlineFbank(options)
+        fbank.accept_waveform(RATE, wave.tolist())
+        fbank.input_finished()
+        np.stack([fbank.get_frame(i) for i in range(fbank.num_frames_ready)])
+
+    def librosa_ctal() -> None:
+        mel = librosa.feature.melspectrogram(y=wave, sr=RATE, n_fft=2048, win_length=800, hop_length=200, n_mels=80)
+        log = np.log(mel + 1e-6)
+        joined = np.concatenate([log, librosa.feature.delta(log)])
+        (joined - joined.mean(1, keepdims=True)) / (joined.std(1, keepdims=True) + 1e-16)
+
+    with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+
+        def two_threads(function) -> None:
+            list(pool.map(function, [tensor] * CLIPS))
+
+        seconds = interleaved(
+            {
+                "HF ASTFeatureExtractor": lambda: extractor(wave, sampling_rate=RATE, return_tensors="pt"),
+                "lhotse Fbank": lambda: lhotse_fbank.extract(wave, RATE),
+                "kaldi-native-fbank": kaldi,
+                "ours, kaldi fbank 128": lambda: features.kaldi_fbank(tensor),
+                "ours, kaldi fbank 128, 8 clips, 2 workers": lambda: two_threads(features.kaldi_fbank),
+                "librosa, CTAL 160": librosa_ctal,
+                "ours, CTAL 160": lambda: _ctal(tensor),
+                "ours, CTAL 160, 8 clips, 2 workers": lambda: two_threads(_ctal),
+            }
+        )
+    for name in [n for n in seconds if "8 clips" in n]:
+        seconds[name] = [s / CLIPS for s in seconds[name]]
+    table(seconds, what="ms per 10 s clip")
+    one, two = "ours, kaldi fbank 128", "ours, kaldi fbank 128, 8 clips, 2 workers"
+    claim("log-mel 128, one thread, over HF ASTFeatureExtractor", ratio(seconds, one, "HF ASTFeatureExtractor"), 5)
+    claim("log-mel 128, two workers, over HF ASTFeatureExtractor", ratio(seconds, two, "HF ASTFeatureExtractor"), 9)
+    claim("log-mel 128, one thread, over lhotse Fbank", ratio(seconds, one, "lhotse Fbank"), 1.3)
+    claim("log-mel 128, one thread, over kaldi-native-fbank", ratio(seconds, one, "kaldi-native-fbank"), 4.5)
+    one, two = "ours, CTAL 160", "ours, CTAL 160, 8 clips, 2 workers"
+    claim("CTAL 160-dim, one thread, over librosa", ratio(seconds, one, "librosa, CTAL 160"), 1.0)
+    claim("CTAL 160-dim, two workers, over librosa", ratio(seconds, two, "librosa, CTAL 160"), 1.7)
+
+
+def _decoding(wave: np.ndarray) -> None:
+    import soundfile
+
+    place = io.BytesIO()
+    soundfile.write(place, wave, RATE, format="WAV", subtype="PCM_16")
+    encoded = place.getvalue()
+    many = range(50)
+    seconds = interleaved(
+        {
+            "soundfile, PCM WAV": lambda: [soundfile.read(io.BytesIO(encoded), dtype="float32") for _ in many],
+            "ours, PCM WAV": lambda: [read_audio(encoded, rate_hz=RATE) for _ in many],
+        }
+    )
+    table(seconds, unit=len(many), what="ms per 10 s clip")
+    claim("PCM WAV read (checked) over soundfile", ratio(seconds, "ours, PCM WAV", "soundfile, PCM WAV"), 4)
+
+
+def _resampling(wave: np.ndarray) -> None:
+    import torch as _torch
+    from lhotse.augmentation import Resample
+    from scipy.signal import resample_poly
+
+    wave_44k = np.repeat(wave, 3)[: 44_100 * SECONDS].copy()
+    lhotse_resample = Resample(44_100, RATE)
+    seconds = interleaved(
+        {
+            "lhotse Resample": lambda: lhotse_resample(_torch.from_numpy(wave_44k[None]), 44_100),
+            "scipy resample_poly": lambda: resample_poly(wave_44k, 160, 441),
+            "ours (soxr HQ, checked)": lambda: read_audio((wave_44k, 44_100), rate_hz=RATE),
+        }
+    )
+    table(seconds, what="ms per 10 s clip")
+    claim("resampling 44.1 to 16 kHz over lhotse", ratio(seconds, "ours (soxr HQ, checked)", "lhotse Resample"), 1.2)
+    claim("resampling 44.1 to 16 kHz over scipy", ratio(seconds, "ours (soxr HQ, checked)", "scipy resample_poly"), 3.5)

@@ -1,0 +1,86 @@
+"""Speaker verification on FSDD: train on three speakers, all pairs of clips by three others.
+
+    sonolex train ctal_fsdd_verification --out runs/verification && sonolex compare runs/verification
+
+Cost: half a minute a run on one core. Expected EER: see docs/results.md (MFCC cosine floor 0.247, without level 0.283).
+
+Three rooms and levels are part of these "speakers". ``level kept`` uses fixed normalisation; ``level removed``
+subtracts each clip's mean spectrum, so level and channel colouring are gone and voices remain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sonolex.audio.views import Views
+from sonolex.data.loader import Loading
+from sonolex.protocols.fsdd_digits_unseen_speakers import TRAIN_SPEAKERS
+from sonolex.recipes._real import corpus_options
+from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
+from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.tasks.verification import VerificationConfig
+from sonolex.train.run import Budget, Data, Optim, Run, Source
+
+PROTOCOL = "fsdd_verification"
+CONFIG = replace(CtalConfig.tiny(), num_layers=3, frames_per_step=2, orthogonal="none")
+PROCESSOR = CtalProcessorConfig(
+    rate_hz=8000, window_ms=32, hop_ms=10, fft_samples=512, num_mels=64, max_frames=800, max_tokens=32, vocab_size=300
+)
+NORMALISATION = {"level kept": "fixed", "level removed": "mean"}
+
+
+def recipe(*, seeds: tuple[int, ...] = (0, 1, 2), epochs: int = 15, pretrain_epochs: int = 8) -> list[Run]:
+    """Return level kept and removed, from scratch and pre-trained with MCAM on espeak digits and the training split."""
+    runs = []
+    for seed in seeds:
+        for level in NORMALISATION:
+            runs.append(_run(level, seed, epochs, start=None))
+            pretraining = _pretraining(level, seed, pretrain_epochs)
+            runs += [pretraining, _run(level, seed, epochs, start=pretraining.name)]
+    return runs
+
+
+def tiny() -> list[Run]:
+    """Return one run of few epochs."""
+    return [_run("level kept", 0, 3, start=None)]
+
+
+def _pretraining(level: str, seed: int, epochs: int) -> Run:
+    train = Source(protocol=PROTOCOL, fold="unseen", part="train", options=corpus_options("fsdd"))
+    return Run(
+        name=f"pretrain-{level.replace(' ', '-')}-{seed}",
+        system="ctal",
+        config=CONFIG,
+        processor=replace(PROCESSOR, normalise=NORMALISATION[level]),
+        tasks=(PretrainingConfig("pretraining"),),
+        data=Data(
+            train=(train, Source(corpus="espeak_digits")),
+            selection=(replace(train, part="selection"),),
+            loading=Loading(modalities=("audio",)),
+        ),
+        optim=Optim(lr=2e-3),
+        budget=Budget(epochs=epochs, batch_s=64, evaluate_epochs=epochs, select="last"),
+        seed=seed,
+    )
+
+
+def _run(level: str, seed: int, epochs: int, *, start: str | None) -> Run:
+    kind = "scratch" if start is None else "pretrained"
+    return Run(
+        name=f"{kind}-{level.replace(' ', '-')}-{seed}",
+        row=f"CTAL-tiny, {'from scratch' if start is None else 'pre-trained (MCAM)'}, {level}",
+        system="ctal",
+        config=CONFIG,
+        processor=replace(PROCESSOR, normalise=NORMALISATION[level]),
+        tasks=(VerificationConfig("speaker", classes=TRAIN_SPEAKERS),),
+        data=Data.of_protocol(
+            PROTOCOL,
+            "unseen",
+            options=corpus_options("fsdd"),
+            loading=Loading(modalities=("audio",), views=Views()),
+        ),
+        optim=Optim(lr=1e-3, weight_decay=0.05, schedule="cosine"),
+        budget=Budget(epochs=epochs, batch_s=64, batch_clips=64, evaluate_epochs=epochs, select="last"),
+        init_from=start,
+        seed=seed,
+    )

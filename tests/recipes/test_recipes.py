@@ -1,0 +1,46 @@
+"""Every recipe's tiny() trains in seconds and lowers its loss; no run selects on what it reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sonolex.configs import find_module, module_names
+from sonolex.train.journal import training_curve
+from sonolex.train.series import train_all
+
+SPOKEN = {"quickstart"}
+RECIPES = module_names("recipes")
+
+
+@pytest.fixture
+def recordings(shared_data, monkeypatch):
+    monkeypatch.setenv("SONOLEX_DATA", str(shared_data))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_tiny_trains_and_lowers_its_loss(name, tmp_path, request):
+    if name in SPOKEN:
+        pytest.importorskip("espeakng_loader")
+    else:
+        request.getfixturevalue("recordings")
+    runs = find_module("recipes", name).tiny()
+    results = train_all(runs, tmp_path, quiet=True, say=lambda text: None)
+    for run, result in zip(runs, results, strict=True):
+        _, losses = training_curve(tmp_path / run.name, "step", "total")
+        quarter = max(1, len(losses) // 4)
+        assert np.mean(losses[-quarter:]) < np.mean(losses[:quarter]), run.name
+        if run.data.protocol:
+            assert len(result["fingerprint"]) == 12 and result["environment"]["torch"] and result["floors"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_runs_have_different_names_and_never_select_on_the_report_part(name, monkeypatch):
+    monkeypatch.setenv("SONOLEX_DATA", "anywhere")
+    runs = find_module("recipes", name).recipe()
+    assert len({r.name for r in runs}) == len(runs)
+    for run in runs:
+        assert not [s for s in run.data.report if s in run.data.selection or s in run.data.train]
+        if run.data.protocol:
+            assert {s.part for s in run.data.selection} == {"selection"}
+            assert {s.part for s in run.data.report} == {"report"}
