@@ -20,7 +20,7 @@ def run() -> None:
             "bare Python": _python("pass"),
             "import sonolex": _python("import sonolex"),
             "sonolex --help": lambda: subprocess.run(
-                [sys.executable, "-m", "sonolex.cli", "--help"], check=True, capture_output=True
+                [sys.executable, "-m", "sonolex", "--help"], check=True, capture_output=True
             ),
             "--help, eager imports": _python(EAGER),
         },

@@ -32,7 +32,7 @@ ALLOWED = {
     "report": FLOOR | {"metrics"},
     "doctor": FLOOR,
 }
-FILES = sorted(p for p in SOURCE.rglob("*.py") if p.name not in ("__init__.py", "cli.py"))
+FILES = sorted(p for p in SOURCE.rglob("*.py") if p.name not in ("__init__.py", "__main__.py", "cli.py"))
 
 
 def imports_of(path: Path) -> set[str]:

@@ -251,7 +251,7 @@ def _run(
 ) -> Run:
     rules = find_protocol(protocol)
     num_train = len(manifest.where(split="train"))
-    config, processor = system_type(system).starter(num_clips=num_train)
+    config, processor = system_type(system).starter(num_clips=num_train, longest_s=float(manifest.durations_s.max()))
     if start_from is not None:
         started, loaded, _ = load_model(model_folder(start_from))
         config, processor = started.system.config, loaded.config

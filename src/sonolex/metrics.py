@@ -154,7 +154,7 @@ def eer_interval(
     scores_N: np.ndarray,
     groups_N2: np.ndarray,
     *,
-    num_draws: int = 200,
+    num_draws: int = 100,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
@@ -164,12 +164,15 @@ def eer_interval(
     """
     rng = np.random.default_rng(seed)
     num_clips = int(groups_N2.max()) + 1
+    order = np.argsort(-scores_N, kind="stable")
+    scores, same, pairs = scores_N[order], same_N[order].astype(bool), groups_N2[order]
     values = []
     for _ in range(num_draws):
         weight = np.bincount(rng.integers(0, num_clips, num_clips), minlength=num_clips)
-        times_N = weight[groups_N2[:, 0]] * weight[groups_N2[:, 1]]
-        kept = times_N > 0
-        values.append(_weighted_eer(same_N[kept], scores_N[kept], times_N[kept]))
+        times = (weight[pairs[:, 0]] * weight[pairs[:, 1]]).astype(float)
+        fpr, miss = _rates(scores, same, times)
+        nearest = int(np.argmin(np.abs(fpr - miss)))
+        values.append((fpr[nearest] + miss[nearest]) / 2)
     tail = (1 - level) / 2
     return float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail))
 
@@ -249,26 +252,21 @@ def _members(groups_B: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(groups_B == g) for g in np.unique(groups_B)]
 
 
-def _error_curves(
-    same_N: np.ndarray, scores_N: np.ndarray, times_N: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return false-acceptance and miss rates, from the strictest threshold to the laxest; ties move together."""
+def _error_curves(same_N: np.ndarray, scores_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return false-acceptance and miss rates, from the strictest threshold to the laxest."""
     _same_length(same_N, scores_N)
-    times_N = np.ones(len(scores_N)) if times_N is None else times_N.astype(float)
     order = np.argsort(-scores_N, kind="stable")
-    scores, same, times = scores_N[order], same_N[order].astype(bool), times_N[order]
-    last_of_tie = np.append(np.diff(scores) != 0, True)
-    hits = np.cumsum(times * same)[last_of_tie]
-    alarms = np.cumsum(times * ~same)[last_of_tie]
+    return _rates(scores_N[order], same_N[order].astype(bool), np.ones(len(order)))
+
+
+def _rates(scores_N: np.ndarray, same_N: np.ndarray, times_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same for trials in falling order of score, each counted ``times_N`` times; ties move together."""
+    last_of_tie = np.append(np.diff(scores_N) != 0, True)
+    hits = np.cumsum(times_N * same_N)[last_of_tie]
+    alarms = np.cumsum(times_N * ~same_N)[last_of_tie]
     if hits[-1] == 0 or alarms[-1] == 0:
         raise ValueError("trials must include same-speaker and different-speaker pairs, but include one kind only.")
     return np.append(0.0, alarms / alarms[-1]), np.append(1.0, 1 - hits / hits[-1])
-
-
-def _weighted_eer(same_N: np.ndarray, scores_N: np.ndarray, times_N: np.ndarray) -> float:
-    fpr, miss = _error_curves(same_N, scores_N, times_N)
-    nearest = int(np.argmin(np.abs(fpr - miss)))
-    return float((fpr[nearest] + miss[nearest]) / 2)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

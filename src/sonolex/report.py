@@ -21,6 +21,8 @@ import numpy as np
 from sonolex import metrics
 
 BOOTSTRAP_DRAWS = 300
+EER_DRAWS = 30
+INTERVAL_OF = ("balanced_accuracy", "eer")
 FRACTION = re.compile(r", (?P<percent>[\d.]+) % of labels")
 
 
@@ -223,6 +225,11 @@ def _pooled(predictions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _interval(predictions: dict[str, Any]) -> tuple[float, float] | None:
+    if predictions["kind"] == "verification":
+        speakers = np.array([str(label) for label in predictions["labels"]])
+        same, scores = metrics.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
+        pairs = np.stack(np.triu_indices(len(speakers), k=1), 1)
+        return metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
     if predictions["kind"] != "classification":
         return None
     true_B, predicted_B = _decisions(predictions)
@@ -261,7 +268,7 @@ def _cell(row: Row, metric: str) -> str:
     if value is None:
         return ""
     text = f"{value:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
-    if row.interval is not None and metric == "balanced_accuracy" and deviation is None:
+    if row.interval is not None and metric in INTERVAL_OF and deviation is None:
         text += f" [{row.interval[0]:.3f}, {row.interval[1]:.3f}]"
     return text
 

@@ -135,7 +135,7 @@ def test_layer_groups_cover_every_parameter_once(name, processor):
 @pytest.mark.parametrize("num_clips", [200, 50_000, 500_000])
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_starter_configs_grow_with_the_data(name, num_clips):
-    config, processor = system_type(name).starter(num_clips=num_clips)
+    config, processor = system_type(name).starter(num_clips=num_clips, longest_s=3.0)
     assert isinstance(config, system_type(name).config_type)
     assert isinstance(processor, system_type(name).processor_type.config_type)
 

@@ -117,8 +117,8 @@ class System(nn.Module, abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def starter(cls, *, num_clips: int) -> tuple[Any, Any]:
-        """Return system and processor configs that suit a first training on ``num_clips`` labelled clips."""
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[Any, Any]:
+        """Return system and processor configs that suit ``num_clips`` labelled clips of up to ``longest_s``."""
 
     @property
     @abc.abstractmethod

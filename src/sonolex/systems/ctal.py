@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 ROBERTA_FIRST_POSITION = text_.PAD_ID + 1
+LONGEST_STARTER_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -292,13 +293,16 @@ class Ctal(System):
         )
 
     @classmethod
-    def starter(cls, *, num_clips: int) -> tuple[CtalConfig, CtalProcessorConfig]:
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[CtalConfig, CtalProcessorConfig]:
+        # A minute of frames is as much as attention over one clip should cost; longer clips are refused by name.
+        max_frames = max(1600, 1 + round(80 * min(longest_s, LONGEST_STARTER_S)))
         if num_clips < 20_000:
-            return CtalConfig.tiny(), CtalProcessorConfig(vocab_size=1000, max_frames=1600, max_tokens=128)
+            processor = CtalProcessorConfig(vocab_size=1000, max_frames=max_frames, normalise="fixed")
+            return CtalConfig.tiny(), processor
         if num_clips < 200_000:
             medium = CtalConfig(num_layers=3, width=384, num_heads=6, ffn_width=1536, stem="conv", frames_per_step=4)
-            return medium, CtalProcessorConfig(vocab_size=8000)
-        return CtalConfig.base(), CtalProcessorConfig()
+            return medium, CtalProcessorConfig(vocab_size=8000, max_frames=max_frames, normalise="fixed")
+        return CtalConfig.base(), CtalProcessorConfig(max_frames=max(3000, max_frames))
 
     @property
     def pooled_dim(self) -> int:
