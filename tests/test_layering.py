@@ -25,7 +25,7 @@ ALLOWED = {
     "tasks": FLOOR | {"systems.base", "nn", "objectives", "metrics", "tasks.base"},
     "protocols": FLOOR | {"data", "tasks", "metrics", "protocols"},
     "train": FLOOR | {"audio", "data", "systems.base", "tasks.base", "protocols.base", "metrics", "train"},
-    "recipes": FLOOR | {"audio", "data", "systems", "tasks", "protocols", "train", "metrics"},
+    "recipes": FLOOR | {"audio", "data", "systems", "tasks", "protocols", "train", "metrics", "recipes._real"},
     "api": FLOOR | {"audio", "systems.base", "tasks.base", "train.checkpoint"},
     "evaluate": FLOOR | {"audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},
     "fit": FLOOR | {"audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "report"},

@@ -61,7 +61,10 @@ def test_stacking_loses_no_frame_and_zeroes_padding():
     assert stacked.tolist() == [[[1.0, 2.0], [3.0, 0.0], [0.0, 0.0]]] and valid.tolist() == [[True, True, False]]
 
 
-@pytest.mark.parametrize(("stem", "step"), [("linear", 1), ("linear", 3), ("conv", 1), ("conv", 4)])
+@pytest.mark.parametrize(
+    ("stem", "step"),
+    [("linear", 1), ("linear", 3), ("conv", 1), ("conv", 4), ("conv2d", 1), ("conv2d", 2), ("conv2d", 4)],
+)
 def test_a_frame_embedding_is_the_same_alone_and_padded(stem, step):
     embed = FrameEmbedding(6, 50, 8, stem=stem, frames_per_step=step, dropout=0.0, eps=1e-6).eval()
     clip = torch.randn(1, 17, 6)

@@ -21,6 +21,7 @@ SYSTEMS = {
         TINY,
         replace(TINY, stem="linear", frames_per_step=1, fusion="code", orthogonal="code", replace_level="frame"),
         replace(TINY, audio_attention="causal"),
+        replace(TINY, stem="conv2d", frames_per_step=4),
     ]
 }
 CASES = [pytest.param(name, config, id=f"{name}-{i}") for name, cs in SYSTEMS.items() for i, config in enumerate(cs)]

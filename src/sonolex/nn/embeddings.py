@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,8 +43,9 @@ class FrameEmbedding(nn.Module):
     """Spectral frames to model width: stem + position + one type row, LayerNorm, dropout.
 
     ``stem="linear"`` projects ``frames_per_step`` consecutive frames at once (1 as published); ``"conv"`` looks one
-    step to either side twice, which small data needs. Padding enters every convolution as zeros, so a clip has the
-    same embedding alone and in a batch.
+    step to either side twice; ``"conv2d"`` slides over time and frequency, so that a formant a few bands higher looks
+    the same, which few speakers need. Padding enters every convolution as zeros, so a clip has the same embedding
+    alone and in a batch.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class FrameEmbedding(nn.Module):
         self.project = nn.Linear(stacked, width) if stem == "linear" else None
         self.conv_in = nn.Conv1d(stacked, width, 3, padding=1) if stem == "conv" else None
         self.conv_out = nn.Conv1d(width, width, 3, padding=1) if stem == "conv" else None
+        self.patches = Conv2dStem(num_features, width, frames_per_step) if stem == "conv2d" else None
         self.position = nn.Embedding(num_positions, width)
         self.modality = nn.Embedding(1, width)
         self.norm = nn.LayerNorm(width, eps=eps)
@@ -69,9 +73,12 @@ class FrameEmbedding(nn.Module):
 
     def forward(self, frames_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Return (B, T', D) and its validity (B, T'), T' = ceil(T / frames_per_step)."""
+        frames_valid_BT = valid_BT
         stacked_BTF, valid_BT = stack_frames(frames_BTF, valid_BT, self.frames_per_step)
         if self.project is not None:
             x_BTD = self.project(stacked_BTF)
+        elif self.patches is not None:
+            x_BTD = self.patches(frames_BTF, frames_valid_BT)
         else:
             x_BTD = self._convolve(stacked_BTF, valid_BT)
         positions_T = torch.arange(x_BTD.shape[1], device=x_BTD.device)
@@ -83,6 +90,36 @@ class FrameEmbedding(nn.Module):
         real_B1T = valid_BT[:, None].to(stacked_BTF.dtype)
         hidden_BDT = F.gelu(self.conv_in(stacked_BTF.transpose(1, 2) * real_B1T)) * real_B1T
         return (hidden_BDT + self.conv_out(hidden_BDT)).transpose(1, 2)
+
+
+class Conv2dStem(nn.Module):
+    """Three 3×3 convolutions over time and mel band, mel and derivative as channels; (B, T, F) to (B, T', D).
+
+    Every convolution halves the mel axis; the first ones halve time until ``frames_per_step`` is reached.
+    """
+
+    CHANNELS = (2, 16, 32, 32)
+
+    def __init__(self, num_features: int, width: int, frames_per_step: int):
+        super().__init__()
+        if frames_per_step not in (1, 2, 4, 8):
+            raise ValueError(f"`frames_per_step` must be 1, 2, 4 or 8 for stem='conv2d', but is {frames_per_step}.")
+        self.strides = [2 if frames_per_step > 1 << i else 1 for i in range(3)]
+        pairs = zip(itertools.pairwise(self.CHANNELS), self.strides, strict=True)
+        self.convolutions = nn.ModuleList(nn.Conv2d(*pair, 3, stride=(s, 2), padding=1) for pair, s in pairs)
+        num_bands = num_features // 2
+        for _ in range(3):
+            num_bands = -(-num_bands // 2)
+        self.project = nn.Linear(self.CHANNELS[-1] * num_bands, width)
+
+    def forward(self, frames_BTF: Tensor, valid_BT: Tensor) -> Tensor:
+        mel_BTF, delta_BTF = frames_BTF.chunk(2, -1)
+        x_BCTF = torch.stack([mel_BTF, delta_BTF], 1)
+        for convolution, stride in zip(self.convolutions, self.strides, strict=True):
+            x_BCTF = F.gelu(convolution(x_BCTF * valid_BT[:, None, :, None].to(x_BCTF.dtype)))
+            valid_BT = valid_BT[:, ::stride]
+        # (B, C, T', F') -> (B, T', C * F')
+        return self.project(x_BCTF.transpose(1, 2).flatten(2))
 
 
 def stack_frames(frames_BTF: Tensor, valid_BT: Tensor, frames_per_step: int) -> tuple[Tensor, Tensor]:

@@ -137,7 +137,9 @@ class PostNormCrossLayer(nn.Module):
 
 
 def initialise_normal(module: nn.Module, *, std: float = 0.02) -> None:
-    """Fill weights of linear, convolution and embedding layers from N(0, std²) and biases with 0, as BERT does.
+    """Fill weights of linear, 1-D convolution and embedding layers from N(0, std²) and biases with 0, as BERT does.
+
+    2-D convolutions keep torch's own start: with nine inputs a channel, N(0, 0.02²) would silence them.
 
     Draws from torch's default generator: build a system under `systems.base.seeded_build`.
     """

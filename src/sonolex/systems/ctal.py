@@ -93,7 +93,7 @@ class CtalConfig(SystemConfig):
     Attributes:
         attention_dropout: on attention probabilities. Differs: the library CTAL builds on uses 0.1; 0 is 11–20 %
             faster on a CPU and no worse in our runs.
-        stem, frames_per_step: "linear", 1 as published; "conv" and more frames a step for small data.
+        stem, frames_per_step: "linear", 1 as published; "conv" or "conv2d" and more frames a step for small data.
         audio_attention: "bidirectional" (section 3.1.3) or "causal" (released checkpoints, reference C7).
         fusion: "paper" (section 3.3) or "code" (tanh projections first, then a joint tanh layer; reference C2).
         fusion_streams: "both", or one stream alone ("text", "audio": table 4 rows e and f).
@@ -125,7 +125,7 @@ class CtalConfig(SystemConfig):
     longest_segment_frames: int = 50
 
     def __post_init__(self) -> None:
-        one_of("stem", self.stem, ("linear", "conv"))
+        one_of("stem", self.stem, ("linear", "conv", "conv2d"))
         one_of("audio_attention", self.audio_attention, ("bidirectional", "causal"))
         one_of("fusion", self.fusion, ("paper", "code"))
         one_of("fusion_streams", self.fusion_streams, ("both", "audio", "text"))

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from sonolex.data.manifest import manifest_from_rows
+from sonolex.protocols.base import Fold, Protocol, find_fold, find_protocol
+from sonolex.tasks.classification import ClassificationConfig
+
+ROWS = [
+    {"id": f"{split}{i}", "text": "x", "split": split, "speaker": f"{split}{i % 2}", "mood": "ab"[i % 2]}
+    for split in ("train", "validation", "test")
+    for i in range(4)
+]
+
+
+def split(manifest):
+    return [Fold("only", *(manifest.where(split=s) for s in ("train", "validation", "test")))]
+
+
+PROTOCOL = Protocol(
+    "p",
+    "nothing",
+    split,
+    (ClassificationConfig("mood", label="mood", classes=("a", "b")),),
+    "accuracy",
+    ("id", "speaker"),
+)
+
+
+def test_a_speaker_in_training_and_report_is_refused():
+    rows = [dict(r) for r in ROWS]
+    rows[-1]["speaker"] = "train0"
+    with pytest.raises(ValueError, match="'train0'"):
+        PROTOCOL.folds(manifest_from_rows(rows))
+
+
+def test_an_empty_part_is_refused():
+    with pytest.raises(ValueError, match=r"\['report'\] must have clips"):
+        PROTOCOL.folds(manifest_from_rows(ROWS[:8]))
+
+
+def test_the_fingerprint_covers_parts_labels_classes_and_rules():
+    manifest = manifest_from_rows(ROWS)
+    prints = [PROTOCOL.fingerprint(manifest)]
+    other = [dict(r) for r in ROWS]
+    other[0]["mood"] = "b"
+    prints.append(PROTOCOL.fingerprint(manifest_from_rows(other)))
+    prints.append(PROTOCOL.fingerprint(manifest_from_rows(ROWS[:-1])))
+    prints.append(replace(PROTOCOL, selection_rule="last step").fingerprint(manifest))
+    prints.append(replace(PROTOCOL, primary="macro_f1").fingerprint(manifest))
+    renamed = ClassificationConfig("mood", label="mood", classes=("b", "a"))
+    prints.append(replace(PROTOCOL, tasks=(renamed,)).fingerprint(manifest))
+    assert len(set(prints)) == len(prints)
+    assert PROTOCOL.fingerprint(manifest.take(range(11, -1, -1))) == prints[0]
+
+
+def test_folds_are_found_by_name():
+    manifest = manifest_from_rows(ROWS)
+    assert find_fold(PROTOCOL, manifest, None).name == find_fold(PROTOCOL, manifest, "only").name == "only"
+    with pytest.raises(ValueError, match="must be one of only"):
+        find_fold(PROTOCOL, manifest, "other")
+
+
+def test_a_protocol_of_ones_own_is_a_json_file(tmp_path):
+    manifest = manifest_from_rows(ROWS)
+    manifest.write(tmp_path / "m.arrow")
+    card = {"manifest": "m.arrow", "kind": "classification", "modalities": ["text"], "disjoint": ["speaker"]}
+    task = {"name": "mood", "label": "mood", "classes": ["a", "b"]}
+    (tmp_path / "p.json").write_text(json.dumps(card | {"task": task}))
+    protocol = find_protocol(str(tmp_path / "p.json"))
+    assert len(protocol.folds(manifest)[0].report) == 4 and protocol.tasks[0].classes == ("a", "b")
+    (tmp_path / "p.json").write_text(json.dumps(card | {"task": task | {"lable": "x"}}))
+    with pytest.raises(ValueError, match="Did you mean 'label'"):
+        find_protocol(str(tmp_path / "p.json"))
+
+
+def test_unknown_protocols_suggest_the_nearest():
+    with pytest.raises(ValueError, match="Did you mean 'iemocap4'"):
+        find_protocol("iemocap")

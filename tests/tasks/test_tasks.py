@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sonolex.systems.base import build_system, system_type
+from sonolex.tasks.base import MISSING, Model, build_task, class_name
+from sonolex.tasks.classification import ClassificationConfig
+from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.tasks.regression import RegressionConfig
+from sonolex.tasks.verification import VerificationConfig
+from sonolex.types import Batch, Encoding, Losses, Term
+from tests.conftest import TINY
+
+BATCH = Batch(
+    ("a", "b", "c"), labels={"mood": ("glad", None, "sad"), "value": (1.0, None, "2.5"), "speaker": ("x", "z", "y")}
+)
+POOLED = Encoding(torch.randn(3, 8))
+
+
+def system():
+    return build_system("ctal", TINY)
+
+
+def silence(task) -> None:
+    """Make the head answer 0 whatever it hears."""
+    for parameter in task.head.parameters():
+        torch.nn.init.zeros_(parameter)
+
+
+def test_classification_counts_known_labels_and_scores_add_to_one():
+    task = build_task(ClassificationConfig("mood", label="mood", classes=("glad", "sad")), 8)
+    batch = task.prepare(BATCH, system())
+    assert batch.targets["mood"].tolist() == [0, MISSING, 1] and batch.counts["mood"] == 2.0
+    (term,) = task.losses(system(), batch, POOLED).values()
+    silence(task)
+    (even,) = task.losses(system(), batch, POOLED).values()
+    assert term.count == 2.0 and even.mean.item() == pytest.approx(math.log(2))
+    assert torch.allclose(task.scores(POOLED).sum(1), torch.ones(3))
+
+
+def test_class_weights_are_a_weighted_mean():
+    config = ClassificationConfig("mood", label="mood", classes=("glad", "sad"), class_weights=(1.0, 3.0))
+    task = build_task(config, 8)
+    batch = task.prepare(BATCH, system())
+    assert batch.counts["mood"] == 4.0
+    (term,) = task.losses(system(), batch, POOLED).values()
+    logits = task.head(POOLED.pooled_BD)[[0, 2]]
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1]), weight=torch.tensor([1.0, 3.0]))
+    assert term.mean.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_answers_are_sorted_and_readable():
+    task = build_task(ClassificationConfig("mood", label="mood", classes=("glad", "sad")), 8)
+    (answer,) = task.decide(np.array([[0.2, 0.8]]))
+    assert answer == {"label": "sad", "score": 0.8, "scores": {"sad": 0.8, "glad": 0.2}}
+
+
+def test_regression_is_in_the_labels_unit_and_ignores_missing_ones():
+    task = build_task(RegressionConfig("value", label="value", centre=10.0, spread=2.0), 8)
+    batch = task.prepare(BATCH, system())
+    assert batch.counts["value"] == 2.0 and batch.targets["value"][2] == 2.5
+    silence(task)
+    assert task.scores(POOLED).tolist() == [[10.0]] * 3
+    (term,) = task.losses(system(), batch, POOLED).values()
+    assert term.mean.item() == pytest.approx((9.0 + 7.5) / 2 / 2.0)
+    assert task.metrics([1.0, None, 2.5], np.full((3, 1), 10.0), ["a", "b", "c"])["mae"] == pytest.approx(8.25)
+    with pytest.raises(ValueError, match=r"finite number.*clip-1"):
+        task.value("high", "clip-1")
+
+
+@pytest.mark.parametrize("changes", [{}, {"scale": 20.0}, {"embedding_dim": 4}])
+def test_verification_trains_on_known_speakers_and_scores_unit_vectors(changes):
+    task = build_task(VerificationConfig("speaker", classes=("x", "y"), **changes), 8)
+    batch = task.prepare(BATCH, system())
+    assert batch.targets["speaker"].tolist() == [0, MISSING, 1] and batch.counts["speaker"] == 2.0
+    (term,) = task.losses(system(), batch, POOLED).values()
+    assert term.sum.isfinite()
+    assert torch.allclose(task.scores(POOLED).norm(dim=1), torch.ones(3), atol=1e-6)
+    vectors = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+    assert task.metrics(["x", "x", "y", "y"], vectors, list("abcd")) == {"eer": 0.0}
+    assert task.metrics(["x", "x", "x", "x"], vectors, list("abcd")) == {}
+
+
+def test_pretraining_terms_can_be_left_out(processor, corpus):
+    from tests.systems.test_contract import examples
+
+    made = build_system("ctal", system_type("ctal").matched(TINY, processor))
+    task = build_task(PretrainingConfig("pre", weight=0.5, term_weights={"mlm": 0.0}), 8)
+    batch = task.prepare(processor.collate(examples(processor, corpus, {"audio", "text"})), made)
+    terms = task.losses(made, batch, None)
+    assert set(terms) == {"mcam"} and terms["mcam"].weight == 0.5
+    wrong = build_task(PretrainingConfig("pre", term_weights={"mlmm": 0.0}), 8)
+    with pytest.raises(ValueError, match="mlmm"):
+        wrong.losses(made, batch, None)
+
+
+def test_losses_over_several_batches_are_one_mean():
+    terms = [Losses({"x": Term(torch.tensor(s), n, 2.0)}) for s, n in ((6.0, 3.0), (1.0, 1.0))]
+    assert sum(t.total_over({"x": 4.0}).item() for t in terms) == pytest.approx(2.0 * 7.0 / 4.0)
+    assert terms[0].total.item() == 4.0
+
+
+def test_a_model_encodes_once_for_all_tasks():
+    made = system()
+    tasks = {
+        n: build_task(ClassificationConfig(n, label="mood", classes=("glad", "sad")), made.pooled_dim) for n in "ab"
+    }
+    model = Model(made, tasks)
+    calls = []
+    original = made.encode
+    made.encode = lambda batch: calls.append(1) or original(batch)  # type: ignore[method-assign]
+    batch = Batch(
+        ("a", "b", "c"),
+        frames_BTF=torch.randn(3, 9, TINY.num_features),
+        frames_valid_BT=torch.ones(3, 9, dtype=torch.bool),
+        labels=BATCH.labels,
+    )
+    assert set(model(model.prepare(batch)).terms) == {"a", "b", "orthogonal"} and len(calls) == 1
+
+
+def test_labels_have_one_spelling():
+    assert [class_name(v) for v in (3, 3.0, "3", True, 2.5)] == ["3", "3", "3", "yes", "2.5"]
+
+
+@pytest.mark.parametrize("classes", [(), ("a",), ("a", "a")])
+def test_too_few_classes_are_refused(classes):
+    with pytest.raises(ValueError, match="classes"):
+        ClassificationConfig("x", classes=classes)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+
+from sonolex.protocols.base import Fold, Protocol
+from sonolex.tasks.classification import ClassificationConfig
+from sonolex.tasks.regression import RegressionConfig
+from sonolex.tasks.verification import VerificationConfig
+from sonolex.train.floors import floors_of_fold, mfcc_statistics
+
+
+def split(manifest):
+    return [Fold("only", *(manifest.where(split=s) for s in ("train", "validation", "test")))]
+
+
+def test_floors_are_fitted_on_training_clips_and_cached(corpus):
+    tasks = (
+        ClassificationConfig("pitch", label="pitch", classes=("low", "high")),
+        ClassificationConfig("mood", label="mood", classes=("good", "bad")),
+        RegressionConfig("height", label="height"),
+        VerificationConfig("speaker"),
+    )
+    protocol = Protocol("floors-test", "x", split, tasks, "accuracy")
+    (fold,) = protocol.folds(corpus)
+    floors = floors_of_fold(protocol, fold, "f" * 12)
+    pitch = [tasks[0].classes.index(p) for p in fold.report.column("pitch")]
+    assert (floors["pitch"]["mfcc_svm"].argmax(1) == pitch).all()  # audible
+    assert len(set(floors["pitch"]["majority"].argmax(1))) == 1
+    assert (
+        floors["mood"]["mfcc_svm"].argmax(1) == [tasks[1].classes.index(m) for m in fold.report.column("mood")]
+    ).mean() < 1
+    height = np.array(fold.report.column("height"))
+    error = {name: np.abs(v[:, 0] - height).mean() for name, v in floors["height"].items()}
+    assert error["mfcc_svm"] < error["median"]
+    assert floors["speaker"]["mfcc_cosine"].shape[1] == 1 + floors["speaker"]["mfcc_cosine_level_removed"].shape[1]
+    again = floors_of_fold(protocol, fold, "f" * 12)
+    assert all(np.array_equal(again[t][f], v) for t, fs in floors.items() for f, v in fs.items())
+
+
+def test_statistics_do_not_depend_on_the_order_of_clips(corpus):
+    part = corpus.take(range(6))
+    assert np.array_equal(mfcc_statistics(part)[::-1], mfcc_statistics(corpus.take(range(5, -1, -1))))
