@@ -20,7 +20,7 @@ ALLOWED = {
     "nn": FLOOR | {"nn"},
     "metrics": FLOOR,
     "objectives": FLOOR,
-    "systems": FLOOR | {"audio", "text", "nn", "objectives", "systems.base"},
+    "systems": FLOOR | {"audio", "text", "nn", "objectives", "systems.base", "systems._frames_and_tokens"},
     "data": FLOOR | {"audio", "data"},
     "tasks": FLOOR | {"systems.base", "nn", "objectives", "metrics", "tasks.base"},
     "protocols": FLOOR | {"data", "tasks", "metrics", "protocols"},
@@ -28,8 +28,9 @@ ALLOWED = {
     "recipes": FLOOR | {"audio", "data", "systems", "tasks", "protocols", "train", "metrics", "recipes._real"},
     "api": FLOOR | {"audio", "systems.base", "tasks.base", "train.checkpoint"},
     "evaluate": FLOOR | {"audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},
-    "fit": FLOOR | {"audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "report"},
-    "report": FLOOR | {"metrics"},
+    "fit": FLOOR | {"audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"},
+    "compare": FLOOR | {"metrics"},
+    "report": FLOOR | {"metrics", "compare"},
     "doctor": FLOOR,
 }
 FILES = sorted(p for p in SOURCE.rglob("*.py") if p.name not in ("__init__.py", "__main__.py", "cli.py"))

@@ -67,18 +67,17 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Print tables of runs; refuse different fingerprints."""
-    from sonolex.report import compare as tables_of
-    from sonolex.report import text_tables
+    from sonolex.compare import compare_runs, text_tables
 
-    print(text_tables(tables_of(arguments.runs)))
+    print(text_tables(compare_runs(arguments.runs)))
 
 
 def report(arguments: argparse.Namespace) -> None:
     """Write report.html and print its tables."""
-    from sonolex.report import compare as tables_of
-    from sonolex.report import text_tables, write_html
+    from sonolex.compare import compare_runs, text_tables
+    from sonolex.report import write_html
 
-    print(text_tables(tables_of(arguments.runs)))
+    print(text_tables(compare_runs(arguments.runs)))
     out = arguments.out or Path(arguments.runs[0]) / "report.html"
     print(f"\n{write_html(arguments.runs, out)}")
 

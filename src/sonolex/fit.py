@@ -13,11 +13,12 @@ import numpy as np
 
 from sonolex.audio.io import AudioError, probe_audio
 from sonolex.audio.views import Views
+from sonolex.compare import compare_runs, text_tables
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
 from sonolex.protocols.base import find_protocol
-from sonolex.report import compare, text_tables, write_html
+from sonolex.report import write_html
 from sonolex.systems.base import save_json, system_type
 from sonolex.tasks.base import class_name
 from sonolex.train.checkpoint import load_model, model_folder
@@ -77,7 +78,7 @@ def fit(
     run = _run(protocol, manifest, system=system, start_from=start_from, epochs=epochs, seed=seed)
     say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
     results = train(run, folder / "run", quiet=quiet)
-    say(text_tables(compare([folder])))
+    say(text_tables(compare_runs([folder])))
     try:
         say(f"\nreport: {write_html([folder], folder / 'report.html')}")
     except ImportError as e:

@@ -1,8 +1,4 @@
-"""Run folders in, tables, plots and one self-contained HTML page out. Reads saved predictions; needs no model.
-
-Runs of one protocol, row and modalities form a table row: folds are pooled per seed, seeds give mean and deviation.
-Results with different fingerprints are never put into one column.
-"""
+"""Run folders in, one self-contained HTML page out: tables, curves, confusion matrices, a t-SNE."""
 
 from __future__ import annotations
 
@@ -12,113 +8,15 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sonolex import metrics
+from sonolex.compare import Row, Table, cell, compare_runs, decisions, metric_title, read_results, shown_metrics
 
-BOOTSTRAP_DRAWS = 300
-EER_DRAWS = 30
-INTERVAL_OF = ("balanced_accuracy", "eer")
 FRACTION = re.compile(r", (?P<percent>[\d.]+) % of labels")
-
-
-@dataclass
-class Row:
-    """One line of a table: metric values per seed, and the predictions of the first seed for intervals and plots."""
-
-    name: str
-    task: str
-    by_seed: dict[int, dict[str, float]]
-    predictions: dict[str, Any] | None = None
-    published: bool = False
-    interval: tuple[float, float] | None = None
-    notes: str = ""
-    runs: list[Path] = field(default_factory=list)
-
-    def mean(self, metric: str) -> float | None:
-        values = [v[metric] for v in self.by_seed.values() if metric in v]
-        return float(np.mean(values)) if values else None
-
-    def deviation(self, metric: str) -> float | None:
-        values = [v[metric] for v in self.by_seed.values() if metric in v]
-        return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-@dataclass
-class Table:
-    """All rows that may be compared: one protocol, one fingerprint, one task."""
-
-    protocol: str
-    fingerprint: str
-    task: str
-    primary: str
-    rows: list[Row]
-    num_clips: int
-    notes: str = ""
-
-
-def read_results(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
-    """Return the results of every finished run under the folders, each with its ``folder``.
-
-    Raises:
-        FileNotFoundError: a folder without finished runs.
-    """
-    results = []
-    for place in folders:
-        found = sorted(Path(place).rglob("results.json"))
-        if not found:
-            raise FileNotFoundError(f"`folders` must hold finished runs (results.json), but {place} does not.")
-        for path in found:
-            results.append(json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent})
-    return results
-
-
-def compare(folders: Sequence[str | Path]) -> list[Table]:
-    """Return tables of all runs, one per task.
-
-    Raises:
-        ValueError: runs of one protocol have different fingerprints; the message says which fields differ.
-    """
-    results = [r for r in read_results(folders) if "fingerprint" in r]
-    first: dict[str, dict[str, Any]] = {}
-    for r in results:
-        other = first.setdefault(r["protocol"], r)
-        if r["fingerprint"] != other["fingerprint"]:
-            differing = [k for k in sorted({*r["card"], *other["card"]}) if r["card"].get(k) != other["card"].get(k)]
-            raise ValueError(
-                f"results must have one fingerprint to be compared, but {other['folder']} has {other['fingerprint']} "
-                f"and {r['folder']} has {r['fingerprint']}. They differ in: {', '.join(differing)}."
-            )
-    tables = []
-    for protocol in sorted(first):
-        runs = [r for r in results if r["protocol"] == protocol]
-        for task in sorted({t for r in runs for t in r.get("scores", {})}):
-            tables.append(_table(protocol, task, [r for r in runs if task in r.get("scores", {})]))
-    return tables
-
-
-def text_tables(tables: Sequence[Table]) -> str:
-    """Return the tables as plain text for a terminal."""
-    lines = []
-    for table in tables:
-        names = _shown_metrics(table)
-        lines += [
-            "",
-            f"{table.protocol} · {table.task} · {table.num_clips} clips · fingerprint {table.fingerprint}",
-        ]
-        width = max([len(r.name) for r in table.rows] + [4])
-        heads = [f"{_head(n):>24}" for n in names]
-        lines.append(f"  {'':{width}}{''.join(heads)}  seeds")
-        for row in table.rows:
-            cells = [f"{_cell(row, n):>24}" for n in names]
-            lines.append(f"  {row.name:{width}}{''.join(cells)}  {'' if row.published else len(row.by_seed) or ''}")
-        if table.notes:
-            lines.append(f"  {table.notes}")
-    return "\n".join(lines)
 
 
 def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
@@ -127,7 +25,7 @@ def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
     Raises:
         ImportError: matplotlib is missing (extra: report).
     """
-    tables = compare(folders)
+    tables = compare_runs(folders)
     results = read_results(folders)
     parts = ["<h1>sonolex report</h1>", _environment_line(results)]
     for table in tables:
@@ -145,141 +43,13 @@ def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
     return path
 
 
-def score(predictions: dict[str, Any]) -> dict[str, float]:
-    """Return the metrics of saved predictions, whatever their task."""
-    labels, scores = predictions["labels"], np.asarray(predictions["scores"], float)
-    known = [i for i, v in enumerate(labels) if v is not None]
-    if not known:
-        return {}
-    if predictions["kind"] == "classification":
-        true_B, predicted_B = _decisions(predictions)
-        return {name: metric(true_B, predicted_B) for name, metric in metrics.CLASSIFICATION.items()}
-    if predictions["kind"] == "regression":
-        true_B = np.array([float(labels[i]) for i in known])
-        return {n: metrics.REGRESSION[n](true_B, scores[known, 0]) for n in predictions["metric_names"]}
-    if predictions["kind"] == "verification":
-        return {"eer": metrics.eer(*metrics.all_pairs(np.array([str(labels[i]) for i in known]), scores[known]))}
-    return {}
-
-
-def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for r in runs:
-        groups.setdefault(r["row"], []).append(r)
-    folds = {r["fold"] for r in runs}
-    rows = [_row(name, task, rs, folds) for name, rs in groups.items()]
-    widest = max(groups.values(), key=lambda rs: len({r["fold"] for r in rs}))
-    rows = _floor_rows(task, widest) + rows
-    for name, values in runs[0].get("published", {}).items():
-        rows.append(Row(f"published: {name}", task, {0: dict(values)}, published=True))
-    primary = runs[0]["primary"]
-    primary = primary if any(r.mean(primary) is not None for r in rows) else next(iter(rows[-1].by_seed[0]))
-    num_clips = max(len(r.predictions["clip_ids"]) for r in rows if r.predictions)
-    notes = runs[0].get("notes", "")
-    return Table(protocol, runs[0]["fingerprint"], task, primary, rows, num_clips, notes)
-
-
-def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> Row:
-    by_seed, pooled_of = {}, {}
-    for seed in sorted({r["seed"] for r in runs}):
-        own = [r for r in runs if r["seed"] == seed]
-        pooled_of[seed] = _pooled([_load(r["folder"] / "predictions" / f"{task}.json") for r in own])
-        by_seed[seed] = score(pooled_of[seed])
-    have = {r["fold"] for r in runs}
-    notes = "" if have == folds else f"{len(have)} of {len(folds)} folds"
-    pooled = pooled_of[min(pooled_of)]
-    shown = f"{name} ({notes})" if notes else name
-    return Row(
-        shown,
-        task,
-        by_seed,
-        pooled,
-        notes=notes,
-        interval=_interval(pooled),
-        runs=[r["folder"] for r in runs],
-    )
-
-
-def _floor_rows(task: str, runs: list[dict[str, Any]]) -> list[Row]:
-    one_seed = [r for r in runs if r["seed"] == runs[0]["seed"]]
-    rows = []
-    for path in sorted((one_seed[0]["folder"] / "floors").glob(f"{task}.*.json")):
-        pooled = _pooled([_load(r["folder"] / "floors" / path.name) for r in one_seed])
-        rows.append(
-            Row(
-                f"floor: {path.stem.split('.')[1]}",
-                task,
-                {0: score(pooled)},
-                pooled,
-                interval=_interval(pooled),
-            )
-        )
-    return rows
-
-
-def _pooled(predictions: list[dict[str, Any]]) -> dict[str, Any]:
-    joined = dict(predictions[0])
-    for key in ("clip_ids", "labels", "scores"):
-        joined[key] = [value for p in predictions for value in p[key]]
-    return joined
-
-
-def _interval(predictions: dict[str, Any]) -> tuple[float, float] | None:
-    if predictions["kind"] == "verification":
-        speakers = np.array([str(label) for label in predictions["labels"]])
-        same, scores = metrics.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
-        pairs = np.stack(np.triu_indices(len(speakers), k=1), 1)
-        return metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
-    if predictions["kind"] != "classification":
-        return None
-    true_B, predicted_B = _decisions(predictions)
-    return metrics.bootstrap_interval(metrics.balanced_accuracy, true_B, predicted_B, num_draws=BOOTSTRAP_DRAWS)
-
-
-def _decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    classes = {name: i for i, name in enumerate(predictions["classes"])}
-    known = [i for i, v in enumerate(predictions["labels"]) if v is not None]
-    true_B = np.array([classes[_class_name(predictions["labels"][i])] for i in known])
-    return true_B, np.asarray(predictions["scores"], float)[known].argmax(1)
-
-
-def _class_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _shown_metrics(table: Table) -> list[str]:
-    names = dict.fromkeys([table.primary, *(n for r in table.rows for v in r.by_seed.values() for n in v)])
-    return list(names)
-
-
-def _head(metric: str) -> str:
-    word = metrics.PAPER_WORDS.get(metric)
-    return f"{metric} ({word})" if word else metric
-
-
-def _cell(row: Row, metric: str) -> str:
-    value, deviation = row.mean(metric), row.deviation(metric)
-    if value is None:
-        return ""
-    text = f"{value:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
-    if row.interval is not None and metric in INTERVAL_OF and deviation is None:
-        text += f" [{row.interval[0]:.3f}, {row.interval[1]:.3f}]"
-    return text
-
-
 def _html_table(table: Table) -> str:
-    names = _shown_metrics(table)
-    heads = "".join(f"<th>{html.escape(_head(n))}</th>" for n in names)
+    names = shown_metrics(table)
+    heads = "".join(f"<th>{html.escape(metric_title(n))}</th>" for n in names)
     body = ""
     for row in table.rows:
         kind = "floor" if row.name.startswith("floor") else "published" if row.published else ""
-        cells = "".join(f"<td>{_cell(row, n)}</td>" for n in names)
+        cells = "".join(f"<td>{cell(row, n)}</td>" for n in names)
         seeds = "" if row.published or kind == "floor" else len(row.by_seed)
         body += f'<tr class="{kind}"><td>{html.escape(row.name)}</td>{cells}<td>{seeds}</td></tr>'
     return (
@@ -302,7 +72,7 @@ def _table_figures(table: Table) -> list[str]:
 def _confusion_figure(row: Row, predictions: dict[str, Any]) -> Any:
     figure, axes = _new_figure(3.2, 3.0)
     classes = predictions["classes"]
-    true_B, predicted_B = _decisions(predictions)
+    true_B, predicted_B = decisions(predictions)
     counts = metrics.confusion_counts(true_B, predicted_B, len(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")

@@ -73,3 +73,29 @@ def test_a_clip_is_never_hidden_whole():
                 torch.randn(num_frames, 2), share=0.15, shortest=20, longest=50, generator=generator(seed)
             )
             assert int(chosen.sum()) <= num_frames // 2
+
+
+def test_a_clip_is_corrupted_the_same_in_every_batch():
+    """Padding and neighbours change nothing; empty rows and padding are left alone."""
+    words = {"share": 0.3, "mask_id": 4, "first_word_id": 5, "vocab_size": 50}
+    clip = torch.randint(5, 50, (9,))
+    alone_chosen, alone = corruption.corrupt_words(clip, generator=generator(3), **words)
+    rows, valid = torch.ones(3, 14, dtype=torch.long), torch.zeros(3, 14, dtype=torch.bool)
+    rows[1, :9], valid[1, :9] = clip, True
+    rows[2], valid[2] = 7, True
+    generators = [generator(s) for s in (1, 3, 2)]
+    chosen, corrupted = corruption.each_clip(corruption.corrupt_words, rows, valid, generators, **words)
+    assert torch.equal(chosen[1, :9], alone_chosen) and torch.equal(corrupted[1, :9], alone)
+    assert not chosen[0].any() and torch.equal(corrupted[0], rows[0])
+    assert not chosen[1, 9:].any() and torch.equal(corrupted[1, 9:], rows[1, 9:])
+
+
+def test_start_and_end_tokens_are_never_chosen():
+    for size in (2, 3, 6):
+        words = torch.arange(10, 10 + size)
+        for seed in range(30):
+            chosen, corrupted = corruption.corrupt_words(
+                words, share=1.0, mask_id=4, first_word_id=5, vocab_size=50, generator=generator(seed)
+            )
+            assert chosen.tolist() == [False, *[True] * (size - 2), False]
+            assert corrupted[0] == words[0] and corrupted[-1] == words[-1]

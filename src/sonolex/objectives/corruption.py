@@ -1,13 +1,37 @@
 """Choose and corrupt tokens and segments of frames; no losses here.
 
-Every function works on one clip with its own generator, so a clip's corruption depends on nothing but its seed. Every
+Every function works on one clip with its own generator, so a clip's corruption depends on nothing but its seed;
+`each_clip` runs one over a padded batch. Every
 clip keeps at least one chosen position: reference C3 shows that the released code drops half of all 1.5 s clips.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
+
+
+def each_clip(
+    corrupt: Callable[..., tuple[Tensor, Tensor]],
+    rows_BT: Tensor,
+    valid_BT: Tensor,
+    generators: Sequence[Generator],
+    **settings: Any,
+) -> tuple[Tensor, Tensor]:
+    """Return chosen_BT and the corrupted rows of a right-padded batch; padding and empty rows stay as they are.
+
+    Args:
+        corrupt: takes one clip's valid rows, ``settings`` and ``generator``; returns chosen_T and corrupted rows.
+        rows_BT: tokens (B, L) or frames (B, T, F).
+    """
+    chosen_BT, corrupted_BT = torch.zeros_like(valid_BT), rows_BT.clone()
+    for i, (size, generator) in enumerate(zip(valid_BT.sum(1).tolist(), generators, strict=True)):
+        if size:
+            chosen_BT[i, :size], corrupted_BT[i, :size] = corrupt(rows_BT[i, :size], generator=generator, **settings)
+    return chosen_BT, corrupted_BT
 
 
 def choose_tokens(num_tokens: int, share: float, generator: Generator) -> Tensor:
@@ -32,6 +56,24 @@ def corrupt_tokens(
     random_L = torch.randint(first_word_id, vocab_size, (len(tokens_L),), generator=generator)
     corrupted_L = torch.where(chosen_L & (draw_L < 0.8), torch.full_like(tokens_L, mask_id), tokens_L)
     return torch.where(chosen_L & (draw_L >= 0.8) & (draw_L < 0.9), random_L, corrupted_L)
+
+
+def corrupt_words(
+    tokens_L: Tensor, *, share: float, mask_id: int, first_word_id: int, vocab_size: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Return chosen_L and corrupted tokens of one transcript, whose start and end token are never chosen."""
+    words = slice(1, max(1, len(tokens_L) - 1))
+    chosen_L, corrupted_L = torch.zeros(len(tokens_L), dtype=torch.bool), tokens_L.clone()
+    chosen_L[words] = choose_tokens(words.stop - words.start, share, generator)
+    corrupted_L[words] = corrupt_tokens(
+        tokens_L[words],
+        chosen_L[words],
+        mask_id=mask_id,
+        first_word_id=first_word_id,
+        vocab_size=vocab_size,
+        generator=generator,
+    )
+    return chosen_L, corrupted_L
 
 
 def corrupt_segments(

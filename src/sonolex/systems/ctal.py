@@ -16,10 +16,7 @@ Paper and released code differ in places; the paper is the default and the code 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,45 +25,27 @@ from torch import Tensor, nn
 
 from sonolex import text as text_
 from sonolex.audio import features
-from sonolex.configs import from_json
 from sonolex.nn.embeddings import FrameEmbedding, TokenEmbedding
 from sonolex.nn.heads import FrameHead, TokenHead
 from sonolex.nn.pooling import AttentionPool, masked_max
 from sonolex.nn.transformer import PostNormCrossLayer, PostNormLayer, attends_to_valid, initialise_normal
 from sonolex.objectives import corruption, masked
-from sonolex.systems.base import (
-    Processor,
-    ProcessorConfig,
-    System,
-    SystemConfig,
-    label_columns,
-    load_json,
-    one_of,
-    pad_rows,
-    save_json,
-)
-from sonolex.types import Batch, Encoding, Example, Term
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
+from sonolex.systems.base import System, SystemConfig, one_of
+from sonolex.types import Batch, Encoding, Term
 
 ROBERTA_FIRST_POSITION = text_.PAD_ID + 1
 LONGEST_STARTER_S = 60.0
 
 
 @dataclass(frozen=True)
-class CtalProcessorConfig(ProcessorConfig):
+class CtalProcessorConfig(FramesAndTokensConfig):
     """CTAL's input: section 3.1.1 and reference C1.
 
     Attributes:
         window_ms, hop_ms, fft_samples, num_mels: log-mel convention; features are mel and derivative, 2 · num_mels.
         normalise: "utterance" (published: mean 0, deviation 1 per clip and dimension), "mean" (mean 0 only) or
             "fixed" (the same affine map for every clip: keeps level and channel, which speakers differ in).
-        max_frames: longest clip; the position table has as many rows.
-        max_tokens: longest transcript with start and end token.
-        long_clip: "refuse" or "cut" clips beyond max_frames and transcripts beyond max_tokens.
-        cleaner: transcript clean-up, a name in `sonolex.text.CLEANERS`.
-        vocab_size: of the tokenizer to train.
     """
 
     window_ms: float = 50.0
@@ -74,16 +53,10 @@ class CtalProcessorConfig(ProcessorConfig):
     fft_samples: int = 2048
     num_mels: int = 80
     normalise: str = "utterance"
-    max_frames: int = 3000
-    max_tokens: int = 512
-    long_clip: str = "refuse"
-    cleaner: str = "ctal"
-    vocab_size: int = 30_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("normalise", self.normalise, ("utterance", "mean", "fixed"))
-        one_of("long_clip", self.long_clip, ("refuse", "cut"))
-        one_of("cleaner", self.cleaner, tuple(text_.CLEANERS))
 
 
 @dataclass(frozen=True)
@@ -158,24 +131,19 @@ class CtalConfig(SystemConfig):
         )
 
 
-class CtalProcessor(Processor):
+class CtalProcessor(FramesAndTokensProcessor):
     """Waveform to log-mel and derivative; transcript to byte-level BPE between <s> and </s>."""
 
     config_type = CtalProcessorConfig
     config: CtalProcessorConfig
 
-    def __init__(self, config: CtalProcessorConfig, tokenizer: Tokenizer):
-        self.config, self.tokenizer = config, tokenizer
-        self._clean = text_.CLEANERS[config.cleaner]
-
     @property
     def positions_per_second(self) -> int:
         return round(1000 / self.config.hop_ms)
 
-    @classmethod
-    def create(cls, config: CtalProcessorConfig, *, transcripts: Sequence[str]) -> CtalProcessor:
-        clean = text_.CLEANERS[config.cleaner]
-        return cls(config, text_.train_byte_bpe((clean(t) for t in transcripts), vocab_size=config.vocab_size))
+    @property
+    def num_features(self) -> int:
+        return 2 * self.config.num_mels
 
     def front(self, wave_S: np.ndarray) -> Tensor:
         c = self.config
@@ -190,54 +158,13 @@ class CtalProcessor(Processor):
 
     def finish(self, front: Tensor, clip_id: str) -> Tensor:
         c = self.config
-        if len(front) > c.max_frames:
-            if c.long_clip == "refuse":
-                raise ValueError(
-                    f"audio must have at most {c.max_frames} frames ({c.max_frames * c.hop_ms / 1000:g} s), but has "
-                    f"{len(front)} (clip {clip_id!r}). Cut the recording into clips, or set long_clip='cut'."
-                )
+        if self.too_long("audio", "frames", len(front), c.max_frames, clip_id):
             front = front[: c.max_frames]
         if c.normalise == "fixed":
             # Natural-log mel power of speech at full scale ±1 lies around -7 ± 4 (measured on FSDD and EMO-DB).
             return torch.cat([(front + 7.0) / 4.0, features.delta(front)], -1)
         joined_TF = torch.cat([front, features.delta(front)], -1)
         return features.normalise_utterance(joined_TF, scale=c.normalise == "utterance")
-
-    def tokens(self, text: str, clip_id: str) -> Tensor:
-        ids = text_.token_ids(self.tokenizer, self._clean(text))
-        if len(ids) > self.config.max_tokens:
-            if self.config.long_clip == "refuse":
-                raise ValueError(
-                    f"text must have at most {self.config.max_tokens} tokens, but has {len(ids)} (clip {clip_id!r}). "
-                    "Cut the recording into clips, or set long_clip='cut'."
-                )
-            ids = [*ids[: self.config.max_tokens - 1], text_.END_ID]
-        return torch.tensor(ids)
-
-    def collate(self, examples: Sequence[Example]) -> Batch:
-        frames = frames_valid = tokens = tokens_valid = None
-        if any(e.audio is not None for e in examples):
-            frames, frames_valid = pad_rows([e.audio for e in examples], num_features=2 * self.config.num_mels)
-        if any(e.tokens_L is not None for e in examples):
-            tokens, tokens_valid = pad_rows([e.tokens_L for e in examples], fill=text_.PAD_ID)
-        return Batch(
-            tuple(e.clip_id for e in examples),
-            frames_BTF=frames,
-            frames_valid_BT=frames_valid,
-            tokens_BL=tokens,
-            tokens_valid_BL=tokens_valid,
-            labels=label_columns(examples),
-            seeds=tuple(e.seed for e in examples),
-        )
-
-    def save(self, folder: Path) -> None:
-        save_json(folder / "processor_config.json", self.config)
-        self.tokenizer.save(str(folder / "tokenizer.json"))
-
-    @classmethod
-    def load(cls, folder: Path) -> CtalProcessor:
-        config = from_json(CtalProcessorConfig, load_json(folder / "processor_config.json"))
-        return cls(config, text_.load_tokenizer(folder))
 
 
 class Ctal(System):
@@ -252,30 +179,17 @@ class Ctal(System):
     def __init__(self, config: CtalConfig):
         super().__init__()
         self.config = c = config
-        layer = {"dropout": c.dropout, "attention_dropout": c.attention_dropout, "eps": c.norm_eps}
+        part = {"dropout": c.dropout, "eps": c.norm_eps}
+        layer = part | {"attention_dropout": c.attention_dropout}
+        sizes = (c.width, c.num_heads, c.ffn_width)
         self.text_embedding = TokenEmbedding(
-            c.vocab_size,
-            c.max_tokens,
-            c.width,
-            first_position=ROBERTA_FIRST_POSITION,
-            dropout=c.dropout,
-            eps=c.norm_eps,
+            c.vocab_size, c.max_tokens, c.width, first_position=ROBERTA_FIRST_POSITION, **part
         )
-        self.text_layers = nn.ModuleList(
-            PostNormLayer(c.width, c.num_heads, c.ffn_width, **layer) for _ in range(c.num_layers)
-        )
+        self.text_layers = nn.ModuleList(PostNormLayer(*sizes, **layer) for _ in range(c.num_layers))
         self.audio_embedding = FrameEmbedding(
-            c.num_features,
-            c.max_frames,
-            c.width,
-            stem=c.stem,
-            frames_per_step=c.frames_per_step,
-            dropout=c.dropout,
-            eps=c.norm_eps,
+            c.num_features, c.max_frames, c.width, stem=c.stem, frames_per_step=c.frames_per_step, **part
         )
-        self.audio_layers = nn.ModuleList(
-            PostNormCrossLayer(c.width, c.num_heads, c.ffn_width, **layer) for _ in range(c.num_layers)
-        )
+        self.audio_layers = nn.ModuleList(PostNormCrossLayer(*sizes, **layer) for _ in range(c.num_layers))
         self.mlm_head = TokenHead(c.width, c.vocab_size, eps=c.norm_eps)
         self.mcam_head = FrameHead(c.width, c.num_features * c.frames_per_step, eps=c.norm_eps)
         self.fusion = CtalFusion(c)
@@ -287,7 +201,7 @@ class Ctal(System):
         return replace(
             config,
             vocab_size=processor.tokenizer.get_vocab_size(),
-            num_features=2 * p.num_mels,
+            num_features=processor.num_features,
             max_frames=p.max_frames,
             max_tokens=p.max_tokens,
         )
@@ -319,9 +233,7 @@ class Ctal(System):
         if not streams:
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
         pooled_BD, penalty = self.fusion(streams, valid)
-        penalties = {}
-        if self.config.orthogonal != "none":
-            penalties["orthogonal"] = Term(penalty, self.penalty_counts(batch)["orthogonal"])
+        penalties = {name: Term(penalty, count) for name, count in self.penalty_counts(batch).items()}
         return Encoding(pooled_BD, streams, valid, penalties)
 
     def encode_text(self, tokens_BL: Tensor | None, valid_BL: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -354,33 +266,28 @@ class Ctal(System):
         c, extras, counts = self.config, {}, {}
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            chosen_BL, corrupted_BL = torch.zeros_like(batch.tokens_valid_BL), batch.tokens_BL.clone()
-            for i, generator in enumerate(generators):
-                words = slice(1, max(1, int(batch.tokens_valid_BL[i].sum()) - 1))  # never <s> and </s>
-                chosen_BL[i, words] = corruption.choose_tokens(words.stop - words.start, c.token_share, generator)
-                corrupted_BL[i, words] = corruption.corrupt_tokens(
-                    batch.tokens_BL[i, words],
-                    chosen_BL[i, words],
-                    mask_id=text_.MASK_ID,
-                    first_word_id=len(text_.SPECIAL_TOKENS),
-                    vocab_size=c.vocab_size,
-                    generator=generator,
-                )
+            chosen_BL, corrupted_BL = corruption.each_clip(
+                corruption.corrupt_words,
+                batch.tokens_BL,
+                batch.tokens_valid_BL,
+                generators,
+                share=c.token_share,
+                mask_id=text_.MASK_ID,
+                first_word_id=len(text_.SPECIAL_TOKENS),
+                vocab_size=c.vocab_size,
+            )
             extras |= {"chosen_tokens_BL": chosen_BL, "corrupted_tokens_BL": corrupted_BL}
             counts["mlm"] = float(chosen_BL.sum())
         if batch.frames_BTF is not None and batch.frames_valid_BT is not None:
-            corrupt = corruption.corrupt_segments if c.replace_level == "segment" else corruption.corrupt_frames
-            chosen_BT, corrupted_BTF = torch.zeros_like(batch.frames_valid_BT), batch.frames_BTF.clone()
-            for i, generator in enumerate(generators):
-                num_frames = int(batch.frames_valid_BT[i].sum())
-                if num_frames:
-                    chosen_BT[i, :num_frames], corrupted_BTF[i, :num_frames] = corrupt(
-                        batch.frames_BTF[i, :num_frames],
-                        share=c.frame_share,
-                        shortest=c.shortest_segment_frames,
-                        longest=c.longest_segment_frames,
-                        generator=generator,
-                    )
+            chosen_BT, corrupted_BTF = corruption.each_clip(
+                corruption.corrupt_segments if c.replace_level == "segment" else corruption.corrupt_frames,
+                batch.frames_BTF,
+                batch.frames_valid_BT,
+                generators,
+                share=c.frame_share,
+                shortest=c.shortest_segment_frames,
+                longest=c.longest_segment_frames,
+            )
             extras |= {"chosen_frames_BT": chosen_BT, "corrupted_frames_BTF": corrupted_BTF}
             counts["mcam"] = float(chosen_BT.sum()) * c.num_features
         return batch.adding(extras=extras, counts=counts)
@@ -443,22 +350,18 @@ class CtalFusion(nn.Module):
 
     def forward(self, streams: dict[str, Tensor], valid: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return (B, 2D) and the penalty summed over clips that have both modalities."""
-        uses = self.config.fusion_streams
-        parts = []
-        audio = text = None
+        vectors = {}
         if "audio" in streams:
-            audio = self._audio_vectors(streams["audio"], valid["audio"])
+            vectors["audio"] = self._audio_vectors(streams["audio"], valid["audio"])
         if "text" in streams:
-            text = self._text_vectors(streams["text"], valid["text"])
-        for vectors, name in ((audio, "audio"), (text, "text")):
-            if vectors is not None and (uses == "both" or uses == name):
-                parts.append(torch.cat(vectors, -1))
-        if not parts:
-            raise ValueError(f"`fusion_streams` is {uses!r}, but no clip of the batch has that modality.")
-        pooled_BD = torch.stack(parts).sum(0)
+            vectors["text"] = self._text_vectors(streams["text"], valid["text"])
+        used = [torch.cat(v, -1) for name, v in vectors.items() if self.config.fusion_streams in ("both", name)]
+        if not used:
+            raise ValueError(f"no clip of the batch has {self.config.fusion_streams}, which `fusion_streams` asks for.")
+        pooled_BD = torch.stack(used).sum(0)
         if self.joint is not None:
             pooled_BD = torch.tanh(self.joint(pooled_BD))
-        return pooled_BD, self._penalty(audio, text, valid, pooled_BD)
+        return pooled_BD, self._penalty(vectors, valid)
 
     def _audio_vectors(self, x_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
         if self.audio_project is not None:
@@ -473,18 +376,13 @@ class CtalFusion(nn.Module):
         without_start_BL = F.pad(valid_BL[:, 1:], (1, 0))  # the code's max pooling skips the start token
         return x_BLD[:, 0] * valid_BL[:, :1], masked_max(x_BLD, without_start_BL)
 
-    def _penalty(
-        self,
-        audio: tuple[Tensor, Tensor] | None,
-        text: tuple[Tensor, Tensor] | None,
-        valid: dict[str, Tensor],
-        pooled_BD: Tensor,
-    ) -> Tensor:
-        if audio is None or text is None or self.config.orthogonal == "none":
-            return pooled_BD.new_zeros((), dtype=torch.float32)
+    def _penalty(self, vectors: dict[str, tuple[Tensor, Tensor]], valid: dict[str, Tensor]) -> Tensor:
+        if len(vectors) < 2 or self.config.orthogonal == "none":
+            return torch.zeros((), device=next(iter(valid.values())).device)
         both_B = valid["audio"].any(1) & valid["text"].any(1)
-        total_B = sum(orthogonal_term(a, w, self.config.orthogonal) for a, w in zip(audio, text, strict=True))
-        return (total_B * both_B).sum()  # type: ignore[operator]
+        form = self.config.orthogonal
+        first_B, second_B = (orthogonal_term(a, w, form) for a, w in zip(*vectors.values(), strict=True))
+        return ((first_B + second_B) * both_B).sum()
 
 
 def orthogonal_term(audio_BD: Tensor, text_BD: Tensor, form: str) -> Tensor:

@@ -1,0 +1,104 @@
+"""The processor of systems that read feature frames and byte-level BPE tokens; a system adds its own front end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sonolex import text as text_
+from sonolex.configs import from_json
+from sonolex.systems.base import Processor, ProcessorConfig, label_columns, load_json, one_of, pad_rows, save_json
+from sonolex.types import Batch, Example
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class FramesAndTokensConfig(ProcessorConfig):
+    """Limits of frames and tokens, and the text side.
+
+    Attributes:
+        max_frames: longest clip; the position table has as many rows.
+        max_tokens: longest transcript with start and end token.
+        long_clip: "refuse" or "cut" clips beyond max_frames and transcripts beyond max_tokens.
+        cleaner: transcript clean-up, a name in `sonolex.text.CLEANERS`.
+        vocab_size: of the tokenizer to train.
+    """
+
+    max_frames: int = 3000
+    max_tokens: int = 512
+    long_clip: str = "refuse"
+    cleaner: str = "ctal"
+    vocab_size: int = 30_000
+
+    def __post_init__(self) -> None:
+        one_of("long_clip", self.long_clip, ("refuse", "cut"))
+        one_of("cleaner", self.cleaner, tuple(text_.CLEANERS))
+
+
+class FramesAndTokensProcessor(Processor):
+    """Tokens between <s> and </s>, padded batches, and a tokenizer saved beside the config."""
+
+    config_type: ClassVar[type[FramesAndTokensConfig]]
+    config: FramesAndTokensConfig
+
+    def __init__(self, config: FramesAndTokensConfig, tokenizer: Tokenizer):
+        self.config, self.tokenizer = config, tokenizer
+        self._clean = text_.CLEANERS[config.cleaner]
+
+    @property
+    def num_features(self) -> int:
+        """Length of one frame of `finish`."""
+        raise TypeError(f"{type(self).__name__} must say its num_features.")
+
+    @classmethod
+    def create(cls, config: Any, *, transcripts: Sequence[str]) -> FramesAndTokensProcessor:
+        clean = text_.CLEANERS[config.cleaner]
+        return cls(config, text_.train_byte_bpe((clean(t) for t in transcripts), vocab_size=config.vocab_size))
+
+    def tokens(self, text: str, clip_id: str) -> Tensor:
+        ids = text_.token_ids(self.tokenizer, self._clean(text))
+        if self.too_long("text", "tokens", len(ids), self.config.max_tokens, clip_id):
+            ids = [*ids[: self.config.max_tokens - 1], text_.END_ID]
+        return torch.tensor(ids)
+
+    def too_long(self, field: str, unit: str, size: int, limit: int, clip_id: str) -> bool:
+        """Return whether the clip has to be cut. Raises ValueError where the config refuses to cut."""
+        if size > limit and self.config.long_clip == "refuse":
+            seconds = f" ({limit / self.positions_per_second:g} s)" if field == "audio" else ""
+            raise ValueError(
+                f"{field} must have at most {limit} {unit}{seconds}, but has {size} (clip {clip_id!r}). "
+                "Cut the recording into clips, or set long_clip='cut'."
+            )
+        return size > limit
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        frames = frames_valid = tokens = tokens_valid = None
+        if any(e.audio is not None for e in examples):
+            frames, frames_valid = pad_rows([e.audio for e in examples], num_features=self.num_features)
+        if any(e.tokens_L is not None for e in examples):
+            tokens, tokens_valid = pad_rows([e.tokens_L for e in examples], fill=text_.PAD_ID)
+        return Batch(
+            tuple(e.clip_id for e in examples),
+            frames_BTF=frames,
+            frames_valid_BT=frames_valid,
+            tokens_BL=tokens,
+            tokens_valid_BL=tokens_valid,
+            labels=label_columns(examples),
+            seeds=tuple(e.seed for e in examples),
+        )
+
+    def save(self, folder: Path) -> None:
+        save_json(folder / "processor_config.json", self.config)
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+    @classmethod
+    def load(cls, folder: Path) -> FramesAndTokensProcessor:
+        config = from_json(cls.config_type, load_json(folder / "processor_config.json"))
+        return cls(config, text_.load_tokenizer(folder))

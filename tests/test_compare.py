@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from sonolex.cli import main
+from sonolex.compare import compare_runs, score, text_tables
+from tests.saved_runs import make_run
+
+
+def test_folds_are_pooled_and_seeds_give_mean_and_deviation(tmp_path):
+    for seed in (0, 1, 2):
+        for fold in ("one", "three"):
+            make_run(tmp_path / f"{fold}-{seed}", seed=seed, fold=fold)
+    (table,) = compare_runs([tmp_path])
+    by_name = {r.name: r for r in table.rows}
+    assert list(by_name) == ["floor: majority", "model", "published: the paper"]
+    assert set(by_name["model"].by_seed) == {0, 1, 2} and table.num_clips == 120
+    pooled = [json.loads((tmp_path / f"{f}-1" / "predictions" / "mood.json").read_text()) for f in ("one", "three")]
+    right = sum(
+        p["classes"][int(np.argmax(s))] == t for p in pooled for s, t in zip(p["scores"], p["labels"], strict=True)
+    )
+    assert by_name["model"].by_seed[1]["accuracy"] == pytest.approx(right / 120)
+    text = text_tables([table])
+    assert "±" in text and "WA in CTAL" in text and "published: the paper" in text
+
+
+def test_different_fingerprints_are_refused_with_the_field_that_differs(tmp_path, capsys):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", fingerprint="bbb")
+    with pytest.raises(ValueError, match=r"one fingerprint[\s\S]*differ in: labels"):
+        compare_runs([tmp_path])
+    assert main(["compare", str(tmp_path)]) == 2
+    assert "labels" in capsys.readouterr().err
+
+
+def test_a_row_that_lacks_folds_says_so(tmp_path):
+    make_run(tmp_path / "a1", row="whole", fold="one")
+    make_run(tmp_path / "a2", row="whole", fold="two")
+    make_run(tmp_path / "b1", row="half", fold="one")
+    (table,) = compare_runs([tmp_path])
+    assert [r.name for r in table.rows if "half" in r.name] == ["half (1 of 2 folds)"]
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"results\.json"):
+        compare_runs([tmp_path])
+
+
+def test_verification_and_regression_predictions_are_scored():
+    labels = ["a"] * 10 + ["b"] * 10
+    embeddings = np.concatenate([np.tile([1.0, 0.0], (10, 1)), np.tile([0.0, 1.0], (10, 1))])
+    saved = {"kind": "verification", "labels": labels, "scores": embeddings.tolist()}
+    assert score(saved) == {"eer": 0.0}
+    saved = {"kind": "regression", "labels": [1.0, 2.0, None], "scores": [[1.0], [2.5], [9.0]], "metric_names": ["mae"]}
+    assert score(saved) == {"mae": 0.25}
