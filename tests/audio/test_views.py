@@ -64,3 +64,12 @@ def test_cropping_leaves_at_least_its_share():
 def test_impossible_views_are_refused():
     with pytest.raises(ValueError, match="speed"):
         views.Views(speed=1.5)
+
+
+def test_a_pause_is_made_of_the_quietest_frames_and_the_clip_stays_whole():
+    quiet = torch.cat([MEL, torch.full((6, 20), -30.0)])
+    for seed in range(30):
+        padded = views.pad_ends(quiet, 0.5, generator(seed))
+        assert 56 <= len(padded) <= 84
+        start = next(i for i in range(len(padded)) if torch.equal(padded[i : i + 56], quiet))
+        assert (padded[:start] == -30).all() and (padded[start + 56 :] == -30).all()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 KALDI_EPSILON = 1.1920928955078125e-07  # float32 epsilon, Kaldi's floor under the logarithm
 FRAMES_AT_ONCE = 96
+DECIBEL = math.log(10) / 10  # of power, in natural-log units
 
 
 def librosa_log_mel(

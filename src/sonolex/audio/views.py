@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from sonolex.audio.features import DECIBEL
+
 
 @dataclass(frozen=True)
 class Views:
@@ -26,6 +28,7 @@ class Views:
         num_time_masks, time_mask_share: SpecAugment time masks, each at most this share of the clip.
         num_mel_masks, mel_mask_bins: SpecAugment frequency masks, each at most this many bands.
         crop_share: largest share of the clip cut away at its ends.
+        pad_share: largest pause added at its ends, as a share of the clip; made of the clip's own quietest frames.
     """
 
     speed: float = 0.0
@@ -38,6 +41,7 @@ class Views:
     num_mel_masks: int = 0
     mel_mask_bins: int = 8
     crop_share: float = 0.0
+    pad_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -45,6 +49,7 @@ class Views:
             ("vtlp", 0, 0.9),
             ("time_mask_share", 0, 1),
             ("crop_share", 0, 0.9),
+            ("pad_share", 0, 10),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -55,6 +60,8 @@ class Views:
         x = log_mel_TF
         if self.crop_share:
             x = crop_ends(x, self.crop_share, generator)
+        if self.pad_share:
+            x = pad_ends(x, self.pad_share, generator)
         if self.speed:
             x = stretch_time(x, 1 + _symmetric(self.speed, generator))
         if self.vtlp:
@@ -64,15 +71,12 @@ class Views:
         if self.noise_snr_db is not None:
             x = mix_noise(x, self.noise_snr_db, generator)
         if self.gain_db:
-            x = x + _symmetric(self.gain_db, generator) * _DB
+            x = x + _symmetric(self.gain_db, generator) * DECIBEL
         for _ in range(self.num_mel_masks):
             x = mask_band(x, 1, min(self.mel_mask_bins, x.shape[1]), generator)
         for _ in range(self.num_time_masks):
             x = mask_band(x, 0, int(self.time_mask_share * x.shape[0]), generator)
         return x
-
-
-_DB = 0.2302585092994046  # one decibel of power in natural-log units: ln(10) / 10
 
 
 def stretch_time(log_mel_TF: Tensor, factor: float) -> Tensor:
@@ -99,11 +103,24 @@ def crop_ends(log_mel_TF: Tensor, share: float, generator: Generator) -> Tensor:
     return log_mel_TF[start : num_frames - (cut - start)]
 
 
+def pad_ends(log_mel_TF: Tensor, share: float, generator: Generator) -> Tensor:
+    """Return the clip with up to ``share`` of its length of pause, divided at random between the two ends.
+
+    The pause is drawn from the clip's own quietest tenth, so that room and recorder stay those of the clip.
+    """
+    num_frames = log_mel_TF.shape[0]
+    added = int(share * num_frames * _uniform(generator))
+    before = int(_uniform(generator) * (added + 1))
+    quiet_TF = log_mel_TF[log_mel_TF.mean(1).argsort()[: max(1, num_frames // 10)]]
+    pause_TF = quiet_TF[torch.randint(len(quiet_TF), (added,), generator=generator)]
+    return torch.cat([pause_TF[:before], log_mel_TF, pause_TF[before:]])
+
+
 def equalise(log_mel_TF: Tensor, decibels: float, generator: Generator) -> Tensor:
     """Return the clip through a random smooth equaliser: a quadratic over the mel axis of at most ± ``decibels``."""
     position_F = torch.linspace(-1, 1, log_mel_TF.shape[1])
     tilt, bow = _symmetric(decibels, generator), _symmetric(decibels, generator)
-    return log_mel_TF + _DB * (0.5 * tilt * position_F + 0.5 * bow * (2 * position_F.square() - 1))
+    return log_mel_TF + DECIBEL * (0.5 * tilt * position_F + 0.5 * bow * (2 * position_F.square() - 1))
 
 
 def mix_noise(log_mel_TF: Tensor, snr_db: float, generator: Generator) -> Tensor:
@@ -116,7 +133,7 @@ def mix_noise(log_mel_TF: Tensor, snr_db: float, generator: Generator) -> Tensor
     shape_TF = tilt_F + torch.log(torch.empty_like(log_mel_TF).exponential_(generator=generator).clamp_min(1e-4))
     level = torch.logsumexp(log_mel_TF, (0, 1)) - torch.logsumexp(shape_TF, (0, 1))
     drawn_db = snr_db + 30.0 * _uniform(generator)
-    return torch.logaddexp(log_mel_TF, shape_TF + level - drawn_db * _DB)
+    return torch.logaddexp(log_mel_TF, shape_TF + level - drawn_db * DECIBEL)
 
 
 def mask_band(log_mel_TF: Tensor, axis: int, widest: int, generator: Generator) -> Tensor:

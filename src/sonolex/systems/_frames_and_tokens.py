@@ -24,6 +24,7 @@ class FramesAndTokensConfig(ProcessorConfig):
     """Limits of frames and tokens, and the text side.
 
     Attributes:
+        hop_ms: from one frame to the next.
         max_frames: longest clip; the position table has as many rows.
         max_tokens: longest transcript with start and end token.
         long_clip: "refuse" or "cut" clips beyond max_frames and transcripts beyond max_tokens.
@@ -31,6 +32,7 @@ class FramesAndTokensConfig(ProcessorConfig):
         vocab_size: of the tokenizer to train.
     """
 
+    hop_ms: float = 10.0
     max_frames: int = 3000
     max_tokens: int = 512
     long_clip: str = "refuse"
@@ -51,6 +53,10 @@ class FramesAndTokensProcessor(Processor):
     def __init__(self, config: FramesAndTokensConfig, tokenizer: Tokenizer):
         self.config, self.tokenizer = config, tokenizer
         self._clean = text_.CLEANERS[config.cleaner]
+
+    @property
+    def positions_per_second(self) -> int:
+        return round(1000 / self.config.hop_ms)
 
     @property
     def num_features(self) -> int:

@@ -46,6 +46,8 @@ class CtalProcessorConfig(FramesAndTokensConfig):
         window_ms, hop_ms, fft_samples, num_mels: log-mel convention; features are mel and derivative, 2 · num_mels.
         normalise: "utterance" (published: mean 0, deviation 1 per clip and dimension), "mean" (mean 0 only) or
             "fixed" (the same affine map for every clip: keeps level and channel, which speakers differ in).
+        range_db: log-mel further below the clip's loudest value is raised to this range, so that the depth of a
+            recorder's silence does not decide the clip's statistics; None (published) keeps all.
     """
 
     window_ms: float = 50.0
@@ -53,10 +55,13 @@ class CtalProcessorConfig(FramesAndTokensConfig):
     fft_samples: int = 2048
     num_mels: int = 80
     normalise: str = "utterance"
+    range_db: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("normalise", self.normalise, ("utterance", "mean", "fixed"))
+        if self.range_db is not None and self.range_db <= 0:
+            raise ValueError(f"`range_db` must be above 0 or None, but is {self.range_db}.")
 
 
 @dataclass(frozen=True)
@@ -138,10 +143,6 @@ class CtalProcessor(FramesAndTokensProcessor):
     config: CtalProcessorConfig
 
     @property
-    def positions_per_second(self) -> int:
-        return round(1000 / self.config.hop_ms)
-
-    @property
     def num_features(self) -> int:
         return 2 * self.config.num_mels
 
@@ -160,11 +161,13 @@ class CtalProcessor(FramesAndTokensProcessor):
         c = self.config
         if self.too_long("audio", "frames", len(front), c.max_frames, clip_id):
             front = front[: c.max_frames]
+        if c.range_db is not None:
+            front = front.clamp_min(front.max() - c.range_db * features.DECIBEL)
+        delta_TF = features.delta(front)
         if c.normalise == "fixed":
             # Natural-log mel power of speech at full scale ±1 lies around -7 ± 4 (measured on FSDD and EMO-DB).
-            return torch.cat([(front + 7.0) / 4.0, features.delta(front)], -1)
-        joined_TF = torch.cat([front, features.delta(front)], -1)
-        return features.normalise_utterance(joined_TF, scale=c.normalise == "utterance")
+            return torch.cat([(front + 7.0) / 4.0, delta_TF], -1)
+        return features.normalise_utterance(torch.cat([front, delta_TF], -1), scale=c.normalise == "utterance")
 
 
 class Ctal(System):
@@ -340,9 +343,7 @@ class CtalFusion(nn.Module):
 
     def __init__(self, config: CtalConfig):
         super().__init__()
-        self.config = config
-        width = config.width
-        coded = config.fusion == "code"
+        self.config, width, coded = config, config.width, config.fusion == "code"
         self.audio_project = nn.Linear(width, width) if coded else None
         self.text_project = nn.Linear(width, width) if coded else None
         self.audio_pool = AttentionPool(width)
@@ -369,12 +370,11 @@ class CtalFusion(nn.Module):
         return self.audio_pool(x_BTD, valid_BT), masked_max(x_BTD, valid_BT)
 
     def _text_vectors(self, x_BLD: Tensor, valid_BL: Tensor) -> tuple[Tensor, Tensor]:
-        start_BD = x_BLD[:, 0] * valid_BL[:, :1]
-        if self.text_project is None:
-            return start_BD, masked_max(x_BLD, valid_BL)
-        x_BLD = torch.tanh(self.text_project(x_BLD))
-        without_start_BL = F.pad(valid_BL[:, 1:], (1, 0))  # the code's max pooling skips the start token
-        return x_BLD[:, 0] * valid_BL[:, :1], masked_max(x_BLD, without_start_BL)
+        pooled_BL = valid_BL
+        if self.text_project is not None:
+            x_BLD = torch.tanh(self.text_project(x_BLD))
+            pooled_BL = F.pad(valid_BL[:, 1:], (1, 0))  # the code's max pooling skips the start token
+        return x_BLD[:, 0] * valid_BL[:, :1], masked_max(x_BLD, pooled_BL)
 
     def _penalty(self, vectors: dict[str, tuple[Tensor, Tensor]], valid: dict[str, Tensor]) -> Tensor:
         if len(vectors) < 2 or self.config.orthogonal == "none":
