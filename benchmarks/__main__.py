@@ -21,6 +21,8 @@ def main(names: list[str]) -> None:
         raise SystemExit(f"benchmarks must be some of {', '.join(known)}, but got {', '.join(unknown)}.")
     for name in names or known:
         module = importlib.import_module(f"benchmarks.{name}")
+        if not names and getattr(module, "ONLY_WHEN_NAMED", False):
+            continue
         print(f"\n## {(module.__doc__ or name).splitlines()[0]}", flush=True)
         module.run()
 

@@ -129,7 +129,7 @@ def score(predictions: dict[str, Any]) -> dict[str, float]:
         true_B = np.array([float(labels[i]) for i in known])
         return {n: metrics.REGRESSION[n](true_B, scores[known, 0]) for n in predictions["metric_names"]}
     if predictions["kind"] == "verification":
-        return {"eer": metrics.eer(*metrics.all_pairs(np.array([str(labels[i]) for i in known]), scores[known]))}
+        return metrics.verification_scores(np.array([str(labels[i]) for i in known]), scores[known])
     return {}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
+GE2E_SPEAKERS = 4  # of one round of CTAL's sampled EER
 
 
 def accuracy(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
@@ -178,7 +179,11 @@ def eer_interval(
 
 
 def eer_ge2e_sampled(
-    embeddings_by_speaker: dict[str, np.ndarray], *, seed: int = 0, num_speakers: int = 4, num_clips: int = 50
+    embeddings_by_speaker: dict[str, np.ndarray],
+    *,
+    seed: int = 0,
+    num_speakers: int = GE2E_SPEAKERS,
+    num_clips: int = 50,
 ) -> float:
     """Return the EER of CTAL's released code: sampled, optimistic, not a pairwise EER. Only to compare with it.
 
@@ -197,6 +202,15 @@ def eer_ge2e_sampled(
         unit = np.stack([_unit(x[rng.integers(0, len(x), num_clips)]) for x in clips])  # (speakers, clips, D)
         rates.append(_ge2e_round(unit[:, : num_clips // 2], unit[:, num_clips // 2 :]))
     return float(np.mean(rates))
+
+
+def verification_scores(speakers_B: np.ndarray, embeddings_BD: np.ndarray) -> dict[str, float]:
+    """Return the exact `eer` over all pairs and, from four speakers on, CTAL's sampled one under its own name."""
+    scores = {"eer": eer(*all_pairs(speakers_B, embeddings_BD))}
+    by_speaker = {str(s): embeddings_BD[speakers_B == s] for s in np.unique(speakers_B)}
+    if len(by_speaker) >= GE2E_SPEAKERS:
+        scores["eer_ge2e_sampled"] = eer_ge2e_sampled(by_speaker)
+    return scores
 
 
 def bootstrap_interval(
@@ -235,7 +249,7 @@ REGRESSION: dict[str, Metric] = {
     "f1_nonnegative": f1_nonnegative,
     "acc7": acc7,
 }
-LOWER_IS_BETTER = frozenset({"mae", "eer", "loss"})
+LOWER_IS_BETTER = frozenset({"mae", "eer", "eer_ge2e_sampled", "loss"})
 PAPER_WORDS = {
     "accuracy": "WA in CTAL",
     "balanced_accuracy": "UA in CTAL",

@@ -90,8 +90,7 @@ class Verification(Task):
         speakers = np.array([class_name(labels[i]) for i in known])
         if len(np.unique(speakers)) < 2:
             return {}
-        same_N, scores_N = metrics.all_pairs(speakers, scores[known])
-        return {"eer": metrics.eer(same_N, scores_N)}
+        return metrics.verification_scores(speakers, scores[known])
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         return [{"embedding": row.tolist()} for row in scores]
