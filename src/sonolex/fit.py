@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from sonolex.audio.io import AudioError, probe_audio
 from sonolex.audio.views import Views
 from sonolex.compare import compare_runs, text_tables
 from sonolex.data.loader import Loading
@@ -100,19 +99,7 @@ def checked_table(path: Path, *, label: str, skip_bad: bool) -> Table:
     if problems:
         raise ManifestError(str(path), problems)
     labels, texts = manifest.column(label), manifest.column("text")
-    bad: dict[int, str] = {}
-    durations, rates = manifest.durations_s.copy(), manifest.column("sampling_rate")
-    for row in range(len(manifest)):
-        clip = manifest[row]
-        if clip.audio is None:
-            durations[row] = 0.0
-            continue
-        try:
-            info = probe_audio(clip.audio, clip_id=clip.id)
-            durations[row] = info.duration_s if np.isnan(durations[row]) else durations[row]
-            rates[row] = info.rate_hz
-        except AudioError as e:
-            bad[row] = str(e)
+    full, bad = manifest.probed(range(len(manifest)))
     unlabelled = [r for r in range(len(manifest)) if labels[r] is None and r not in bad]
     if bad and not skip_bad:
         listed = [f"row {r + 1}: {problem}" for r, problem in sorted(bad.items())]
@@ -126,7 +113,6 @@ def checked_table(path: Path, *, label: str, skip_bad: bool) -> Table:
             str(path),
             [f"it must have at least {SMALLEST_NUMBER_OF_CLIPS} usable rows, but has {len(usable)}", *notes],
         )
-    full = manifest.with_column("duration_s", durations).with_column("sampling_rate", rates)
     if "text" in names and not any(texts):
         notes.append("column 'text' is empty: audio only")
     return Table(full.take(usable), notes)

@@ -47,6 +47,7 @@ from sonolex.data.tables import (
 )
 
 __all__ = ["FORMATS", "Clip", "Manifest", "ManifestError", "concatenate", "manifest_from_rows", "read_manifest"]
+PROGRESS_FROM_ROWS = 2000  # about a second of headers
 
 
 @dataclass(frozen=True)
@@ -172,22 +173,35 @@ class Manifest:
         Raises:
             ManifestError: every file whose header cannot be used.
         """
+        probed, problems = self.probed(np.flatnonzero(np.isnan(self.durations_s)))
+        if problems:
+            raise ManifestError("manifest", list(problems.values()))
+        return probed
+
+    def probed(self, rows: Iterable[int]) -> tuple[Manifest, dict[int, str]]:
+        """Return a copy with lengths and rates of ``rows`` from the files' headers, and what is wrong, by row.
+
+        A length the table states is kept, and a row without audio has length 0. A bar is shown for many rows.
+        """
+        from rich.progress import track
+
         from sonolex.audio.io import AudioError, probe_audio
 
-        durations, rates, problems = self.durations_s.copy(), self.column("sampling_rate"), []
-        for row in np.flatnonzero(np.isnan(durations)):
-            clip = self[int(row)]
+        durations, rates, problems = self.durations_s.copy(), self.column("sampling_rate"), {}
+        rows = [int(row) for row in rows]
+        for row in track(rows, "reading headers", disable=len(rows) < PROGRESS_FROM_ROWS, transient=True):
+            clip = self[row]
             if clip.audio is None:
                 durations[row] = 0.0
                 continue
             try:
                 info = probe_audio(clip.audio, clip_id=clip.id)
-                durations[row], rates[row] = info.duration_s - (clip.offset_s or 0.0), info.rate_hz
+                rates[row] = info.rate_hz
+                if np.isnan(durations[row]):
+                    durations[row] = info.duration_s - (clip.offset_s or 0.0)
             except AudioError as e:
-                problems.append(str(e))
-        if problems:
-            raise ManifestError("manifest", problems)
-        return self.with_column("duration_s", durations).with_column("sampling_rate", rates)
+                problems[row] = str(e)
+        return self.with_column("duration_s", durations).with_column("sampling_rate", rates), problems
 
     def write(self, path: str | Path) -> Path:
         """Write to ``.arrow``, ``.parquet``, ``.csv`` or ``.jsonl``. Relative audio paths are kept as they are."""
