@@ -12,6 +12,7 @@ import os
 import pkgutil
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,6 +67,19 @@ def from_json(config_type: type[T], values: dict[str, Any], *, where: str = "") 
         hints_text = "".join(f"\n  {name}{_suggestion(name, sorted(known))}" for name in unknown)
         raise ValueError(f"`{where or config_type.__name__}` has unknown fields:{hints_text}")
     return config_type(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def differences(saved: Any, wanted: Any, place: str = "") -> Iterator[str]:
+    """Yield every place where two JSON values differ, with both values.
+
+    >>> list(differences({"a": {"b": 1}}, {"a": {"b": 2}}))
+    ['a.b (1 → 2)']
+    """
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for key in sorted(set(saved) | set(wanted)):
+            yield from differences(saved.get(key), wanted.get(key), f"{place}.{key}" if place else key)
+    elif saved != wanted:
+        yield f"{place} ({saved!r} → {wanted!r})"
 
 
 def cache_folder() -> Path:

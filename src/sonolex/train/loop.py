@@ -66,7 +66,7 @@ def require_same_run(folder: Path, run: Run) -> None:
     if not path.is_file():
         return
     saved, wanted = json.loads(path.read_text(encoding="utf-8")), configs.to_json(run)
-    differing = sorted(_differences(saved, wanted))
+    differing = sorted(configs.differences(saved, wanted))
     if differing:
         raise ValueError(
             f"{folder} must hold the same run, but differs in {', '.join(differing)}. "
@@ -349,14 +349,6 @@ def _torchrun_local_processes() -> int:
     import os
 
     return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
-
-
-def _differences(saved: Any, wanted: Any, place: str = "") -> Iterator[str]:
-    if isinstance(saved, dict) and isinstance(wanted, dict):
-        for key in sorted(set(saved) | set(wanted)):
-            yield from _differences(saved.get(key), wanted.get(key), f"{place}.{key}" if place else key)
-    elif saved != wanted:
-        yield f"{place} ({saved!r} → {wanted!r})"
 
 
 class _progress:

@@ -129,8 +129,8 @@ class Run:
         name: folder name of the run.
         system, config, processor: module name in ``systems`` and its configs.
         tasks: what to train together.
-        init_from: run folder, model folder or hub id whose weights to start from; its processor is used too. A name
-            of an earlier run of the same recipe means that run's folder.
+        init_from: run folder, model folder or hub id whose weights and tokenizer to start from; ``processor``
+            must be its own. A name of an earlier run of the same recipe means that run's folder.
         precision: "32-true", "bf16-mixed" or "auto" (bf16 where the machine has it).
         seed: of weights, order, masks and views.
         row: name of the table row this run belongs to; folds and seeds of one row are pooled. Default: the name.

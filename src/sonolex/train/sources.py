@@ -62,6 +62,12 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
     start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)))
     if start.system.name != run.system:
         raise ValueError(f"`init_from` must hold a {run.system} model, but {run.init_from} holds {start.system.name}.")
+    differing = list(configs.differences(configs.to_json(processor.config), configs.to_json(run.processor)))
+    if differing:
+        raise ValueError(
+            f"`processor` must be that of {run.init_from}, whose weights expect it, but differs in "
+            f"{', '.join(differing)} (run {run.name!r})."
+        )
     config = kind.matched(run.config, processor)
     model = build_model(run.system, config, run.tasks, seed=run.seed)
     return model, processor, load_system_weights(model, start.state_dict())

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sonolex.data.manifest import manifest_from_rows
+from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.train.run import Budget, Data, Source
+from sonolex.train.series import train_all
+from sonolex.train.sources import batching_s, load_source, load_sources
+from tests.train.helpers import MOOD, small_run
+
+
+def two_runs(corpus) -> list:
+    budget = Budget(epochs=1, batch_s=8)
+    first = small_run(corpus.root, name="first", tasks=(PretrainingConfig("pretraining"),), budget=budget)
+    return [first, small_run(corpus.root, name="second", tasks=(MOOD,), budget=budget, init_from="first")]
+
+
+def test_a_later_run_starts_from_an_earlier_one_and_finished_runs_are_not_repeated(corpus, tmp_path):
+    said: list[str] = []
+    first, second = train_all(two_runs(corpus), tmp_path, quiet=True, say=said.append)
+    assert [s.split(":")[0] for s in said] == ["[1/2] first", "[2/2] second"] and "mood accuracy" in said[1]
+    assert second["init_from"] == "first" and first["init_from"] is None
+    events = [json.loads(s) for s in (tmp_path / "second" / "journal.jsonl").read_text().splitlines()]
+    (random,) = [e["random_weights"] for e in events if e["event"] == "init"]
+    assert random and not [name for name in random if "layers" in name]  # heads only: the backbone is the first run's
+    before = (tmp_path / "second" / "journal.jsonl").read_bytes()
+    assert train_all(two_runs(corpus), tmp_path, quiet=True, say=said.append)[1]["scores"] == second["scores"]
+    assert (tmp_path / "second" / "journal.jsonl").read_bytes() == before
+
+
+def test_runs_of_one_name_are_refused(corpus, tmp_path):
+    first, second = two_runs(corpus)
+    with pytest.raises(ValueError, match="different names"):
+        train_all([first, replace(second, name="first")], tmp_path, quiet=True)
+
+
+def test_another_processor_than_that_of_the_start_is_refused_by_field(corpus, tmp_path):
+    first, second = two_runs(corpus)
+    other = replace(second, processor=replace(second.processor, num_mels=24))
+    with pytest.raises(ValueError, match=r"that of first.*num_mels \(20 → 24\)"):
+        train_all([first, other], tmp_path, quiet=True)
+
+
+def test_sources_filter_rename_and_join(corpus):
+    path = str(corpus.root / "manifest.arrow")
+    test = load_source(Source(manifest=path, where={"split": "test"}, rename={"mood": "feeling"}))
+    assert set(test.column("split")) == {"test"} and test.column("feeling") == test.column("mood")
+    whole = load_sources((Source(manifest=path), Source(manifest=path, where={"split": "test"})))
+    assert len(whole) == len(load_source(Source(manifest=path)))  # a clip given twice counts once
+    with pytest.raises(ValueError, match="exactly one"):
+        Source(manifest=path, corpus="fsdd")
+
+
+def test_text_without_audio_is_batched_by_its_reading_time():
+    rows = [{"id": "a", "text": "x" * 30, "duration_s": 0.0}, {"id": "b", "text": "x", "duration_s": 3.0}]
+    assert np.allclose(batching_s(manifest_from_rows(rows)), [2.0, 3.0])
+
+
+def test_data_of_a_protocol_names_its_three_parts():
+    data = Data.of_protocol("tonewords_tone", "unseen", options={"size": "tiny"})
+    assert [s.part for s in (*data.train, *data.selection, *data.report)] == ["train", "selection", "report"]
+    assert data.protocol == "tonewords_tone" and data.fold == "unseen"
