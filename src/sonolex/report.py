@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,9 @@ import numpy as np
 
 from sonolex import metrics
 from sonolex.compare import Row, Table, cell, compare_runs, decisions, metric_title, read_results, shown_metrics
+from sonolex.train.journal import training_curve
 
+SMOOTHED_STEPS = 20
 FRACTION = re.compile(r", (?P<percent>[\d.]+) % of labels")
 
 
@@ -118,31 +119,23 @@ def _fraction_figures(table: Table) -> list[str]:
 def _curves_figure(results: list[dict[str, Any]]) -> Any:
     figure, axes = _new_figure(8, 3.4)
     for r in results:
-        steps, values = _smooth_curve(r["folder"] / "journal.jsonl")
+        steps, values = _smooth_curve(r["folder"])
         if steps:
             axes.plot(steps, values, label=r["run"], linewidth=1)
     axes.set_xlabel("optimiser step")
-    axes.set_ylabel("training loss (mean of 20 steps)")
+    axes.set_ylabel(f"training loss (mean of {SMOOTHED_STEPS} steps)")
     axes.set_yscale("log")
     if len(results) <= 12:
         axes.legend(fontsize=7)
     return figure
 
 
-def _smooth_curve(path: Path) -> tuple[list[int], list[float]]:
-    by_step: dict[int, float] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if event.get("event") == "step":
-            by_step[event["step"]] = event["total"]
-    steps = sorted(by_step)
-    if len(steps) < 20:
-        return steps, [by_step[s] for s in steps]
-    values = np.convolve([by_step[s] for s in steps], np.ones(20) / 20, mode="valid")
-    return steps[19:], values.tolist()
+def _smooth_curve(folder: Path) -> tuple[list[int], list[float]]:
+    steps, values = training_curve(folder, "step", "total")
+    if len(steps) < SMOOTHED_STEPS:
+        return steps, values
+    means = np.convolve(values, np.ones(SMOOTHED_STEPS) / SMOOTHED_STEPS, mode="valid")
+    return steps[SMOOTHED_STEPS - 1 :], means.tolist()
 
 
 def _projection_figure(results: list[dict[str, Any]]) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,20 @@ class Journal:
     def close(self) -> None:
         if self._board is not None:
             self._board.close()
+
+
+@contextmanager
+def progress_bar(name: str, num_steps: int, *, done: int, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """Show a bar of optimiser steps inside; the function it gives takes each step's loss."""
+    if quiet:
+        yield lambda loss: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), transient=True) as bar:
+        task = bar.add_task(name, total=num_steps, completed=done, loss=float("nan"))
+        yield lambda loss: bar.update(task, advance=1, loss=loss)
 
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from sonolex.data.sampler import Sampler, share_of
 from sonolex.systems.base import save_json
 from sonolex.train import checkpoint, optim
 from sonolex.train.evaluation import Evaluation, evaluate, selection_value
-from sonolex.train.journal import Journal
+from sonolex.train.journal import Journal, progress_bar
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
 from sonolex.train.sources import batching_s, build, load_sources
@@ -113,9 +114,8 @@ class _Training:
         if saved is not None:
             self.state = checkpoint.load_training_state(saved, self.model, self.optimizer)
             self.journal.write("resume", step=self.state["step"])
-        with _progress(
-            self.num_steps, self.state["step"], self.run.name, self.quiet or not self.fabric.is_global_zero
-        ) as bar:
+        quiet = self.quiet or not self.fabric.is_global_zero
+        with progress_bar(self.run.name, self.num_steps, done=self.state["step"], quiet=quiet) as bar:
             while not self._finished():
                 self._epoch(bar)
         results = self._report()
@@ -207,11 +207,16 @@ class _Training:
 
     def _summed(self, values: dict[str, float]) -> dict[str, float]:
         """Return the sums over processes of values that may be missing on some of them."""
+        gathered = self._gathered(values)
+        return {n: sum(g.get(n, 0.0) for g in gathered) for n in sorted({n for g in gathered for n in g})}
+
+    def _gathered(self, values: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return every process's ``values``, on every process."""
         if self.fabric.world_size == 1:
-            return values
+            return [values]
         gathered: list[Any] = [None] * self.fabric.world_size
         torch.distributed.all_gather_object(gathered, values)
-        return {n: sum(g.get(n, 0.0) for g in gathered) for n in sorted({n for g in gathered for n in g})}
+        return gathered
 
     def _means(self, sums: dict[str, float], counts: dict[str, float], terms: Any) -> dict[str, float]:
         sums = self._summed(sums)
@@ -313,20 +318,23 @@ class _Training:
             checkpoint.remove_folder(old)
 
     def _write_bad_clips(self) -> None:
-        bad = self.loader.bad_clips
+        bad = {b.clip_id: b.problem for b in self.loader.bad_clips.values()}
+        bad = {clip_id: problem for found in self._gathered(bad) for clip_id, problem in found.items()}
         if bad and self.fabric.is_global_zero:
-            lines = (json.dumps({"clip_id": b.clip_id, "problem": b.problem}) for b in bad.values())
+            lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
             (self.folder / "bad_clips.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             self.journal.write("bad_clips", step=self.state["step"], count=len(bad))
 
 
 def _fabric(run: Run) -> Fabric:
-    fabric = Fabric(accelerator="auto", devices="auto" if torch.cuda.is_available() else 1, precision=_precision(run))
-    if _torchrun_processes() > 1:
+    """Return one process and device, or those that torchrun started."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    options: dict[str, Any] = {"devices": 1}
+    if processes > 1:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         strategy = DDPStrategy(find_unused_parameters=True, process_group_backend=backend)
-        devices = _torchrun_local_processes()
-        fabric = Fabric(accelerator="auto", devices=devices, strategy=strategy, precision=_precision(run))
+        options = {"devices": int(os.environ.get("LOCAL_WORLD_SIZE", processes)), "strategy": strategy}
+    fabric = Fabric(accelerator="auto", precision=_precision(run), **options)
     fabric.launch()
     return fabric
 
@@ -337,47 +345,3 @@ def _precision(run: Run) -> Any:
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
-
-
-def _torchrun_processes() -> int:
-    import os
-
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _torchrun_local_processes() -> int:
-    import os
-
-    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
-
-
-class _progress:
-    """Context: a function to call after every step with its loss."""
-
-    def __init__(self, num_steps: int, done: int, name: str, quiet: bool):
-        self._bar = None
-        if not quiet:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("loss {task.fields[loss]:.3f}"),
-                transient=True,
-            )
-            self._task = self._bar.add_task(name, total=num_steps, completed=done, loss=float("nan"))
-
-    def __enter__(self) -> Any:
-        if self._bar is not None:
-            self._bar.start()
-        return self._advance
-
-    def __exit__(self, *error: Any) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _advance(self, loss: float) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, loss=loss)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import io
+import sys
+import types
+
+import rich
+
+from sonolex.train import journal
+
+
+def test_events_come_back_and_a_half_written_line_is_left_out(tmp_path):
+    book = journal.Journal(tmp_path)
+    book.write("step", step=1, total=2.0)
+    book.write("step", step=2, total=1.0)
+    book.close()
+    with (tmp_path / "journal.jsonl").open("a") as f:
+        f.write('{"event": "st')
+    assert [(e["event"], e["step"]) for e in journal.read_journal(tmp_path)] == [("step", 1), ("step", 2)]
+
+
+def test_steps_repeated_after_a_resume_count_once_the_last_time(tmp_path):
+    book = journal.Journal(tmp_path)
+    for step, total in ((1, 9.0), (2, 8.0), (2, 7.0), (3, 6.0)):
+        book.write("step", step=step, total=total)
+    assert journal.training_curve(tmp_path, "step", "total") == ([1, 2, 3], [9.0, 7.0, 6.0])
+
+
+def test_other_processes_write_nothing(tmp_path):
+    journal.Journal(tmp_path, active=False).write("step", step=1, total=1.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorboard_gets_the_numbers_of_every_step_where_it_is_installed(tmp_path, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            written.append(folder)
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def close(self):
+            written.append("closed")
+
+    module = types.ModuleType("torch.utils.tensorboard.writer")
+    module.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.ModuleType("torch.utils.tensorboard"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", module)
+    book = journal.Journal(tmp_path)
+    book.write("step", step=3, total=0.5, clips=4)
+    book.close()
+    assert written == [str(tmp_path / "tensorboard"), ("step/total", 0.5, 3), "closed"]
+
+
+def test_the_bar_counts_steps_from_where_a_run_goes_on():
+    shown = io.StringIO()
+    rich.reconfigure(file=shown, force_terminal=True, width=100)
+    try:
+        with journal.progress_bar("run", 10, done=4, quiet=True) as advance:
+            advance(0.25)
+        assert not shown.getvalue()
+        with journal.progress_bar("run", 10, done=4, quiet=False) as advance:
+            advance(0.25)
+        assert "5/10" in shown.getvalue() and "0.250" in shown.getvalue()
+    finally:
+        rich.reconfigure()
