@@ -27,6 +27,16 @@ def test_folds_are_pooled_and_seeds_give_mean_and_deviation(tmp_path):
     assert "±" in text and "WA in CTAL" in text and "published: the paper" in text
 
 
+def test_markdown_has_the_same_cells(tmp_path, capsys):
+    make_run(tmp_path / "a")
+    assert main(["compare", str(tmp_path), "--markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    header = next(s for s in lines if s.startswith("| | "))
+    rows = [s for s in lines if s.startswith("| ") and s != header]
+    assert [r.split(" | ")[0] for r in rows] == ["| floor: majority", "| model", "| published: the paper"]
+    assert {r.count("|") for r in (header, *rows)} == {header.count("|")}
+
+
 def test_different_fingerprints_are_refused_with_the_field_that_differs(tmp_path, capsys):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", fingerprint="bbb")
@@ -41,7 +51,11 @@ def test_a_row_that_lacks_folds_says_so(tmp_path):
     make_run(tmp_path / "a2", row="whole", fold="two")
     make_run(tmp_path / "b1", row="half", fold="one")
     (table,) = compare_runs([tmp_path])
-    assert [r.name for r in table.rows if "half" in r.name] == ["half (1 of 2 folds)"]
+    assert [r.name for r in table.rows if "half" in r.name] == ["half (seed 0: 1 of 2 folds)"]
+    make_run(tmp_path / "a3", row="whole", seed=1, fold="one")
+    (table,) = compare_runs([tmp_path])
+    (whole,) = [r for r in table.rows if "whole" in r.name]
+    assert whole.name == "whole (seed 1 left out: 1 of 2 folds)" and list(whole.by_seed) == [0]
 
 
 def test_a_folder_without_results_is_refused(tmp_path):

@@ -67,9 +67,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Print tables of runs; refuse different fingerprints."""
-    from sonolex.compare import compare_runs, text_tables
+    from sonolex.compare import compare_runs, markdown_tables, text_tables
 
-    print(text_tables(compare_runs(arguments.runs)))
+    print((markdown_tables if arguments.markdown else text_tables)(compare_runs(arguments.runs)))
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--out", help="folder for results.json and predictions")
     p = verb("compare", compare)
     p.add_argument("runs", nargs="+", help="folders of runs")
+    p.add_argument("--markdown", action="store_true", help="as Markdown")
     p = verb("report", report)
     p.add_argument("runs", nargs="+", help="folders of runs")
     p.add_argument("--out", help="page to write (default: report.html in the first folder)")

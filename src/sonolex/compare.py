@@ -116,6 +116,27 @@ def text_tables(tables: Sequence[Table]) -> str:
     return "\n".join(lines)
 
 
+def markdown_tables(tables: Sequence[Table]) -> str:
+    """Return the tables as Markdown, for pages and papers."""
+    lines = []
+    for table in tables:
+        names = shown_metrics(table)
+        lines += [
+            f"### {table.protocol} · {table.task}",
+            "",
+            f"{table.num_clips} clips, fingerprint `{table.fingerprint}`. ± is the deviation over seeds, […] a 95 % "
+            "bootstrap interval over clips.",
+            "",
+            f"| | {' | '.join(metric_title(n) for n in names)} | seeds |",
+            f"|---|{'---|' * (len(names) + 1)}",
+        ]
+        for row in table.rows:
+            seeds = "" if row.published or row.name.startswith("floor") else str(len(row.by_seed))
+            lines.append(f"| {row.name} | {' | '.join(cell(row, n) for n in names)} | {seeds} |")
+        lines += ["", *([table.notes, ""] if table.notes else [])]
+    return "\n".join(lines)
+
+
 def score(predictions: dict[str, Any]) -> dict[str, float]:
     """Return the metrics of saved predictions, whatever their task."""
     labels, scores = predictions["labels"], np.asarray(predictions["scores"], float)
@@ -151,22 +172,23 @@ def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:
 
 
 def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> Row:
-    by_seed, pooled_of = {}, {}
-    for seed in sorted({r["seed"] for r in runs}):
-        own = [r for r in runs if r["seed"] == seed]
-        pooled_of[seed] = _pooled([_load(r["folder"] / "predictions" / f"{task}.json") for r in own])
-        by_seed[seed] = score(pooled_of[seed])
-    have = {r["fold"] for r in runs}
-    notes = "" if have == folds else f"{len(have)} of {len(folds)} folds"
-    pooled = pooled_of[min(pooled_of)]
-    shown = f"{name} ({notes})" if notes else name
+    """Pool folds per seed. Seeds that lack folds are left out if others are whole, and the row's name says so."""
+    of_seed = {seed: [r for r in runs if r["seed"] == seed] for seed in sorted({r["seed"] for r in runs})}
+    lacking = {seed: len(own) for seed, own in of_seed.items() if {r["fold"] for r in own} != folds}
+    whole = [seed for seed in of_seed if seed not in lacking] or list(of_seed)
+    notes = "; ".join(
+        f"seed {seed}{' left out' if seed not in whole else ''}: {count} of {len(folds)} folds"
+        for seed, count in lacking.items()
+    )
+    pooled_of = {s: _pooled([_load(r["folder"] / "predictions" / f"{task}.json") for r in of_seed[s]]) for s in whole}
+    first = pooled_of[whole[0]]
     return Row(
-        shown,
+        f"{name} ({notes})" if notes else name,
         task,
-        by_seed,
-        pooled,
+        {seed: score(pooled) for seed, pooled in pooled_of.items()},
+        first,
         notes=notes,
-        interval=_interval(pooled),
+        interval=_interval(first),
         runs=[r["folder"] for r in runs],
     )
 

@@ -20,7 +20,7 @@ PROCESSOR = CtalProcessorConfig(hop_ms=25.0, max_frames=800, max_tokens=64, voca
 MODALITIES = {"both": ("audio", "text"), "audio only": ("audio",), "text only": ("text",)}
 
 
-def recipe(*, size: str = "small", pretrain_epochs: int = 6, epochs: int = 14, seed: int = 0) -> list[Run]:
+def recipe(*, size: str = "small", pretrain_epochs: int = 2, epochs: int = 7, seed: int = 0) -> list[Run]:
     """Return pre-training, then the same fine-tuning with both modalities and with either alone."""
     options = {"size": size}
     train = Source(protocol=PROTOCOL, fold="unseen", part="train", options=options)
@@ -54,8 +54,8 @@ def _finetuning(name: str, options: dict[str, str], epochs: int, seed: int) -> R
         processor=PROCESSOR,
         tasks=find_protocol(PROTOCOL).tasks,
         data=Data.of_protocol(PROTOCOL, "unseen", options=options, loading=loading),
-        optim=Optim(lr=2e-3),
-        budget=Budget(epochs=epochs, batch_s=128, evaluate_epochs=2),
+        optim=Optim(lr=2e-3, weight_decay=0.05),
+        budget=Budget(epochs=epochs, batch_s=128, evaluate_epochs=epochs, select="last"),
         init_from="pretrain",
         seed=seed,
     )
