@@ -106,10 +106,10 @@ def text_tables(tables: Sequence[Table]) -> str:
             f"{table.protocol} · {table.task} · {table.num_clips} clips · fingerprint {table.fingerprint}",
         ]
         width = max([len(r.name) for r in table.rows] + [4])
-        heads = [f"{metric_title(n):>24}" for n in names]
+        heads = [f"  {metric_title(n):>22}" for n in names]
         lines.append(f"  {'':{width}}{''.join(heads)}  seeds")
         for row in table.rows:
-            cells = [f"{cell(row, n):>24}" for n in names]
+            cells = [f"  {cell(row, n):>{len(h) - 2}}" for n, h in zip(names, heads, strict=True)]
             lines.append(f"  {row.name:{width}}{''.join(cells)}  {'' if row.published else len(row.by_seed) or ''}")
         if table.notes:
             lines.append(f"  {table.notes}")

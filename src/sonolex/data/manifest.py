@@ -77,7 +77,9 @@ class Manifest:
         return self.table.num_rows
 
     def __repr__(self) -> str:
-        return f"Manifest({len(self)} clips, {self.hours:.2f} h, labels {self._labels})"
+        unread = int(np.isnan(self.durations_s).sum())
+        length = f"{self.hours:.2f} h" + (f" and {unread} clips of unread length" if unread else "")
+        return f"Manifest({len(self)} clips, {length}, labels {self._labels})"
 
     @property
     def label_columns(self) -> list[str]:
@@ -85,6 +87,7 @@ class Manifest:
 
     @property
     def hours(self) -> float:
+        """Hours of the clips whose length is known."""
         return float(np.nansum(self.durations_s)) / 3600 if "duration_s" in self.table.column_names else 0.0
 
     @property
