@@ -48,6 +48,21 @@ def test_a_place_that_is_no_model_is_refused(tmp_path):
             checkpoint.model_folder(place)
 
 
+def test_a_hub_id_is_read_from_the_hubs_own_cache_when_offline(model, processor, tmp_path, monkeypatch):
+    """The layout is that of huggingface_hub; the download itself cannot be tested without a network."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--somebody--ctal-mood"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    checkpoint.save_model(repository / "snapshots" / ("0" * 40), model, processor, provenance={})
+    again, _, _ = checkpoint.load_model(checkpoint.model_folder("somebody/ctal-mood"))
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+    with pytest.raises(FileNotFoundError, match="cannot be had from the hub"):
+        checkpoint.model_folder("somebody/not-there")
+
+
 def test_training_state_comes_back_exactly(model, tmp_path):
     built = optim.build_optimizer(model, Optim())
     for p in model.parameters():

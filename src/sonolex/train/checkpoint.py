@@ -67,7 +67,7 @@ def model_folder(place: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(str(place)))
+        return Path(snapshot_download(str(place), allow_patterns=["*.json", "*.safetensors"]))
     except Exception as e:  # the hub's errors have no common base that says "not there"
         raise FileNotFoundError(f"`path` {place!r} is no local folder and cannot be had from the hub: {e}") from e
 
