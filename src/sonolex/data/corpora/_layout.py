@@ -72,6 +72,6 @@ def checked(
         listed += f"\n  … and {hidden} more" if hidden else ""
         message = f"{name} in {root} differs from the official release:{listed}"
         if strict:
-            raise ValueError(f"{message}\nUnpack it again, or pass strict=False to use what is there.")
+            raise ValueError(f"{message}\nUnpack it again, or pass strict=False (--no-strict) to use what is there.")
         print(message)
     return manifest_from_rows(rows, root=root, where=name)
