@@ -12,13 +12,14 @@ from benchmarks._timing import claim
 CLIPS, LHOTSE_CLIPS = 1_000_000, 100_000
 WRITE = """
 import sys, numpy as np, pyarrow as pa
+from pathlib import Path
 from sonolex.data.manifest import Manifest
 n = int(sys.argv[2])
 i = np.arange(n)
 table = pa.table({"id": [f"clip{k:07d}" for k in i], "audio": [f"audio/{k % 1000:03d}/clip{k:07d}.flac" for k in i],
     "duration_s": np.random.default_rng(0).lognormal(1.5, .55, n), "text": ["the words of this clip"] * n,
     "speaker": [f"speaker{k % 5000}" for k in i], "split": ["train"] * n})
-Manifest(table).write(sys.argv[1])
+Manifest(table, root=Path(sys.argv[1]).parent).write(sys.argv[1])
 """
 OURS = """
 import sys, time, psutil, os

@@ -226,7 +226,7 @@ def _write_protocol(folder: Path, manifest: Manifest, kind: str, task: dict[str,
         {(s, p) for s, p in zip(manifest.column("speaker"), manifest.column("split"), strict=True)}
     ) == len(set(manifest.column("speaker"))) and all(manifest.column("speaker"))
     folder.mkdir(parents=True, exist_ok=True)
-    manifest.with_absolute_audio().write(folder / "manifest.arrow")
+    manifest.write(folder / "manifest.arrow")
     modalities = [m for m, present in (("audio", has_audio), ("text", has_text)) if present]
     card = {"manifest": "manifest.arrow", "kind": kind, "task": task, "modalities": modalities}
     save_json(folder / "protocol.json", card | {"disjoint": ["speaker"] if by_speaker else []})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import string
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sonolex.data.manifest import (
+    FORMATS,
     Manifest,
     ManifestError,
     concatenate,
@@ -24,9 +26,9 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("suffix", [".arrow", ".parquet", ".jsonl", ".csv"])
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_gives_back_the_same_clips(suffix, tmp_path):
-    manifest = manifest_from_rows(ROWS)
+    manifest = manifest_from_rows(ROWS, root=tmp_path)
     again = read_manifest(manifest.write(tmp_path / f"manifest{suffix}"))
     assert [c.id for c in again] == ["one", "two"]
     assert again.column("mood") == ["glad", "sad"] and again.column("age") == [31, 40]
@@ -34,6 +36,16 @@ def test_every_format_gives_back_the_same_clips(suffix, tmp_path):
     assert again[0].audio == str(tmp_path / "a/one.wav")
     assert again.hours == pytest.approx(3.5 / 3600)
     assert len(read_manifest(tmp_path)) == 2  # a folder means its manifest
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_table_written_elsewhere_still_finds_its_audio(tmp_path, suffix):
+    (tmp_path / "corpus").mkdir()
+    manifest = manifest_from_rows([{"id": "a", "audio": "clips/a.wav"}], root=tmp_path / "corpus")
+    elsewhere = read_manifest(manifest.write(tmp_path / f"manifest{suffix}"))
+    assert Path(str(elsewhere[0].audio)) == tmp_path / "corpus" / "clips" / "a.wav"
+    beside = manifest.write(tmp_path / "corpus" / f"manifest{suffix}")
+    assert read_manifest(beside).column("audio") == ["clips/a.wav"]
 
 
 def test_semicolons_quotes_and_a_byte_order_mark_are_read(tmp_path):

@@ -207,22 +207,27 @@ class Manifest:
         return self.with_column("duration_s", durations).with_column("sampling_rate", rates), problems
 
     def write(self, path: str | Path) -> Path:
-        """Write to ``.arrow``, ``.parquet``, ``.csv`` or ``.jsonl``. Relative audio paths are kept as they are."""
+        """Write to ``.arrow``, ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl``.
+
+        Paths in a table start at its folder, so relative paths stay only in a table written into ``root``.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        same_folder = path.parent.resolve() == self.root.resolve()
+        table = self.table if same_folder else self.with_absolute_audio().table
         if path.suffix == ".arrow":
-            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.table.schema) as writer:
-                writer.write_table(self.table, max_chunksize=1 << 16)
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table, max_chunksize=1 << 16)
         elif path.suffix == ".parquet":
-            pq.write_table(self.table, path)
+            pq.write_table(table, path)
         elif path.suffix == ".jsonl":
-            lines = (json.dumps(row, ensure_ascii=False) for row in self.table.to_pylist())
+            lines = (json.dumps(row, ensure_ascii=False) for row in table.to_pylist())
             path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        elif path.suffix == ".csv":
+        elif path.suffix in (".csv", ".tsv"):
             with path.open("w", newline="", encoding="utf-8") as f:
-                writer = csv.DictWriter(f, self.table.column_names)
+                writer = csv.DictWriter(f, table.column_names, delimiter="\t" if path.suffix == ".tsv" else ",")
                 writer.writeheader()
-                writer.writerows(self.table.to_pylist())
+                writer.writerows(table.to_pylist())
         else:
             raise ValueError(f"`path` must end in {', '.join(FORMATS)}, but is {path}.")
         return path
