@@ -20,7 +20,7 @@ PROCESSOR = CtalProcessorConfig(hop_ms=25.0, max_frames=800, max_tokens=64, voca
 MODALITIES = {"both": ("audio", "text"), "audio only": ("audio",), "text only": ("text",)}
 
 
-def recipe(*, size: str = "small", pretrain_epochs: int = 2, epochs: int = 7, seed: int = 0) -> list[Run]:
+def recipe(*, size: str = "small", pretrain_epochs: int = 2, epochs: int = 8, seed: int = 0) -> list[Run]:
     """Return pre-training, then the same fine-tuning with both modalities and with either alone."""
     options = {"size": size}
     train = Source(protocol=PROTOCOL, fold="unseen", part="train", options=options)
@@ -45,7 +45,11 @@ def tiny() -> list[Run]:
 
 
 def _finetuning(name: str, options: dict[str, str], epochs: int, seed: int) -> Run:
-    loading = Loading(modalities=MODALITIES[name], views=Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8))
+    loading = Loading(
+        modalities=MODALITIES[name],
+        views=Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8),
+        drop_text=0.2 if name == "both" else 0.0,
+    )
     return Run(
         name=f"finetune-{name.replace(' ', '-')}",
         row=f"CTAL-tiny, {name}",

@@ -4,7 +4,8 @@ Short sentences by 80 voices. Every clip has
 
 - ``tone`` (angry, happy, neutral, sad): only audible. It is prosody *within* the clip: happy rises, sad falls and
   pauses, angry stresses single words, neutral stays level. Global pitch, speed and level are drawn independently.
-- ``sentiment`` (positive, negative, neutral): which words are said. Independent of tone.
+- ``sentiment`` (positive, negative, neutral): which of 120 words is said beside a neutral one. Independent of tone,
+  easily read and hard to hear: opposites sound alike (careful, careless).
 - ``sarcasm`` (yes, no): words and tone disagree; missing where either is neutral. Tone and sentiment are balanced so
   that neither alone says anything about it.
 - ``keyword``: one of ten things the sentence is about; ``speaker``: the voice.
@@ -26,60 +27,32 @@ from sonolex.configs import cache_folder
 from sonolex.data.corpora._spoken import ACCENTS, RATE_HZ, fit_variants, recorded, speak_in_fresh_process
 from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
 
-VERSION = 6  # part of the cache's name: raise it when anything below changes a sample
+VERSION = 7  # part of the cache's name: raise it when anything below changes a sample
 NUM_VOICES = {"train": 56, "validation": 8, "test": 16}
 
 TONES = ("angry", "happy", "neutral", "sad")
 SENTIMENTS = ("negative", "neutral", "positive")
-KEYWORDS = (
-    "concert",
-    "dinner",
-    "garden",
-    "holiday",
-    "hotel",
-    "lesson",
-    "meeting",
-    "movie",
-    "phone",
-    "weather",
-)
+KEYWORDS = ("concert", "dinner", "garden", "holiday", "hotel", "lesson", "meeting", "movie", "phone", "weather")
+# Opposites that sound alike, positive first. An affix is as often good as bad, and neutral words have them too, so that
+# a syllable gives nothing away: who wants the sentiment has to know the word.
+OPPOSITES = """
+careful careless, hopeful hopeless, useful useless, helpful helpless, thoughtful thoughtless, tasteful tasteless,
+restful restless, cheerful cheerless, joyful joyless, graceful graceless, harmless harmful, painless painful,
+fearless fearful, stressless stressful, wasteless wasteful, guiltless guilty, flawless flawed, tireless tired,
+spotless spotted, stainless stained, kind unkind, friendly unfriendly, fair unfair, healthy unhealthy, lucky unlucky,
+reliable unreliable, pleasant unpleasant, tidy untidy, polite impolite, honest dishonest, unforgettable forgettable,
+unspoilt spoilt, unbroken broken, unharmed harmed, undamaged damaged, unpolluted polluted, uncluttered cluttered,
+unbiased biased, untroubled troubled, undefeated defeated
+"""
+NEUTRAL = """
+wireless cordless sleeveless nameless moonless seedless boneless colourful eventful watchful unwritten unmarried
+unrelated unpainted unnamed unofficial unequal unseen informal indirect local usual public annual central modern
+digital formal regular standard written related painted official wooden northern weekly monthly early square
+"""
 WORDS = {
-    "positive": [
-        "wonderful",
-        "lovely",
-        "great",
-        "perfect",
-        "brilliant",
-        "delightful",
-        "charming",
-        "superb",
-        "pleasant",
-        "amazing",
-    ],
-    "negative": [
-        "terrible",
-        "awful",
-        "dreadful",
-        "horrible",
-        "boring",
-        "hopeless",
-        "nasty",
-        "rotten",
-        "painful",
-        "miserable",
-    ],
-    "neutral": [
-        "local",
-        "usual",
-        "public",
-        "annual",
-        "central",
-        "modern",
-        "digital",
-        "formal",
-        "regular",
-        "standard",
-    ],
+    "positive": [pair.split()[0] for pair in OPPOSITES.split(",")],
+    "negative": [pair.split()[1] for pair in OPPOSITES.split(",")],
+    "neutral": NEUTRAL.split(),
 }
 TEMPLATES = (
     "the {k} was {a} and {b}",
@@ -200,7 +173,9 @@ def _speak_clip(voice: str, take: int, rng: np.random.Generator) -> tuple[dict, 
     from sonolex.data import espeak
 
     tone, sentiment = TONE_CYCLE[take % 5], SENTIMENT_CYCLE[take // 5 % 5]
-    first, second = rng.choice(WORDS[sentiment], 2, replace=False)
+    said = str(rng.choice(WORDS[sentiment]))
+    beside = str(rng.choice([word for word in WORDS["neutral"] if word != said]))
+    first, second = rng.permutation([said, beside])
     keyword = str(rng.choice(KEYWORDS))
     text = str(rng.choice(TEMPLATES)).format(k=keyword, a=first, b=second)
     wave_S = espeak.speak(
