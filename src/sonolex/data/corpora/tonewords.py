@@ -187,7 +187,7 @@ def _speak_clip(voice: str, take: int, rng: np.random.Generator) -> tuple[dict, 
     )
     name = voice.replace("+", "_")
     row = {
-        "id": f"{name}_{take:03d}",
+        "id": f"v{VERSION}_{name}_{take:03d}",  # so that a fingerprint covers the version
         "sampling_rate": RATE_HZ,
         "text": text,
         "language": "en",
