@@ -39,7 +39,16 @@ def test_warping_moves_a_peak_by_its_factor_and_one_changes_nothing():
     peak = torch.zeros(3, 40)
     peak[:, 20] = 1.0
     assert int(views.warp_mel(peak, 1.25)[0].argmax()) == 16
-    assert torch.allclose(views.warp_mel(MEL, 1.0), MEL)
+    assert torch.allclose(views.warp_mel(MEL, 1.0), MEL, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.7, 0.8, 1.2, 1.4])
+def test_warping_keeps_both_ends_of_the_axis_and_the_order_of_bands(factor):
+    ramp = torch.arange(64.0).repeat(2, 1)  # a band's value is its number, so the output says where it came from
+    came_from = views.warp_mel(ramp, factor)[0]
+    assert came_from[0] == 0 and came_from[-1] == pytest.approx(63, abs=1e-3)
+    assert (came_from.diff() > 0).all()
+    assert came_from[20] == pytest.approx(20 * factor, abs=1e-3)
 
 
 def test_noise_raises_power_and_never_lowers_it():

@@ -14,6 +14,8 @@ from torch import Generator, Tensor
 
 from sonolex.audio.features import DECIBEL
 
+WARP_BOUNDARY = 0.8  # share of the mel axis that is warped in proportion
+
 
 @dataclass(frozen=True)
 class Views:
@@ -87,12 +89,20 @@ def stretch_time(log_mel_TF: Tensor, factor: float) -> Tensor:
 
 
 def warp_mel(log_mel_TF: Tensor, factor: float) -> Tensor:
-    """Return the clip with band f taken from band f · factor, interpolated and clamped to the axis."""
-    num_mels = log_mel_TF.shape[1]
-    from_F = (torch.arange(num_mels) * factor).clamp(0, num_mels - 1)
-    low_F = from_F.floor().long().clamp(max=max(num_mels - 2, 0))
-    share_F = from_F - low_F
-    return log_mel_TF[:, low_F] * (1 - share_F) + log_mel_TF[:, (low_F + 1).clamp(max=num_mels - 1)] * share_F
+    """Return the clip with band f taken from band f · factor, interpolated; the ends of the axis stay where they are.
+
+    Piecewise linear as in VTLP (Jaitly & Hinton 2013): above WARP_BOUNDARY a straight line leads to the last band, so
+    that fricatives at the top are neither pushed off the axis nor repeated. Differs: mel axis instead of Hz.
+    """
+    top = log_mel_TF.shape[1] - 1
+    band_F = torch.arange(top + 1, dtype=log_mel_TF.dtype)
+    boundary = WARP_BOUNDARY * top * min(1.0, 1.0 / factor)
+    share_above_F = ((band_F - boundary) / max(top - boundary, 1e-6)).clamp_min(0.0)
+    warped_F = torch.minimum(band_F, torch.tensor(boundary)) * factor + share_above_F * (top - boundary * factor)
+    from_F = warped_F.clamp(0, top)
+    low_F = from_F.floor().long().clamp(max=max(top - 1, 0))
+    weight_F = from_F - low_F
+    return log_mel_TF[:, low_F] * (1 - weight_F) + log_mel_TF[:, (low_F + 1).clamp(max=top)] * weight_F
 
 
 def crop_ends(log_mel_TF: Tensor, share: float, generator: Generator) -> Tensor:
