@@ -2,11 +2,15 @@
 
     sonolex train quickstart --out runs/quickstart && sonolex report runs/quickstart
 
-Cost: about four minutes on two cores, corpus included. Expected, on voices never heard: tone 0.85 (MFCC-SVM floor
-0.5), sentiment 1.0, sarcasm 0.9 with both modalities and 0.5 with either alone, same heads and budget.
+Cost: about four minutes on two cores, corpus included. Expected, on voices never heard: tone 0.87 (MFCC-SVM floor
+0.55), sentiment 0.99, sarcasm 0.94 with both modalities and 0.5 with either alone, same heads and budget.
+
+Without the orthogonal term (CTAL's table 4, row d): with it, the same run reached tone 0.70 and sentiment 0.97 only.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
@@ -16,11 +20,12 @@ from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 PROTOCOL = "tonewords_all"
+CONFIG = replace(CtalConfig.tiny(), orthogonal="none")
 PROCESSOR = CtalProcessorConfig(hop_ms=25.0, max_frames=800, max_tokens=64, vocab_size=400)
 MODALITIES = {"both": ("audio", "text"), "audio only": ("audio",), "text only": ("text",)}
 
 
-def recipe(*, size: str = "small", pretrain_epochs: int = 2, epochs: int = 8, seed: int = 0) -> list[Run]:
+def recipe(*, size: str = "small", pretrain_epochs: int = 2, epochs: int = 9, seed: int = 0) -> list[Run]:
     """Return pre-training, then the same fine-tuning with both modalities and with either alone."""
     options = {"size": size}
     train = Source(protocol=PROTOCOL, fold="unseen", part="train", options=options)
@@ -28,7 +33,7 @@ def recipe(*, size: str = "small", pretrain_epochs: int = 2, epochs: int = 8, se
     pretraining = Run(
         name="pretrain",
         system="ctal",
-        config=CtalConfig.tiny(),
+        config=CONFIG,
         processor=PROCESSOR,
         tasks=(PretrainingConfig("pretraining"),),
         data=Data(train=(train,), selection=(selection,)),
@@ -48,13 +53,13 @@ def _finetuning(name: str, options: dict[str, str], epochs: int, seed: int) -> R
     loading = Loading(
         modalities=MODALITIES[name],
         views=Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8),
-        drop_text=0.2 if name == "both" else 0.0,
+        drop_text=0.1 if name == "both" else 0.0,
     )
     return Run(
         name=f"finetune-{name.replace(' ', '-')}",
         row=f"CTAL-tiny, {name}",
         system="ctal",
-        config=CtalConfig.tiny(),
+        config=CONFIG,
         processor=PROCESSOR,
         tasks=find_protocol(PROTOCOL).tasks,
         data=Data.of_protocol(PROTOCOL, "unseen", options=options, loading=loading),
