@@ -46,7 +46,7 @@ class CtalProcessorConfig(FramesAndTokensConfig):
         window_ms, hop_ms, fft_samples, num_mels: log-mel convention; features are mel and derivative, 2 · num_mels.
         normalise: "utterance" (published: mean 0, deviation 1 per clip and dimension), "mean" (mean 0 only) or
             "fixed" (the same affine map for every clip: keeps level and channel, which speakers differ in).
-        range_db: log-mel further below its band's loudest frame is raised to this range, so that the depth of a
+        range_db: log-mel further below the clip's loudest value is raised to this range, so that the depth of a
             recorder's silence does not decide the clip's statistics; None (published) keeps all.
     """
 
@@ -162,7 +162,7 @@ class CtalProcessor(FramesAndTokensProcessor):
         if self.too_long("audio", "frames", len(front), c.max_frames, clip_id):
             front = front[: c.max_frames]
         if c.range_db is not None:
-            front = torch.maximum(front, front.amax(0) - c.range_db * features.DECIBEL)
+            front = front.clamp_min(front.max() - c.range_db * features.DECIBEL)
         delta_TF = features.delta(front)
         if c.normalise == "fixed":
             # Natural-log mel power of speech at full scale ±1 lies around -7 ± 4 (measured on FSDD and EMO-DB).
