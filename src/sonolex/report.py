@@ -17,6 +17,7 @@ from sonolex.compare import Row, Table, cell, compare_runs, decisions, metric_ti
 from sonolex.train.journal import training_curve
 
 SMOOTHED_STEPS = 20
+MAX_PROJECTIONS = 4
 FRACTION = re.compile(r", (?P<percent>[\d.]+) % of labels")
 
 
@@ -34,9 +35,12 @@ def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
         parts += _table_figures(table)
         parts += _fraction_figures(table)
     parts += ["<h2>Learning curves</h2>", _figure(_curves_figure(results))]
-    projected = _projection_figure(results)
-    if projected is not None:
-        parts += ["<h2>Embeddings of the report part</h2>", projected]
+    projected = _projection_figures(results)
+    if projected:
+        parts += [
+            "<h2>Embeddings of the report part</h2><p>t-SNE of pooled vectors, one colour a speaker.</p>",
+            f'<div class="row">{"".join(projected)}</div>',
+        ]
     page = _PAGE.format(body="\n".join(parts))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,15 +142,17 @@ def _smooth_curve(folder: Path) -> tuple[list[int], list[float]]:
     return steps[SMOOTHED_STEPS - 1 :], means.tolist()
 
 
-def _projection_figure(results: list[dict[str, Any]]) -> str | None:
-    """t-SNE of pooled vectors (CTAL figure 4) of the first run that saved them, coloured by speaker if known."""
+def _projection_figures(results: list[dict[str, Any]]) -> list[str]:
+    """t-SNE of pooled vectors (CTAL figure 4), one run a row of the tables, coloured by speaker where one is known."""
+    figures, shown = [], set()
     for r in results:
         path = r["folder"] / "predictions" / "embeddings.npz"
-        if path.is_file():
-            with np.load(path) as saved:
-                vectors, groups = saved["pooled"], saved["groups"]
-            return _figure(_tsne_figure(r["run"], vectors, groups))
-    return None
+        if len(figures) == MAX_PROJECTIONS or r["row"] in shown or not path.is_file():
+            continue
+        with np.load(path) as saved:
+            figures.append(_figure(_tsne_figure(r["row"], saved["pooled"], saved["groups"])))
+        shown.add(r["row"])
+    return figures
 
 
 def _tsne_figure(name: str, vectors: np.ndarray, groups: np.ndarray) -> Any:
@@ -154,12 +160,12 @@ def _tsne_figure(name: str, vectors: np.ndarray, groups: np.ndarray) -> Any:
 
     kept = np.random.default_rng(0).permutation(len(vectors))[:600]
     points = TSNE(perplexity=min(30, max(2, len(kept) // 4)), init="pca", random_state=0).fit_transform(vectors[kept])
-    figure, axes = _new_figure(5.5, 4.5)
+    figure, axes = _new_figure(6.5, 4.2)
     for group in list(dict.fromkeys(groups[kept].tolist()))[:20]:
         rows = groups[kept] == group
         axes.scatter(points[rows, 0], points[rows, 1], s=8, label=str(group))
-    axes.legend(fontsize=6, ncol=2)
-    axes.set_title(f"{name}: t-SNE of pooled vectors", fontsize=9)
+    axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.set_title(name, fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
     return figure
