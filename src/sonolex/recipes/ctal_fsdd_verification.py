@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sonolex.audio.views import Views
+from sonolex.data.corpora import emodb
 from sonolex.data.loader import Loading
 from sonolex.protocols.fsdd_digits_unseen_speakers import TRAIN_SPEAKERS
 from sonolex.recipes._real import corpus_options
@@ -26,15 +26,21 @@ CONFIG = replace(CtalConfig.tiny(), num_layers=3, frames_per_step=2, orthogonal=
 PROCESSOR = CtalProcessorConfig(
     rate_hz=8000, window_ms=32, hop_ms=10, fft_samples=512, num_mels=64, max_frames=800, max_tokens=32, vocab_size=300
 )
+ROWS = {
+    "scratch": "three speakers",
+    "more-speakers": "and EMO-DB's ten speakers",
+    "pretrained": "three speakers, pre-trained (MCAM)",
+}
 NORMALISATION = {"level kept": "fixed", "level removed": "mean"}
 
 
 def recipe(*, seeds: tuple[int, ...] = (0, 1, 2), epochs: int = 15, pretrain_epochs: int = 8) -> list[Run]:
-    """Return level kept and removed, from scratch and pre-trained with MCAM on espeak digits and the training split."""
+    """Return level kept and removed: from scratch, with EMO-DB's speakers, and after MCAM on espeak digits and FSDD."""
     runs = []
     for seed in seeds:
         for level in NORMALISATION:
-            runs.append(_run(level, seed, epochs, start=None))
+            runs.append(_run(level, seed, epochs))
+            runs.append(_run(level, seed, epochs, more_speakers=True))
             pretraining = _pretraining(level, seed, pretrain_epochs)
             runs += [pretraining, _run(level, seed, epochs, start=pretraining.name)]
     return runs
@@ -42,7 +48,7 @@ def recipe(*, seeds: tuple[int, ...] = (0, 1, 2), epochs: int = 15, pretrain_epo
 
 def tiny() -> list[Run]:
     """Return one run of few epochs."""
-    return [_run("level kept", 0, 3, start=None)]
+    return [_run("level kept", 0, 3)]
 
 
 def _pretraining(level: str, seed: int, epochs: int) -> Run:
@@ -64,20 +70,26 @@ def _pretraining(level: str, seed: int, epochs: int) -> Run:
     )
 
 
-def _run(level: str, seed: int, epochs: int, *, start: str | None) -> Run:
-    kind = "scratch" if start is None else "pretrained"
+def _run(level: str, seed: int, epochs: int, *, start: str | None = None, more_speakers: bool = False) -> Run:
+    kind = "pretrained" if start else "more-speakers" if more_speakers else "scratch"
+    processor = replace(PROCESSOR, normalise=NORMALISATION[level])
+    train = (Source(protocol=PROTOCOL, fold="unseen", part="train", options=corpus_options("fsdd")),)
+    if more_speakers:
+        train += (Source(corpus="emodb", options=corpus_options("emodb4", "emodb") | {"strict": False}),)
+        processor = replace(processor, max_frames=1000)  # EMO-DB's longest sentence lasts 9 s
     return Run(
         name=f"{kind}-{level.replace(' ', '-')}-{seed}",
-        row=f"CTAL-tiny, {'from scratch' if start is None else 'pre-trained (MCAM)'}, {level}",
+        row=f"CTAL-tiny, {ROWS[kind]}, {level}",
         system="ctal",
         config=CONFIG,
-        processor=replace(PROCESSOR, normalise=NORMALISATION[level]),
-        tasks=(VerificationConfig("speaker", classes=TRAIN_SPEAKERS),),
+        processor=processor,
+        tasks=(VerificationConfig("speaker", classes=TRAIN_SPEAKERS + (emodb.SPEAKERS if more_speakers else ())),),
         data=Data.of_protocol(
             PROTOCOL,
             "unseen",
             options=corpus_options("fsdd"),
-            loading=Loading(modalities=("audio",), views=Views()),
+            train=train,
+            loading=Loading(modalities=("audio",)),
         ),
         optim=Optim(lr=1e-3, weight_decay=0.05, schedule="cosine"),
         budget=Budget(epochs=epochs, batch_s=64, batch_clips=64, evaluate_epochs=epochs, select="last"),
