@@ -123,3 +123,13 @@ def test_range_raises_what_is_far_below_the_peak_and_nothing_else():
     assert torch.equal(raised[10:, :20], kept[10:, :20])
     with pytest.raises(ValueError, match="range_db"):
         replace(TINY_PROCESSOR, range_db=-1.0)
+
+
+@pytest.mark.parametrize(("normalise", "gain", "colour"), [("fixed", 0, 0), ("level", 1, 0), ("mean", 1, 1)])
+def test_each_normalisation_forgets_what_it_says(normalise, gain, colour):
+    """A gain adds one number to every log-mel value, a microphone one number a band."""
+    processor = CtalProcessor.create(replace(TINY_PROCESSOR, normalise=normalise), transcripts=["a b"])
+    front = torch.rand(30, 20)
+    plain = processor.finish(front, "c")
+    assert torch.allclose(processor.finish(front + 2.0, "c"), plain, atol=1e-5) == bool(gain)
+    assert torch.allclose(processor.finish(front + torch.linspace(-1, 1, 20), "c"), plain, atol=1e-5) == bool(colour)

@@ -44,8 +44,8 @@ class CtalProcessorConfig(FramesAndTokensConfig):
 
     Attributes:
         window_ms, hop_ms, fft_samples, num_mels: log-mel convention; features are mel and derivative, 2 · num_mels.
-        normalise: "utterance" (published: mean 0, deviation 1 per clip and dimension), "mean" (mean 0 only) or
-            "fixed" (the same affine map for every clip: keeps level and channel, which speakers differ in).
+        normalise: "utterance" (published: mean 0, deviation 1 per clip and dimension), "mean" (mean 0 only: level and
+            channel go), "level" (one mean of all bands: level goes) or "fixed" (one map for all clips: nothing goes).
         range_db: log-mel further below the clip's loudest value is raised to this range, so that the depth of a
             recorder's silence does not decide the clip's statistics; None (published) keeps all.
     """
@@ -59,7 +59,7 @@ class CtalProcessorConfig(FramesAndTokensConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("normalise", self.normalise, ("utterance", "mean", "fixed"))
+        one_of("normalise", self.normalise, ("utterance", "mean", "level", "fixed"))
         if self.range_db is not None and self.range_db <= 0:
             raise ValueError(f"`range_db` must be above 0 or None, but is {self.range_db}.")
 
@@ -164,9 +164,10 @@ class CtalProcessor(FramesAndTokensProcessor):
         if c.range_db is not None:
             front = front.clamp_min(front.max() - c.range_db * features.DECIBEL)
         delta_TF = features.delta(front)
-        if c.normalise == "fixed":
+        if c.normalise in ("fixed", "level"):
             # Natural-log mel power of speech at full scale ±1 lies around -7 ± 4 (measured on FSDD and EMO-DB).
-            return torch.cat([(front + 7.0) / 4.0, delta_TF], -1)
+            centre = front.mean() if c.normalise == "level" else -7.0
+            return torch.cat([(front - centre) / 4.0, delta_TF], -1)
         return features.normalise_utterance(torch.cat([front, delta_TF], -1), scale=c.normalise == "utterance")
 
 
