@@ -27,9 +27,9 @@ PROCESSOR = CtalProcessorConfig(
     rate_hz=8000, window_ms=32, hop_ms=10, fft_samples=512, num_mels=64, max_frames=800, max_tokens=32, vocab_size=300
 )
 ROWS = {
-    "scratch": "three speakers",
-    "more-speakers": "and EMO-DB's ten speakers",
-    "pretrained": "three speakers, pre-trained (MCAM)",
+    "scratch": "from scratch",
+    "more-speakers": "with EMO-DB's speakers",
+    "pretrained": "pre-trained (MCAM)",
 }
 NORMALISATION = {"level kept": "fixed", "level removed": "level", "level and channel removed": "mean"}
 
