@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from sonolex import configs
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import manifest_from_rows
 from sonolex.tasks.pretraining import PretrainingConfig
@@ -164,6 +165,34 @@ def test_bad_clips_are_listed_and_counted(corpus, tmp_path):
     (listed,) = [json.loads(x) for x in (tmp_path / "run" / "bad_clips.jsonl").read_text().splitlines()]
     assert listed["clip_id"] == "clip003" and "bad.wav" in listed["problem"]
     assert [e["count"] for e in read_journal(tmp_path / "run") if e["event"] == "bad_clips"] == [1]
+
+
+def test_bad_clips_are_listed_when_they_are_too_many_to_go_on(corpus, tmp_path):
+    rows = [{"id": c.id, "audio": c.audio, "duration_s": c.duration_s, "pitch": c.labels["pitch"]} for c in corpus]
+    (tmp_path / "bad.wav").write_bytes(b"noise")
+    for row in rows[:5]:
+        row["audio"] = str(tmp_path / "bad.wav")
+    manifest_from_rows(rows, root="/").write(tmp_path / "manifest.arrow")
+    source = (Source(manifest=str(tmp_path / "manifest.arrow")),)
+    data = Data(train=source, loading=Loading(on_bad_clip="skip", max_bad_clips=2))
+    run = small_run(corpus.root, tasks=(PITCH,), data=data, budget=Budget(epochs=1, batch_s=8))
+    with pytest.raises(ValueError, match=r"max_bad_clips.*bad_clips\.jsonl"):
+        train(run, tmp_path / "run", quiet=True)
+    assert len((tmp_path / "run" / "bad_clips.jsonl").read_text().splitlines()) >= 3
+
+
+def test_a_report_on_training_clips_is_refused_before_training(corpus, tmp_path):
+    corpus.write(tmp_path / "manifest.arrow")
+    card = {"manifest": "manifest.arrow", "kind": "classification", "task": configs.to_json(PITCH)}
+    (tmp_path / "protocol.json").write_text(json.dumps(card))
+    protocol = str(tmp_path / "protocol.json")
+    data = Data.of_protocol(protocol, "given")
+    leaking = replace(data, train=(*data.train, *data.report))
+    with pytest.raises(ValueError, match=r"not trained on, but \d+ are, for example 'clip"):
+        train(small_run(corpus.root, tasks=(PITCH,), data=leaking), tmp_path / "run", quiet=True)
+    leaking = replace(data, selection=data.report)
+    with pytest.raises(ValueError, match="not selected on"):
+        train(small_run(corpus.root, tasks=(PITCH,), data=leaking), tmp_path / "run", quiet=True)
 
 
 def test_early_stopping_stops(corpus, tmp_path):

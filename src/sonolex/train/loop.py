@@ -32,7 +32,7 @@ from sonolex.train.evaluation import Evaluation, evaluate, selection_value
 from sonolex.train.journal import Journal, progress_bar
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
-from sonolex.train.sources import batching_s, build, load_sources
+from sonolex.train.sources import batching_s, build, load_sources, require_unseen_report
 from sonolex.types import Batch
 
 StepBatches = list[Batch | None]
@@ -55,10 +55,12 @@ def train(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, qui
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         require_same_run(folder, run)
-        save_json(folder / "recipe.json", run)
     fabric.barrier()
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
-        return _Training(run, folder, fabric, earlier or {}, quiet).go()
+        training = _Training(run, folder, fabric, earlier or {}, quiet)
+        if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
+            save_json(folder / "recipe.json", run)
+        return training.go()
 
 
 def require_same_run(folder: Path, run: Run) -> None:
@@ -81,6 +83,7 @@ class _Training:
     def __init__(self, run: Run, folder: Path, fabric: Fabric, earlier: dict[str, Path], quiet: bool):
         self.run, self.folder, self.fabric, self.quiet = run, folder, fabric, quiet
         self.clips = load_sources(run.data.train)
+        require_unseen_report(run, self.clips)
         self.model, self.processor, random_names = build(run, self.clips, earlier=earlier)
         optim.freeze(self.model, run.optim.frozen)
         self.module, self.optimizer = fabric.setup(self.model, optim.build_optimizer(self.model, run.optim))
@@ -125,7 +128,7 @@ class _Training:
     def _epoch(self, bar: Any) -> None:
         state, budget = self.state, self.run.budget
         optim.training_mode(self.model)
-        for batches in self._steps(state["epoch"], start=state["step_in_epoch"]):
+        for batches in self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"])):
             started = time.perf_counter()
             losses = self._step(batches)
             state["step"] += 1
@@ -136,7 +139,7 @@ class _Training:
                 break
             if budget.checkpoint_steps and state["step"] % budget.checkpoint_steps == 0:
                 self._save_state()
-        self._write_bad_clips()
+        self._write_bad_clips(self._gathered(self._bad_clips()))
         state["epoch"], state["step_in_epoch"] = state["epoch"] + 1, 0
         if state["epoch"] % budget.evaluate_epochs == 0 or self._finished():
             self._select()
@@ -317,9 +320,19 @@ class _Training:
         if old is not None and old != new:
             checkpoint.remove_folder(old)
 
-    def _write_bad_clips(self) -> None:
-        bad = {b.clip_id: b.problem for b in self.loader.bad_clips.values()}
-        bad = {clip_id: problem for found in self._gathered(bad) for clip_id, problem in found.items()}
+    def _listing_bad_clips(self, steps: Iterator[StepBatches]) -> Iterator[StepBatches]:
+        """Yield the steps; where loading stops, as it does past `max_bad_clips`, list this process's bad clips."""
+        try:
+            yield from steps
+        except ValueError:
+            self._write_bad_clips([self._bad_clips()])
+            raise
+
+    def _bad_clips(self) -> dict[str, str]:
+        return {b.clip_id: b.problem for b in self.loader.bad_clips.values()}
+
+    def _write_bad_clips(self, by_process: list[dict[str, str]]) -> None:
+        bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
         if bad and self.fabric.is_global_zero:
             lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
             (self.folder / "bad_clips.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

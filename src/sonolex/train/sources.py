@@ -40,6 +40,20 @@ def load_sources(sources: tuple[Source, ...]) -> Manifest:
     return concatenate([load_source(s) for s in sources])
 
 
+def require_unseen_report(run: Run, train: Manifest) -> None:
+    """Raise ValueError if a run under a protocol would report on clips that it trains or selects on."""
+    if run.data.protocol is None or not run.data.report:
+        return
+    report = set(load_sources(run.data.report).column("id"))
+    for use, clips in (("trained", train), ("selected", load_sources(run.data.selection))):
+        seen = sorted(report & set(clips.column("id")))
+        if seen:
+            raise ValueError(
+                f"`report` must hold clips that are not {use} on, but {len(seen)} are, for example {seen[0]!r} "
+                f"(run {run.name!r})."
+            )
+
+
 def protocol_manifest(protocol: Protocol, options: tuple = ()) -> Manifest:
     """Return the whole corpus of a protocol."""
     return _corpus(protocol.corpus, tuple(sorted((dict(protocol.corpus_options) | dict(options)).items())))
