@@ -1,8 +1,8 @@
 """Choose and corrupt tokens and segments of frames; no losses here.
 
 Every function works on one clip with its own generator, so a clip's corruption depends on nothing but its seed;
-`each_clip` runs one over a padded batch. Every
-clip keeps at least one chosen position: reference C3 shows that the released code drops half of all 1.5 s clips.
+`each_clip` runs one over a padded batch. Every clip keeps at least one chosen position: reference C3 shows that the
+released code drops half of all 1.5 s clips.
 """
 
 from __future__ import annotations
