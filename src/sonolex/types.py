@@ -108,9 +108,14 @@ class Term:
 
 @dataclass
 class Losses:
-    """Named loss terms. ``total`` is the weighted sum of their means."""
+    """Named loss terms. ``total`` is the weighted sum of their means.
+
+    ``surrogate`` has no value of its own: it carries the gradient of objectives that were computed over more clips than
+    these (accumulated batches, other processes) through this batch's part of the network.
+    """
 
     terms: Mapping[str, Term]
+    surrogate: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
@@ -121,7 +126,7 @@ class Losses:
         total = torch.zeros(())
         for name, term in self.terms.items():
             total = total.to(term.sum.device) + term.weight * term.sum / max(counts[name], 1.0)
-        return total
+        return total if self.surrogate is None else total.to(self.surrogate.device) + self.surrogate
 
 
 @dataclass

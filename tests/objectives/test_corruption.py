@@ -99,3 +99,47 @@ def test_start_and_end_tokens_are_never_chosen():
             )
             assert chosen.tolist() == [False, *[True] * (size - 2), False]
             assert corrupted[0] == words[0] and corrupted[-1] == words[-1]
+
+
+@pytest.mark.parametrize("sampler", ["cluster", "ssast_code", "uniform"])
+@pytest.mark.parametrize(("columns", "rows", "share"), [(32, 8, 100 / 256), (32, 8, 250 / 256), (64, 8, 400 / 512)])
+def test_patches_are_chosen_in_the_wanted_number(sampler, columns, rows, share):
+    chosen = corruption.choose_patches(columns, rows, share, sampler=sampler, sides=(3, 5), generator=generator(1))
+    again = corruption.choose_patches(columns, rows, share, sampler=sampler, sides=(3, 5), generator=generator(1))
+    assert chosen.sum() == round(share * columns * rows) and torch.equal(chosen, again)
+
+
+def test_clusters_choose_every_patch_about_equally_often_and_the_released_ones_do_not():
+    def shares(sampler):
+        drawn = [
+            corruption.choose_patches(16, 8, 0.5, sampler=sampler, sides=(3, 5), generator=generator(s))
+            for s in range(400)
+        ]
+        return torch.stack(drawn).float().mean(0).reshape(16, 8)
+
+    ours, released = shares("cluster"), shares("ssast_code")
+    assert ours.min() > 0.4 and ours.max() < 0.6
+    assert released[0, 0] == 0 and released.mean(0)[-1] < 0.75 * released.mean(0)[3]
+
+
+def test_clusters_are_clusters():
+    chosen = corruption.choose_patches(32, 8, 0.3, sampler="cluster", sides=(4, 4), generator=generator(3))
+    alone = corruption.choose_patches(32, 8, 0.3, sampler="uniform", sides=(4, 4), generator=generator(3))
+
+    def neighbours(chosen_P):
+        grid = chosen_P.reshape(32, 8)
+        return (grid[1:] & grid[:-1]).sum().item()
+
+    assert neighbours(chosen) > 1.5 * neighbours(alone)
+
+
+def test_a_clip_of_one_patch_hides_it_and_others_leave_one():
+    def one(columns, rows, share, sampler="cluster"):
+        return corruption.choose_patches(columns, rows, share, sampler=sampler, sides=(3, 5), generator=generator(0))
+
+    assert one(1, 1, 0.5).tolist() == [True]
+    assert one(2, 2, 1.0).sum() == 3 and one(2, 2, 0.01).sum() == 1
+    with pytest.raises(ValueError, match="never ends"):
+        one(32, 8, 255 / 256, sampler="ssast_code")
+    with pytest.raises(ValueError, match="sampler"):
+        one(4, 4, 0.5, sampler="blocks")

@@ -28,3 +28,23 @@ def test_sums_of_parts_are_the_sum_of_the_whole():
 def test_no_chosen_position_gives_zero_not_nan():
     assert masked.cross_entropy_sum(torch.zeros(0, 5), torch.zeros(0, dtype=torch.long)).item() == 0
     assert masked.l1_sum(torch.zeros(0, 5), torch.zeros(0, 5)).item() == 0
+
+
+def test_info_nce_of_two_patches_by_hand_along_either_axis():
+    # Scores: prediction 1 · patches (2, 0), prediction 2 · patches (1, 1); a third patch is not chosen.
+    predicted = torch.tensor([[[2.0, 0.0], [1.0, 1.0], [9.0, 9.0]]])
+    target = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]])
+    chosen = torch.tensor([[True, True, False]])
+    paper = masked.patch_info_nce_sum(predicted, target, chosen, axis="paper").item()
+    code = masked.patch_info_nce_sum(predicted, target, chosen, axis="code").item()
+    assert paper == pytest.approx(math.log(1 + math.exp(-2)) + math.log(2))
+    assert code == pytest.approx(2 * math.log(1 + math.exp(-1)))
+
+
+def test_info_nce_starts_at_ln_n_and_padding_changes_nothing():
+    chosen = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    zeros = torch.zeros(2, 4, 5)
+    loss = masked.patch_info_nce_sum(zeros, zeros, chosen, axis="paper").item()
+    assert loss == pytest.approx(3 * math.log(3))  # a clip with one chosen patch has nothing to compare with
+    with pytest.raises(ValueError, match="axis"):
+        masked.patch_info_nce_sum(zeros, zeros, chosen, axis="both")

@@ -136,3 +136,88 @@ def stack_frames(frames_BTF: Tensor, valid_BT: Tensor, frames_per_step: int) -> 
     valid_BT = F.pad(valid_BT, (0, short))
     # (B, T, F) -> (B, T / r, r * F)
     return frames_BTF.reshape(batch, -1, frames_per_step * num_features), valid_BT[:, ::frames_per_step]
+
+
+class PatchEmbedding(nn.Module):
+    """AST's input: linear patch projection, learned positions by time and band, class and distillation token.
+
+    The position table covers ``num_columns`` × ``num_rows`` patches. Shorter clips use its beginning; the table is
+    stretched along time for a longer clip, by that clip's own length, so padding changes nothing.
+    """
+
+    def __init__(self, patch_size: int, num_columns: int, num_rows: int, width: int, *, dropout: float):
+        super().__init__()
+        self.num_columns, self.num_rows = num_columns, num_rows
+        self.project = nn.Linear(patch_size, width)
+        self.position = nn.Parameter(torch.empty(num_columns * num_rows, width))
+        self.special = nn.Parameter(torch.empty(2, width))
+        self.special_position = nn.Parameter(torch.empty(2, width))
+        self.dropout = nn.Dropout(dropout)
+        for parameter in (self.position, self.special, self.special_position):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(
+        self,
+        patches_BPK: Tensor,
+        valid_BP: Tensor,
+        *,
+        keep_BP: Tensor | None = None,
+        replaced_BP: Tensor | None = None,
+        replacement_D: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return (B, 2 + P', D), class and distillation token first, and its validity.
+
+        Args:
+            keep_BP: only these patches enter (P' is the most any clip keeps); None keeps all.
+            replaced_BP, replacement_D: patches whose projection is replaced by one vector; positions stay.
+        """
+        positions_BPD = self._positions(valid_BP)
+        x_BPD = self.project(patches_BPK)
+        if replaced_BP is not None and replacement_D is not None:
+            x_BPD = torch.where(replaced_BP[..., None], replacement_D.to(x_BPD.dtype), x_BPD)
+        x_BPD = x_BPD + positions_BPD
+        if keep_BP is not None:
+            x_BPD, valid_BP = gather_rows(x_BPD, keep_BP & valid_BP)
+        special_B2D = (self.special + self.special_position).expand(len(x_BPD), -1, -1).to(x_BPD.dtype)
+        return self.dropout(torch.cat([special_B2D, x_BPD], 1)), F.pad(valid_BP, (2, 0), value=True)
+
+    def _positions(self, valid_BP: Tensor) -> Tensor:
+        """Return the position vectors of the patches, (1 or B, P, D)."""
+        num_patches = valid_BP.shape[1]
+        if num_patches <= len(self.position):
+            return self.position[None, :num_patches]
+        stretched = []
+        for num_valid in valid_BP.sum(1).tolist():
+            columns = -(-num_valid // self.num_rows)
+            table_PD = resize_positions(self.position, (self.num_columns, self.num_rows), (columns, self.num_rows))
+            own_PD = table_PD if columns > self.num_columns else self.position[:num_valid]
+            stretched.append(F.pad(own_PD, (0, 0, 0, num_patches - len(own_PD))))
+        return torch.stack(stretched)
+
+
+class HiddenPatch(nn.Module):
+    """The learned vector that stands for patches an objective hides."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.vector_D = nn.Parameter(torch.empty(width))
+        nn.init.trunc_normal_(self.vector_D, std=0.02)
+
+
+def resize_positions(table_PD: Tensor, size: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
+    """Return a position table of columns × rows interpolated bilinearly to ``wanted``; itself if that is its size."""
+    if size == wanted or 0 in wanted:
+        return table_PD if size == wanted else table_PD[:0]
+    # (columns * rows, D) -> (1, D, columns, rows)
+    grid = table_PD.reshape(1, *size, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(grid, wanted, mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1).reshape(wanted[0] * wanted[1], -1)
+
+
+def gather_rows(x_BPD: Tensor, keep_BP: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the kept rows of every clip in order, padded to the most any clip keeps, and their validity."""
+    kept_B = keep_BP.sum(1)
+    most = max(1, int(kept_B.max()))
+    order_BP = torch.argsort((~keep_BP).to(torch.uint8), dim=1, stable=True)[:, :most]
+    gathered_BPD = torch.gather(x_BPD, 1, order_BP[..., None].expand(-1, -1, x_BPD.shape[-1]))
+    return gathered_BPD, torch.arange(most, device=keep_BP.device) < kept_B[:, None]

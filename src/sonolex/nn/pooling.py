@@ -12,6 +12,13 @@ def masked_mean(x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
     return (x_BTD * weight_BT1).sum(1) / weight_BT1.sum(1).clamp_min(1.0)
 
 
+def masked_mean_std(x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+    """Return mean and standard deviation over valid positions, (B, 2D)."""
+    mean_BD = masked_mean(x_BTD, valid_BT)
+    variance_BD = masked_mean((x_BTD - mean_BD[:, None]).square(), valid_BT)
+    return torch.cat([mean_BD, (variance_BD + 1e-6).sqrt() * valid_BT.any(1, keepdim=True)], -1)
+
+
 def masked_max(x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
     """Return the maximum over valid positions, (B, D). Works in any float type (the fill is the type's own minimum)."""
     lowest = torch.finfo(x_BTD.dtype).min

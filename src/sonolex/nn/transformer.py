@@ -103,6 +103,31 @@ class PostNormLayer(nn.Module):
         return self.ffn_norm(x_BTD + self.dropout(self.ffn(x_BTD)))
 
 
+class PreNormLayer(nn.Module):
+    """Encoder layer of ViT and AST: x = x + attention(LN(x)); x = x + FFN(LN(x))."""
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        ffn_width: int,
+        *,
+        dropout: float,
+        attention_dropout: float,
+        eps: float,
+    ):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        self.attention = SelfAttention(width, num_heads, dropout=attention_dropout)
+        self.ffn_norm = nn.LayerNorm(width, eps=eps)
+        self.ffn = FeedForward(width, ffn_width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor, attends_B1TT: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.dropout(self.attention(self.attention_norm(x_BTD), attends_B1TT))
+        return x_BTD + self.dropout(self.ffn(self.ffn_norm(x_BTD)))
+
+
 class PostNormCrossLayer(nn.Module):
     """The same with cross-attention between the two steps: self, cross, FFN, each added and normalised."""
 
@@ -148,6 +173,15 @@ def initialise_normal(module: nn.Module, *, std: float = 0.02) -> None:
             nn.init.normal_(part.weight, std=std)
             if getattr(part, "bias", None) is not None:
                 nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+
+
+def initialise_truncated(module: nn.Module, *, std: float = 0.02) -> None:
+    """Fill weights of linear layers from a normal distribution cut at ± 2, and biases with 0, as ViT and DeiT do."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
 
 
 def _require_divisible(width: int, num_heads: int) -> None:

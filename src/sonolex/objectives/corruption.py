@@ -129,6 +129,71 @@ def corrupt_frames(
     return chosen_T, torch.where(replaced_T[:, None], others_TF, corrupted_TF)
 
 
+def choose_patches(
+    num_columns: int, num_rows: int, share: float, *, sampler: str, sides: tuple[int, int], generator: Generator
+) -> Tensor:
+    """Return chosen_P of one clip's patches (time first): round(share · P) of them, at least 1, leaving one if it can.
+
+    Args:
+        sampler: "cluster" grows squares around centres anywhere on the grid, so that edges are chosen as often as the
+            middle, and drops surplus patches of the last square at random; "ssast_code" is the released code's
+            (reference D7: squares wrap into the next row, the first patch is never chosen, high bands less);
+            "uniform" chooses patches one by one.
+        sides: smallest and largest side of a square. SSAST: 3 to 5, one side a clip.
+
+    Raises:
+        ValueError: an unknown sampler.
+    """
+    num_patches = num_columns * num_rows
+    num_chosen = min(max(1, round(share * num_patches)), max(1, num_patches - 1))
+    side = sides[0] + _below(sides[1] - sides[0] + 1, generator)
+    if sampler == "uniform":
+        ids = torch.randperm(num_patches, generator=generator)[:num_chosen]
+    elif sampler == "cluster":
+        ids = _cluster_ids(num_columns, num_rows, num_chosen, side, generator)
+    elif sampler == "ssast_code":
+        ids = _released_cluster_ids(num_columns, num_rows, num_chosen, side, generator)
+    else:
+        raise ValueError(f"`sampler` must be cluster, ssast_code or uniform, but is {sampler!r}.")
+    chosen_P = torch.zeros(num_patches, dtype=torch.bool)
+    chosen_P[ids] = True
+    return chosen_P
+
+
+def _cluster_ids(num_columns: int, num_rows: int, num_chosen: int, side: int, generator: Generator) -> Tensor:
+    """Squares whose first corner may lie off the grid, so that every patch is in a square equally often."""
+    chosen_CR = torch.zeros(num_columns, num_rows, dtype=torch.bool)
+    while True:
+        column = _below(num_columns + side - 1, generator) - side + 1
+        row = _below(num_rows + side - 1, generator) - side + 1
+        square = (slice(max(0, column), column + side), slice(max(0, row), row + side))
+        new_CR = torch.zeros_like(chosen_CR)
+        new_CR[square] = True
+        new = (new_CR & ~chosen_CR).flatten().nonzero()[:, 0]
+        left = num_chosen - int(chosen_CR.sum())
+        if len(new) >= left:
+            last = new[torch.randperm(len(new), generator=generator)[:left]]
+            return torch.cat([chosen_CR.flatten().nonzero()[:, 0], last])
+        chosen_CR |= new_CR
+
+
+def _released_cluster_ids(num_columns: int, num_rows: int, num_chosen: int, side: int, generator: Generator) -> Tensor:
+    """Ids run along time within a band; squares run on into the next band; the lowest ids are kept."""
+    num_patches = num_columns * num_rows
+    if num_chosen > num_patches - 2:
+        raise ValueError(
+            f"sampler='ssast_code' can choose at most {num_patches - 2} of {num_patches} patches, but must choose "
+            f"{num_chosen}: the released code never ends here. Lower the share."
+        )
+    chosen: set[int] = set()
+    offsets = [i * num_columns + j for i in range(side) for j in range(side)]
+    while len(chosen) <= num_chosen:
+        start = _below(num_patches, generator)
+        chosen |= {start + o for o in offsets if 0 < start + o < num_patches}
+    ids = torch.tensor(sorted(chosen)[:num_chosen])
+    return ids % num_columns * num_rows + ids // num_columns  # (band, time) order to (time, band) order
+
+
 def _segment_length(num_frames: int, shortest: int, longest: int, generator: Generator) -> int:
     drawn = shortest + _below(longest - shortest + 1, generator)
     return min(drawn, max(1, num_frames // 4))

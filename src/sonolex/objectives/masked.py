@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,3 +20,21 @@ def l1_sum(predicted_NF: Tensor, target_NF: Tensor) -> Tensor:
 def mse_sum(predicted_NF: Tensor, target_NF: Tensor) -> Tensor:
     """Return the summed squared difference over positions and dimensions, in float32."""
     return (predicted_NF.float() - target_NF.float()).square().sum()
+
+
+def patch_info_nce_sum(predicted_BPK: Tensor, target_BPK: Tensor, chosen_BP: Tensor, *, axis: str) -> Tensor:
+    """Return the summed InfoNCE of chosen patches against the other chosen patches of their clip, in float32.
+
+    ``axis="paper"`` (SSAST eq. 1): each prediction is compared with all chosen patches; "code": each patch with all
+    predictions (reference D3). A clip with n chosen patches starts at n · ln n.
+
+    Raises:
+        ValueError: an unknown axis.
+    """
+    if axis not in ("paper", "code"):
+        raise ValueError(f"`axis` must be paper or code, but is {axis!r}.")
+    scores_BPP = predicted_BPK.float() @ target_BPK.float().transpose(1, 2)
+    scores_BPP = scores_BPP if axis == "paper" else scores_BPP.transpose(1, 2)
+    scores_BPP = scores_BPP.masked_fill(~chosen_BP[:, None], torch.finfo(torch.float32).min)
+    own_BP = torch.diagonal(scores_BPP, dim1=1, dim2=2)
+    return (torch.logsumexp(scores_BPP, -1) - own_BP)[chosen_BP].sum()

@@ -107,6 +107,10 @@ class System(nn.Module, abc.ABC):
     processor_type: ClassVar[type[Processor]]
     accepts: ClassVar[frozenset[frozenset[str]]]
     """The sets of modalities a clip may have, e.g. {audio}, {text}, {audio, text}."""
+    objectives: ClassVar[tuple[str, ...]] = ()
+    """Names of the pre-training terms, as a run may weight them."""
+    joint_objectives: ClassVar[tuple[str, ...]] = ()
+    """Those of them that compare clips with each other (`joint_losses`)."""
 
     config: SystemConfig
 
@@ -129,13 +133,33 @@ class System(nn.Module, abc.ABC):
     def encode(self, batch: Batch) -> Encoding:
         """Return streams, their validity, the pooled vector and penalties of a batch."""
 
-    @abc.abstractmethod
     def corrupt(self, batch: Batch) -> Batch:
-        """Return the batch with ``extras`` and ``counts`` of every pre-training term. CPU, from the clips' seeds."""
+        """Return the batch with ``extras`` and ``counts`` of every pre-training term. CPU, from the clips' seeds.
 
-    @abc.abstractmethod
+        Raises:
+            ValueError: the system has no pre-training objective (the default).
+        """
+        raise ValueError(f"{self.name} has no pre-training objective. Start from a system that has one.")
+
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
-        """Return the pre-training terms of a batch that `corrupt` prepared."""
+        """Return the terms of objectives that look at clips one by one, for a batch that `corrupt` prepared."""
+        return {}
+
+    def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per clip, (B, D) by name, for objectives that compare clips with each other.
+
+        The trainer joins the rows of all accumulated batches and processes before it asks for `joint_losses`, so these
+        objectives see the whole effective batch, and its gradient is that of one big batch. Default: none.
+        """
+        return {}
+
+    def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
+        """Return the terms of `pretraining_rows`' objectives over all rows; terms of weight 0 are only journaled."""
+        return {}
+
+    def advice(self, clips_per_step: int) -> list[str]:
+        """Return what a user should know before pre-training with so many clips a step. Default: nothing."""
+        return []
 
     def penalty_counts(self, batch: Batch) -> dict[str, float]:
         """Return how many items each of `encode`'s penalties averages over. Default: no penalties."""

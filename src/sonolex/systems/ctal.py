@@ -178,6 +178,7 @@ class Ctal(System):
     config_type = CtalConfig
     processor_type = CtalProcessor
     accepts = frozenset({frozenset({"audio", "text"}), frozenset({"audio"}), frozenset({"text"})})
+    objectives = ("mlm", "mcam")
     config: CtalConfig
 
     def __init__(self, config: CtalConfig):

@@ -49,6 +49,18 @@ class Task(nn.Module, abc.ABC):
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
         """Return the loss terms of a prepared batch."""
 
+    def compares_clips(self, system: System) -> bool:
+        """Return whether this task has losses over the whole effective batch (`rows`, `joint_losses`)."""
+        return False
+
+    def rows(self, system: System, batch: Batch) -> dict[str, Tensor]:
+        """Return vectors (B, D) by name for losses over the whole effective batch. Default: none."""
+        return {}
+
+    def joint_losses(self, system: System, rows: Mapping[str, Tensor]) -> dict[str, Term]:
+        """Return the loss terms of all `rows` of a step together."""
+        return {}
+
     def scores(self, encoding: Encoding) -> Tensor | None:
         """Return what `metrics` and `decide` read, (B, C) float32; None if the task scores by its loss alone."""
         return None
@@ -82,8 +94,23 @@ class Model(nn.Module):
             batch = batch.adding(counts=self.system.penalty_counts(batch))
         return batch
 
-    def forward(self, batch: Batch) -> Losses:
-        """Return all loss terms of a prepared batch; the batch is encoded once for all tasks."""
+    def forward(self, batch: Batch, row_gradients: Mapping[str, Tensor] | None = None) -> Losses:
+        """Return all loss terms of a prepared batch; the batch is encoded once for all tasks.
+
+        With ``row_gradients``, objectives over `rows` were computed elsewhere over more clips than these: their terms
+        are left out and their gradient enters through the surrogate.
+        """
+        losses = self.separate_losses(batch)
+        rows = self.rows(batch)
+        if not rows:
+            return losses
+        if row_gradients is None:
+            return Losses({**losses.terms, **self.joint_losses(rows)})
+        pairs = [(x, row_gradients[name]) for name, x in rows.items()]
+        return Losses(losses.terms, torch.stack([(x.float() * g).sum() for x, g in pairs]).sum())
+
+    def separate_losses(self, batch: Batch) -> Losses:
+        """Return the terms that look at clips one by one."""
         encoding = None
         terms: dict[str, Term] = {}
         if any(task.needs_encoding for _, task in self.task_items()):
@@ -92,6 +119,19 @@ class Model(nn.Module):
         for _, task in self.task_items():
             terms |= task.losses(self.system, batch, encoding)
         return Losses(terms)
+
+    @property
+    def compares_clips(self) -> bool:
+        """True if some task has losses over the whole effective batch."""
+        return any(task.compares_clips(self.system) for _, task in self.task_items())
+
+    def rows(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the vectors that objectives compare across clips, (B, D) by name; empty if there is no such one."""
+        return {n: x for _, task in self.task_items() for n, x in task.rows(self.system, batch).items()}
+
+    def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
+        """Return the terms of objectives over all `rows` of an effective batch."""
+        return {n: t for _, task in self.task_items() for n, t in task.joint_losses(self.system, rows).items()}
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:

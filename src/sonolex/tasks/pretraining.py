@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from torch import Tensor
+
 from sonolex.systems.base import System
 from sonolex.tasks.base import Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
@@ -31,13 +33,27 @@ class Pretraining(Task):
         self.config = config
 
     def prepare(self, batch: Batch, system: System) -> Batch:
+        unknown = set(self.config.term_weights) - set(system.objectives)
+        if unknown:
+            raise ValueError(
+                f"`term_weights` must name objectives of {system.name} ({', '.join(system.objectives)}), but has "
+                f"{', '.join(sorted(unknown))}."
+            )
         return system.corrupt(batch)
 
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
-        terms = system.pretraining_losses(batch)
-        unknown = set(self.config.term_weights) - set(terms)
-        if unknown and set(batch.counts) == set(terms):
-            raise ValueError(f"`term_weights` must name objectives of the system ({sorted(terms)}), but has {unknown}.")
+        return self._weighted(system.pretraining_losses(batch))
+
+    def compares_clips(self, system: System) -> bool:
+        return bool(system.joint_objectives)
+
+    def rows(self, system: System, batch: Batch) -> dict[str, Tensor]:
+        return system.pretraining_rows(batch)
+
+    def joint_losses(self, system: System, rows: Mapping[str, Tensor]) -> dict[str, Term]:
+        return self._weighted(system.joint_losses(rows))
+
+    def _weighted(self, terms: dict[str, Term]) -> dict[str, Term]:
         weights = self.config.term_weights
         return {
             name: replace(term, weight=self.config.weight * weights.get(name, 1.0) * term.weight)

@@ -17,6 +17,7 @@ from sonolex.data.sampler import Sampler
 from sonolex.systems.base import Processor
 from sonolex.tasks.base import Model
 from sonolex.train.sources import batching_s
+from sonolex.types import Term
 
 EVALUATION_SEED = 20_260_101
 COLLAPSED_STD = 1e-4
@@ -65,19 +66,26 @@ def evaluate(
     needs_encoding = any(task.needs_encoding for _, task in model.task_items())
     rows: dict[str, dict[str, Any]] = {}
     sums: dict[str, list[float]] = {}
+    compared: dict[str, dict[str, torch.Tensor]] = {}
     for batch in loader.batches(batches):
         if batch is None:
             continue
         batch = batch.to(device)
         if with_losses:
-            for name, term in model(batch).terms.items():
+            for name, term in model.separate_losses(batch).terms.items():
                 entry = sums.setdefault(name, [0.0, 0.0, term.weight])
                 entry[0], entry[1] = entry[0] + float(term.sum), entry[1] + term.count
+            for name, x_BD in model.rows(batch).items():
+                for clip_id, row in zip(batch.clip_ids, x_BD.float().cpu(), strict=True):
+                    compared.setdefault(clip_id, {})[name] = row
         scores, pooled_BD = model.predict(batch) if needs_encoding else ({}, None)
         for i, clip_id in enumerate(batch.clip_ids):
             rows[clip_id] = {n: s[i].cpu().numpy() for n, s in scores.items()}
             rows[clip_id]["pooled"] = None if pooled_BD is None else pooled_BD[i].cpu().numpy()
-    rows, sums = _joined(rows, sums, world_size)
+    rows, sums, compared = _joined(rows, sums, compared, world_size)
+    # Objectives that compare clips see the whole part at once, so that the batches it was read in change nothing.
+    for name, term in _joint_terms(model, compared, device).items():
+        sums[name] = [float(term.sum), term.count, term.weight]
     return _scored(model, manifest, rows, sums)
 
 
@@ -155,16 +163,27 @@ def _scored(
     return Evaluation(clip_ids, labels, scores, np.stack(pooled) if pooled else np.zeros((0, 0)), metrics, losses)
 
 
-def _joined(rows: dict, sums: dict, world_size: int) -> tuple[dict, dict]:
+def _joint_terms(
+    model: Model, compared: Mapping[str, Mapping[str, torch.Tensor]], device: torch.device
+) -> Mapping[str, Term]:
+    if not compared:
+        return {}
+    in_order = [compared[clip_id] for clip_id in sorted(compared)]
+    return model.joint_losses({n: torch.stack([r[n] for r in in_order]).to(device) for n in in_order[0]})
+
+
+def _joined(rows: dict, sums: dict, compared: dict, world_size: int) -> tuple[dict, dict, dict]:
     if world_size == 1:
-        return rows, sums
+        return rows, sums, compared
     gathered: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(gathered, (rows, sums))
+    torch.distributed.all_gather_object(gathered, (rows, sums, compared))
     all_rows: dict = {}
+    all_compared: dict = {}
     all_sums: dict[str, list[float]] = {}
-    for part_rows, part_sums in gathered:
+    for part_rows, part_sums, part_compared in gathered:
         all_rows |= part_rows
+        all_compared |= part_compared
         for name, (total, count, weight) in part_sums.items():
             entry = all_sums.setdefault(name, [0.0, 0.0, weight])
             entry[0], entry[1] = entry[0] + total, entry[1] + count
-    return all_rows, all_sums
+    return all_rows, all_sums, all_compared

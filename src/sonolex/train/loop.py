@@ -13,7 +13,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ from sonolex.data.sampler import Sampler, share_of
 from sonolex.systems.base import save_json
 from sonolex.train import checkpoint, optim
 from sonolex.train.evaluation import Evaluation, evaluate, selection_value
+from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
 from sonolex.train.sources import batching_s, build, load_sources, require_unseen_report
-from sonolex.types import Batch
+from sonolex.types import Batch, Term
 
 StepBatches = list[Batch | None]
 
@@ -154,19 +155,20 @@ class _Training:
         optim.set_rate(self.optimizer, run.optim.lr * factor)
         counts = self._counts(batches)
         sums = dict.fromkeys(counts, 0.0)
+        joint = self._joint_pass(batches)
         for i, batch in enumerate(batches):
-            torch.manual_seed(clip_seed(run.seed, state["step"], f"dropout/{i}/{fabric.global_rank}"))
+            self._seed_dropout(i)
             idle = batch is None
             batch = self._idle_batch() if batch is None else batch
             with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1):
-                losses = self.module(batch.to(fabric.device))
+                losses = self.module(batch.to(fabric.device), joint.of_batch(i))
                 # DDP averages gradients over processes; the counts are already global, so undo its division.
                 total = losses.total_over(counts | {n: 1.0 for n in losses.terms if n not in counts})
                 fabric.backward(total * (0.0 if idle else fabric.world_size))
             if not idle:
                 for name, term in losses.terms.items():
                     sums[name] = sums.get(name, 0.0) + float(term.sum.detach())
-        means = self._means(sums, counts, losses.terms)
+        means = self._means(sums, counts, losses.terms, joint.terms)
         if not math.isfinite(means["total"]):
             ids = [c for b in batches if b is not None for c in b.clip_ids]
             raise ValueError(
@@ -186,6 +188,24 @@ class _Training:
             **means,
         )
         return means
+
+    def _joint_pass(self, batches: StepBatches) -> JointPass:
+        """Compute objectives that compare clips over all batches of the step, unless one batch is the whole step."""
+        if not self.model.compares_clips or len(batches) * self.fabric.world_size == 1:
+            return JointPass()
+        return joint_pass(
+            self.model,
+            batches,
+            device=self.fabric.device,
+            autocast=self.fabric.autocast,
+            before_batch=self._seed_dropout,
+            gather=self._gathered,
+            rank=self.fabric.global_rank,
+        )
+
+    def _seed_dropout(self, number: int) -> None:
+        seed = clip_seed(self.run.seed, self.state["step"], f"dropout/{number}/{self.fabric.global_rank}")
+        torch.manual_seed(seed)
 
     def _steps(self, epoch: int, *, start: int) -> Iterator[StepBatches]:
         """Yield this process's batches of each optimiser step of an epoch, from step ``start`` on."""
@@ -213,7 +233,7 @@ class _Training:
         gathered = self._gathered(values)
         return {n: sum(g.get(n, 0.0) for g in gathered) for n in sorted({n for g in gathered for n in g})}
 
-    def _gathered(self, values: dict[str, Any]) -> list[dict[str, Any]]:
+    def _gathered(self, values: Any) -> list[Any]:
         """Return every process's ``values``, on every process."""
         if self.fabric.world_size == 1:
             return [values]
@@ -221,11 +241,18 @@ class _Training:
         torch.distributed.all_gather_object(gathered, values)
         return gathered
 
-    def _means(self, sums: dict[str, float], counts: dict[str, float], terms: Any) -> dict[str, float]:
+    def _means(
+        self,
+        sums: dict[str, float],
+        counts: dict[str, float],
+        terms: Mapping[str, Term],
+        joint_terms: Mapping[str, Term],
+    ) -> dict[str, float]:
         sums = self._summed(sums)
         means = {name: sums[name] / max(counts.get(name, 0.0), 1.0) for name in sums}
-        weights = {name: terms[name].weight if name in terms else 1.0 for name in means}
-        return means | {"total": sum(weights[n] * means[n] for n in means)}
+        means |= {name: float(term.mean) for name, term in joint_terms.items()}
+        weights = {name: term.weight for name, term in {**terms, **joint_terms}.items()}
+        return means | {"total": sum(weights.get(n, 1.0) * means[n] for n in means)}
 
     def _clip_gradients(self) -> float:
         limit = self.run.optim.clip_norm or math.inf

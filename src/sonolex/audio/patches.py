@@ -1,0 +1,92 @@
+"""Spectrogram to patches and back: rectangular, with any stride, whole or cut off at the end. Every count is here.
+
+Patches are ordered by time first, then from low to high band: padding is always at the end of a clip's patches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Size and stride of patches on a spectrogram of ``num_mels`` bands.
+
+    Attributes:
+        frames, bins: of one patch. SSAST: 16 × 16 ("patch") or 2 × 128 ("frame").
+        stride_frames, stride_bins: from one patch to the next; 0 is the patch's own size (no overlap).
+        partial: frames at the end that fill no whole patch are padded to one ("pad"), or left out ("drop": AST's
+            convolution; at least one patch is kept).
+    """
+
+    frames: int = 16
+    bins: int = 16
+    stride_frames: int = 0
+    stride_bins: int = 0
+    num_mels: int = 128
+    partial: str = "pad"
+
+    def __post_init__(self) -> None:
+        if min(self.frames, self.bins) < 1 or min(self.stride_frames, self.stride_bins) < 0:
+            raise ValueError(f"`frames` and `bins` must be at least 1 and strides at least 0, but the grid is {self}.")
+        if self.bins > self.num_mels:
+            raise ValueError(f"`bins` must be at most {self.num_mels} (num_mels), but is {self.bins}.")
+        if self.partial not in ("pad", "drop"):
+            raise ValueError(f"`partial` must be pad or drop, but is {self.partial!r}.")
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Frames and bands from one patch to the next."""
+        return self.stride_frames or self.frames, self.stride_bins or self.bins
+
+    @property
+    def size(self) -> int:
+        """Values in one patch."""
+        return self.frames * self.bins
+
+    @property
+    def num_rows(self) -> int:
+        """Patches from the lowest to the highest band."""
+        return 1 + (self.num_mels - self.bins) // self.strides[1]
+
+    def num_columns(self, num_frames: int) -> int:
+        """Return the number of patches along time; at least one for a clip that has a frame, 0 for none."""
+        if num_frames <= 0:
+            return 0
+        stride = self.strides[0]
+        beyond = max(0, num_frames - self.frames)
+        return 1 + (-(-beyond // stride) if self.partial == "pad" else beyond // stride)
+
+    def num_patches(self, num_frames: int) -> int:
+        """Return the number of patches of a clip. AST-Base: 12 × 101 at 1024 frames with stride 10 and "drop"."""
+        return self.num_rows * self.num_columns(num_frames)
+
+
+def cut_patches(frames_BTF: Tensor, valid_BT: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Return patches (B, P, frames · bins), each frame by frame, and valid_BP. Invalid frames count as zeros."""
+    if frames_BTF.shape[-1] != grid.num_mels:
+        raise ValueError(f"frames must have {grid.num_mels} bands (num_mels), but have {frames_BTF.shape[-1]}.")
+    frames_BTF = frames_BTF * valid_BT[..., None].to(frames_BTF.dtype)
+    columns_B = [grid.num_columns(n) for n in valid_BT.sum(1).tolist()]
+    num_columns = max(1, *columns_B)
+    (step_T, step_F), needed = grid.strides, (num_columns - 1) * grid.strides[0] + grid.frames
+    frames_BTF = F.pad(frames_BTF, (0, 0, 0, max(0, needed - frames_BTF.shape[1])))[:, :needed]
+    # (B, T, F) -> (B, columns, rows, frames, bins) -> (B, P, frames * bins)
+    cut = frames_BTF.unfold(1, grid.frames, step_T).unfold(2, grid.bins, step_F)
+    patches_BPK = cut[:, :, : grid.num_rows].flatten(3).flatten(1, 2)
+    column_P = torch.arange(num_columns, device=valid_BT.device).repeat_interleave(grid.num_rows)
+    return patches_BPK, column_P < torch.tensor(columns_B, device=valid_BT.device)[:, None]
+
+
+def join_patches(patches_BPK: Tensor, grid: Grid) -> Tensor:
+    """Return the spectrogram (B, T, F) that non-overlapping patches were cut from, padding included."""
+    if grid.strides != (grid.frames, grid.bins) or grid.num_mels % grid.bins:
+        raise ValueError("patches must cover the bands without overlap to be joined, but the grid does not.")
+    batch, num_patches, _ = patches_BPK.shape
+    shape = (batch, num_patches // grid.num_rows, grid.num_rows, grid.frames, grid.bins)
+    # (B, columns, rows, frames, bins) -> (B, columns, frames, rows, bins) -> (B, T, F)
+    return patches_BPK.reshape(shape).transpose(2, 3).reshape(batch, -1, grid.num_mels)

@@ -1,0 +1,249 @@
+"""The Audio Spectrogram Transformer's input and encoder, which AST, SSAST and VCR-AST share. Source: reference D1, D2.
+
+A clip is Kaldi filter banks, normalised with two numbers per corpus, cut into patches; the encoder is a pre-norm ViT
+with class and distillation token. Clips keep their own length: padding is never attended to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sonolex.audio import features
+from sonolex.audio.patches import Grid, cut_patches
+from sonolex.configs import from_json
+from sonolex.nn.embeddings import PatchEmbedding
+from sonolex.nn.pooling import masked_mean, masked_mean_std
+from sonolex.nn.transformer import PreNormLayer, attends_to_valid, initialise_truncated
+from sonolex.systems.base import (
+    Processor,
+    ProcessorConfig,
+    System,
+    SystemConfig,
+    label_columns,
+    load_json,
+    one_of,
+    pad_rows,
+    save_json,
+)
+from sonolex.types import Batch, Encoding, Example
+
+AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
+LONGEST_STARTER_S = 60.0
+SPECIAL_TOKENS = 2
+"""Class and distillation token, before the patches."""
+
+
+@dataclass(frozen=True)
+class SpectrogramConfig(ProcessorConfig):
+    """Kaldi filter banks as AST reads them.
+
+    Attributes:
+        window_ms, hop_ms, num_mels: of the filter bank.
+        mean, std: features are (x − mean) / (2 · std). Default: AudioSet's.
+        frames: "own" keeps each clip's length; "fixed" cuts or pads every clip to max_frames *before* normalisation,
+            so that padding has AST's value (0 − mean) / (2 std) = 0.467 and counts as sound (checkpoint parity).
+        max_frames: longest clip.
+        long_clip: "refuse" or "cut" clips beyond max_frames.
+    """
+
+    window_ms: float = 25.0
+    hop_ms: float = 10.0
+    num_mels: int = 128
+    mean: float = AUDIOSET_MEAN
+    std: float = AUDIOSET_STD
+    frames: str = "own"
+    max_frames: int = 6000
+    long_clip: str = "refuse"
+
+    def __post_init__(self) -> None:
+        one_of("frames", self.frames, ("own", "fixed"))
+        one_of("long_clip", self.long_clip, ("refuse", "cut"))
+        if not self.std > 0:
+            raise ValueError(f"`std` must be positive, but is {self.std}.")
+
+
+class SpectrogramProcessor(Processor):
+    """Waveform to normalised filter banks. Reads no text."""
+
+    config_type = SpectrogramConfig
+    config: SpectrogramConfig
+
+    def __init__(self, config: SpectrogramConfig):
+        self.config = config
+
+    @classmethod
+    def create(cls, config: Any, *, transcripts: Sequence[str]) -> SpectrogramProcessor:
+        return cls(config)
+
+    @property
+    def positions_per_second(self) -> int:
+        return round(1000 / self.config.hop_ms)
+
+    def front(self, wave_S: np.ndarray) -> Tensor:
+        c = self.config
+        wave = torch.from_numpy(wave_S)
+        shortest = round(c.rate_hz * c.window_ms / 1000)
+        return features.kaldi_fbank(
+            F.pad(wave - wave.mean(), (0, max(0, shortest - len(wave)))),
+            rate_hz=c.rate_hz,
+            num_mels=c.num_mels,
+            window_ms=c.window_ms,
+            hop_ms=c.hop_ms,
+        )
+
+    def finish(self, front: Tensor, clip_id: str) -> Tensor:
+        c = self.config
+        if len(front) > c.max_frames:
+            if c.long_clip == "refuse" and c.frames == "own":
+                raise ValueError(
+                    f"audio must have at most {c.max_frames} frames ({c.max_frames / self.positions_per_second:g} s), "
+                    f"but has {len(front)} (clip {clip_id!r}). Cut the recording into clips, or set long_clip='cut'."
+                )
+            front = front[: c.max_frames]
+        if c.frames == "fixed":
+            front = F.pad(front, (0, 0, 0, c.max_frames - len(front)))
+        return (front - c.mean) / (2 * c.std)
+
+    def tokens(self, text: str, clip_id: str) -> Tensor:
+        raise ValueError(f"this system reads no text, but clip {clip_id!r} has some. Load audio only.")
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        frames = valid = None
+        if any(e.audio is not None for e in examples):
+            frames, valid = pad_rows([e.audio for e in examples], num_features=self.config.num_mels)
+        return Batch(
+            tuple(e.clip_id for e in examples),
+            frames_BTF=frames,
+            frames_valid_BT=valid,
+            labels=label_columns(examples),
+            seeds=tuple(e.seed for e in examples),
+        )
+
+    def save(self, folder: Path) -> None:
+        save_json(folder / "processor_config.json", self.config)
+
+    @classmethod
+    def load(cls, folder: Path) -> SpectrogramProcessor:
+        return cls(from_json(cls.config_type, load_json(folder / "processor_config.json")))
+
+
+@dataclass(frozen=True)
+class TransformerConfig(SystemConfig):
+    """Sizes and variants of the encoder. Defaults are AST-Base.
+
+    Attributes:
+        grid: patches; 16 × 16 ("patch") or 2 × 128 ("frame"), with overlap or without.
+        table_frames: length that the position table is made for; longer clips stretch it.
+        pool: "mean" of the patches (SSAST, VCR-AST), their "mean_std", or "tokens" (mean of class and distillation
+            token, AST).
+    """
+
+    grid: Grid = field(default_factory=Grid)
+    table_frames: int = 1024
+    num_layers: int = 12
+    width: int = 768
+    num_heads: int = 12
+    ffn_width: int = 3072
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    norm_eps: float = 1e-6
+    pool: str = "mean"
+
+    def __post_init__(self) -> None:
+        one_of("pool", self.pool, ("mean", "mean_std", "tokens"))
+
+    @classmethod
+    def base(cls, **changes: Any) -> Any:
+        """Return 12 layers of 768 (86M parameters at 1024 frames)."""
+        return cls(**changes)
+
+    @classmethod
+    def small(cls, **changes: Any) -> Any:
+        """Return 12 layers of 384."""
+        return cls(**({"width": 384, "num_heads": 6, "ffn_width": 1536} | changes))
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> Any:
+        """Return 12 layers of 192."""
+        return cls(**({"width": 192, "num_heads": 3, "ffn_width": 768} | changes))
+
+
+class SpectrogramTransformer(System):
+    """Patches to states and one vector per clip: everything but objectives."""
+
+    processor_type = SpectrogramProcessor
+    config_type: ClassVar[type[TransformerConfig]]
+    accepts = frozenset({frozenset({"audio"})})
+    config: TransformerConfig
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = c = config
+        columns = c.grid.num_columns(c.table_frames)
+        self.embedding = PatchEmbedding(c.grid.size, columns, c.grid.num_rows, c.width, dropout=c.dropout)
+        part = {"dropout": c.dropout, "attention_dropout": c.attention_dropout, "eps": c.norm_eps}
+        self.layers = nn.ModuleList(
+            PreNormLayer(c.width, c.num_heads, c.ffn_width, **part) for _ in range(c.num_layers)
+        )
+        self.norm = nn.LayerNorm(c.width, eps=c.norm_eps)
+        initialise_truncated(self)
+
+    @classmethod
+    def matched(cls, config: Any, processor: Any) -> Any:
+        if config.grid.num_mels != processor.config.num_mels:
+            raise ValueError(
+                f"`grid.num_mels` must be the processor's {processor.config.num_mels}, but is {config.grid.num_mels}."
+            )
+        return config
+
+    @classmethod
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[Any, Any]:
+        # Attention over a minute of patches is as much as one clip should cost; longer clips are refused by name.
+        max_frames = max(1000, round(100 * min(longest_s, LONGEST_STARTER_S)) + 1)
+        if num_clips < 20_000:
+            sizes = {"num_layers": 4, "width": 192, "num_heads": 3, "ffn_width": 768, "pool": "mean_std"}
+            config = cls.config_type(grid=Grid(), table_frames=512, dropout=0.1, **sizes)
+        elif num_clips < 200_000:
+            config = cls.config_type.small(grid=Grid(), dropout=0.1)
+        else:
+            config = cls.config_type.base(grid=Grid())
+        return config, SpectrogramConfig(max_frames=max_frames)
+
+    @property
+    def pooled_dim(self) -> int:
+        return self.config.width * (2 if self.config.pool == "mean_std" else 1)
+
+    def encode(self, batch: Batch) -> Encoding:
+        if batch.frames_BTF is None or batch.frames_valid_BT is None:
+            raise ValueError(f"a batch must have audio, but clips {batch.clip_ids} have neither audio nor samples.")
+        patches_BPK, valid_BP = cut_patches(batch.frames_BTF, batch.frames_valid_BT, self.config.grid)
+        states_BPD, states_valid_BP = self.states(*self.embedding(patches_BPK, valid_BP))
+        return Encoding(self.pooled(states_BPD, states_valid_BP), {"audio": states_BPD}, {"audio": states_valid_BP})
+
+    def states(self, x_BPD: Tensor, valid_BP: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the final states of embedded tokens, and their validity."""
+        attends_B1PP = attends_to_valid(valid_BP)
+        for layer in self.layers:
+            x_BPD = layer(x_BPD, attends_B1PP)
+        return self.norm(x_BPD), valid_BP
+
+    def pooled(self, states_BPD: Tensor, valid_BP: Tensor) -> Tensor:
+        """Return one vector per clip from states with class and distillation token first."""
+        if self.config.pool == "tokens":
+            return states_BPD[:, :SPECIAL_TOKENS].mean(1)
+        patches_BPD, patches_valid_BP = states_BPD[:, SPECIAL_TOKENS:], valid_BP[:, SPECIAL_TOKENS:]
+        pool = masked_mean if self.config.pool == "mean" else masked_mean_std
+        return pool(patches_BPD, patches_valid_BP)
+
+    def layer_groups(self) -> dict[str, list[nn.Module]]:
+        groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding]}
+        groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
+        return groups | {"norm": [self.norm]}
