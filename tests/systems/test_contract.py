@@ -8,24 +8,54 @@ import numpy as np
 import pytest
 import torch
 
+from sonolex.audio.patches import Grid
 from sonolex.configs import module_names
+from sonolex.systems._spectrogram_transformer import SpectrogramConfig
+from sonolex.systems.ast import AstConfig
 from sonolex.systems.base import build_system, system_type
 from sonolex.systems.ctal import CtalConfig
+from sonolex.systems.ssast import SsastConfig
+from sonolex.systems.vcr_ast import VcrAstConfig
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.types import Batch
-from tests.conftest import TINY
+from tests.conftest import TINY, TINY_PROCESSOR
 
+SMALL = {"table_frames": 64, "num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64}
+GRID = Grid(frames=4, bins=4, num_mels=16)
 SYSTEMS = {
+    "ast": [
+        AstConfig(**SMALL, grid=replace(GRID, stride_frames=3, stride_bins=3)),
+        AstConfig(**SMALL, grid=replace(GRID, partial="drop"), pool="mean_std"),
+    ],
+    "ssast": [
+        SsastConfig(**SMALL, grid=GRID, hidden_share=0.5),
+        SsastConfig(**SMALL, grid=Grid(frames=2, bins=16, num_mels=16), sampler="uniform", masks="separate"),
+        SsastConfig(**SMALL, grid=GRID, hidden_share=0.5, sampler="ssast_code", nce_axis="code"),
+    ],
+    "vcr_ast": [
+        VcrAstConfig(**SMALL, grid=GRID, hidden_share=0.5, hidden_patches="dropped", expander_width=48),
+        VcrAstConfig(**SMALL, grid=GRID, mask_range="published", reduction="paper", expander_width=48),
+        VcrAstConfig(**SMALL, grid=GRID, hidden_share=0.0, time_stretch=0.2, pool="mean_std", expander_width=48),
+    ],
     "ctal": [
         TINY,
         replace(TINY, stem="linear", frames_per_step=1, fusion="code", orthogonal="code", replace_level="frame"),
         replace(TINY, audio_attention="causal"),
         replace(TINY, stem="conv2d", frames_per_step=4),
-    ]
+    ],
 }
+PROCESSORS = {"ctal": TINY_PROCESSOR} | dict.fromkeys(
+    ("ast", "ssast", "vcr_ast"), SpectrogramConfig(rate_hz=8000, num_mels=16, max_frames=400, mean=-8.0, std=3.0)
+)
 CASES = [pytest.param(name, config, id=f"{name}-{i}") for name, cs in SYSTEMS.items() for i, config in enumerate(cs)]
 MODALITIES = ({"audio", "text"}, {"audio"}, {"text"})
+
+
+@pytest.fixture(scope="module")
+def processors(corpus):
+    transcripts = corpus.column("text")
+    return {n: system_type(n).processor_type.create(c, transcripts=transcripts) for n, c in PROCESSORS.items()}
 
 
 def test_every_system_is_under_contract():
@@ -54,8 +84,19 @@ def accepted(system):
     return [m for m in MODALITIES if frozenset(m) in system.accepts]
 
 
+def richest(system):
+    return max(accepted(system), key=len)
+
+
+def pretraining_terms(system, batch):
+    """The terms a batch has by itself, and those that compare its clips with each other."""
+    prepared = system.corrupt(batch)
+    return system.pretraining_losses(prepared), system.joint_losses(system.pretraining_rows(prepared))
+
+
 @pytest.mark.parametrize(("name", "config"), CASES)
-def test_padding_batch_order_and_batch_size_change_nothing(name, config, processor, corpus):
+def test_padding_batch_order_and_batch_size_change_nothing(name, config, processors, corpus):
+    processor = processors[name]
     system = built(name, config, processor)
     for modalities in accepted(system):
         made = examples(processor, corpus, modalities)
@@ -67,7 +108,8 @@ def test_padding_batch_order_and_batch_size_change_nothing(name, config, process
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
-def test_a_batch_may_mix_clips_with_and_without_a_modality(name, config, processor, corpus):
+def test_a_batch_may_mix_clips_with_and_without_a_modality(name, config, processors, corpus):
+    processor = processors[name]
     system = built(name, config, processor)
     mixed = [examples(processor, corpus, m, rows=[i])[0] for i, m in enumerate(accepted(system) * 2)]
     together = system.encode(processor.collate(mixed)).pooled_BD
@@ -77,13 +119,15 @@ def test_a_batch_may_mix_clips_with_and_without_a_modality(name, config, process
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
-def test_every_parameter_gets_a_finite_gradient(name, config, processor, corpus):
+def test_every_parameter_gets_a_finite_gradient(name, config, processors, corpus):
+    processor = processors[name]
     system = built(name, config, processor).train()
     heads = {"mood": build_task(ClassificationConfig("mood", label="mood", classes=("good", "bad")), system.pooled_dim)}
     model = Model(system, heads)
-    batch = processor.collate(examples(processor, corpus, {"audio", "text"}))
-    pretraining = system.pretraining_losses(system.corrupt(batch))
-    total = model(model.prepare(batch)).total + sum(t.mean for t in pretraining.values())
+    batch = processor.collate(examples(processor, corpus, richest(system)))
+    total = model(model.prepare(batch)).total
+    for terms in pretraining_terms(system, batch) if system.objectives else ():
+        total = total + sum(t.weight * t.mean for t in terms.values())
     total.backward()
     missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert not missing
@@ -92,9 +136,14 @@ def test_every_parameter_gets_a_finite_gradient(name, config, processor, corpus)
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
-def test_pretraining_losses_depend_on_the_clips_seed_and_nothing_else(name, config, processor, corpus):
+def test_pretraining_losses_depend_on_the_clips_seed_and_nothing_else(name, config, processors, corpus):
+    processor = processors[name]
     system = built(name, config, processor)
-    made = examples(processor, corpus, {"audio", "text"})
+    if not system.objectives:
+        with pytest.raises(ValueError, match="no pre-training objective"):
+            system.corrupt(Batch(("clip-1",)))
+        return
+    made = examples(processor, corpus, richest(system))
     batch = system.corrupt(processor.collate(made))
     singles = [system.corrupt(processor.collate([e])) for e in made]
     for term_name, term in system.pretraining_losses(batch).items():
@@ -102,10 +151,17 @@ def test_pretraining_losses_depend_on_the_clips_seed_and_nothing_else(name, conf
         assert term.count == pytest.approx(sum(p.count for p in parts))
         assert term.sum.item() == pytest.approx(sum(p.sum.item() for p in parts), rel=1e-4)
     assert batch.counts == {n: t.count for n, t in system.pretraining_losses(batch).items()}
+    for row_name, rows_BD in system.pretraining_rows(batch).items():
+        alone = torch.cat([system.pretraining_rows(s)[row_name] for s in singles])
+        assert torch.allclose(rows_BD, alone, atol=1e-5)
+    separate, joint = pretraining_terms(system, processor.collate(made))
+    assert {*separate, *(n for n, t in joint.items() if t.weight)} == set(system.objectives)
+    assert {n for n, t in joint.items() if t.weight} == set(system.joint_objectives)
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
-def test_weights_depend_on_the_seed_and_leave_the_global_generator_alone(name, config, processor):
+def test_weights_depend_on_the_seed_and_leave_the_global_generator_alone(name, config, processors):
+    processor = processors[name]
     before = torch.get_rng_state()
     first, again, other = (built(name, config, processor, seed=s).state_dict() for s in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
@@ -114,21 +170,23 @@ def test_weights_depend_on_the_seed_and_leave_the_global_generator_alone(name, c
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
-def test_encoding_again_gives_the_same_bits(name, config, processor, corpus):
+def test_encoding_again_gives_the_same_bits(name, config, processors, corpus):
+    processor = processors[name]
     system = built(name, config, processor)
-    batch = processor.collate(examples(processor, corpus, {"audio", "text"}))
+    batch = processor.collate(examples(processor, corpus, richest(system)))
     assert torch.equal(system.encode(batch).pooled_BD, system.encode(batch).pooled_BD)
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
-def test_a_batch_without_any_modality_is_refused(name, config, processor):
-    with pytest.raises(ValueError, match="neither"):
+def test_a_batch_without_any_modality_is_refused(name, config, processors):
+    processor = processors[name]
+    with pytest.raises(ValueError, match=r"must have audio.*clip-1"):
         built(name, config, processor).encode(Batch(("clip-1",)))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_layer_groups_cover_every_parameter_once(name, processor):
-    system = built(name, SYSTEMS[name][0], processor)
+def test_layer_groups_cover_every_parameter_once(name, processors):
+    system = built(name, SYSTEMS[name][0], processors[name])
     grouped = [id(p) for parts in system.layer_groups().values() for part in parts for p in part.parameters()]
     assert sorted(grouped) == sorted(id(p) for p in system.parameters())
 

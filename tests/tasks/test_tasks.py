@@ -95,7 +95,7 @@ def test_pretraining_terms_can_be_left_out(processor, corpus):
     assert set(terms) == {"mcam"} and terms["mcam"].weight == 0.5
     wrong = build_task(PretrainingConfig("pre", term_weights={"mlmm": 0.0}), 8)
     with pytest.raises(ValueError, match="mlmm"):
-        wrong.losses(made, batch, None)
+        wrong.prepare(batch, made)
 
 
 def test_losses_over_several_batches_are_one_mean():

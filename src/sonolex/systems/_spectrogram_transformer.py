@@ -223,7 +223,7 @@ class SpectrogramTransformer(System):
 
     def encode(self, batch: Batch) -> Encoding:
         if batch.frames_BTF is None or batch.frames_valid_BT is None:
-            raise ValueError(f"a batch must have audio, but clips {batch.clip_ids} have neither audio nor samples.")
+            raise ValueError(f"a batch must have audio for {self.name}, but clips {batch.clip_ids} have none.")
         patches_BPK, valid_BP = cut_patches(batch.frames_BTF, batch.frames_valid_BT, self.config.grid)
         states_BPD, states_valid_BP = self.states(*self.embedding(patches_BPK, valid_BP))
         return Encoding(self.pooled(states_BPD, states_valid_BP), {"audio": states_BPD}, {"audio": states_valid_BP})

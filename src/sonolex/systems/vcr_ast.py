@@ -84,7 +84,8 @@ class VcrAst(SpectrogramTransformer):
 
     def __init__(self, config: VcrAstConfig):
         super().__init__(config)
-        self.hidden_patch = HiddenPatch(config.width) if config.hidden_patches == "replaced" else None
+        replaces = config.hidden_patches == "replaced" and config.hidden_share > 0
+        self.hidden_patch = HiddenPatch(config.width) if replaces else None
         self.expander = Expander(self.pooled_dim, config.expander_width)
         initialise_truncated(self.expander)
 

@@ -104,6 +104,9 @@ class _Training:
         self.journal = Journal(folder, active=fabric.is_global_zero)
         if random_names:
             self.journal.write("init", init_from=run.init_from, random_weights=random_names)
+        for text in self.model.system.advice(self._clips_per_step()) if self.model.compares_clips else ():
+            self.journal.write("advice", text=text)
+            fabric.print(f"{run.name}: {text}")
         self.state: dict[str, Any] = {
             "epoch": 0,
             "step_in_epoch": 0,
@@ -217,6 +220,10 @@ class _Training:
         batches = (next(loaded) if len(r) else None for r in rows)
         while group := list(itertools.islice(batches, size)):
             yield group
+
+    def _clips_per_step(self) -> int:
+        """Return the mean number of clips an optimiser step sees."""
+        return max(1, round(len(self.clips) / self._num_steps(0)))
 
     def _num_steps(self, epoch: int) -> int:
         return -(-len(self.sampler.epoch(epoch)) // self.run.budget.accumulate)

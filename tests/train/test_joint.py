@@ -1,0 +1,175 @@
+"""Objectives that compare clips: accumulated batches and processes give the gradient of one big batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sonolex.audio.patches import Grid
+from sonolex.data.loader import Loading
+from sonolex.systems._spectrogram_transformer import SpectrogramConfig, SpectrogramProcessor
+from sonolex.systems.base import build_system
+from sonolex.systems.vcr_ast import VcrAstConfig
+from sonolex.tasks.base import Model, build_task
+from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.train.joint import joint_pass
+from sonolex.train.journal import read_journal
+from sonolex.train.loop import train
+from sonolex.train.run import Budget, Data, Optim, Run, Source
+from sonolex.types import Losses
+from tests.train.helpers import final_weights
+
+ROOT = Path(__file__).parents[2]
+CONFIG = VcrAstConfig(
+    grid=Grid(frames=4, bins=4, num_mels=16),
+    table_frames=64,
+    num_layers=1,
+    width=32,
+    num_heads=4,
+    ffn_width=64,
+    dropout=0.1,
+    hidden_share=0.5,
+    hidden_patches="dropped",
+    expander_width=24,
+)
+PROCESSOR = SpectrogramConfig(rate_hz=8000, num_mels=16, max_frames=400, mean=-8.0, std=3.0)
+
+
+def vicreg_run(corpus_folder: str | Path, **budget) -> Run:
+    source = Source(manifest=str(Path(corpus_folder) / "manifest.arrow"), where={"split": "train"})
+    return Run(
+        name="vicreg",
+        system="vcr_ast",
+        config=replace(CONFIG, dropout=0.0),
+        processor=PROCESSOR,
+        tasks=(PretrainingConfig("pretraining"),),
+        data=Data(
+            train=(source,),
+            selection=(replace(source, where={"split": "validation"}),),
+            loading=Loading(modalities=("audio",), num_workers=1),
+        ),
+        optim=Optim(lr=1e-3),
+        budget=Budget(**{"epochs": 2, "batch_s": 1000, "batch_clips": 8, "select": "last"} | budget),
+    )
+
+
+@pytest.fixture
+def clips(corpus):
+    from tests.systems.test_contract import examples
+
+    processor = SpectrogramProcessor(PROCESSOR)
+    return processor, examples(processor, corpus, {"audio"}, rows=range(12))
+
+
+def test_cached_gradients_are_those_of_one_big_batch(clips):
+    processor, made = clips
+    parts = [made[:5], made[5:9], made[9:]]
+
+    def model() -> Model:
+        system = build_system("vcr_ast", replace(CONFIG, dropout=0.0), seed=1)
+        return Model(system, {"pre": build_task(PretrainingConfig("pre"), system.pooled_dim)}).train()
+
+    whole = model()
+    losses = whole(whole.prepare(processor.collate(made)))
+    losses.total.backward()
+
+    cached = model()
+    batches = [cached.prepare(processor.collate(part)) for part in parts]
+    joint = joint_pass(
+        cached,
+        batches,
+        device=torch.device("cpu"),
+        autocast=nullcontext,
+        before_batch=lambda number: None,
+        gather=lambda value: [value],
+        rank=0,
+    )
+    for number, batch in enumerate(batches):
+        cached(batch, joint.of_batch(number)).total.backward()
+    assert Losses(joint.terms).total.item() == pytest.approx(losses.total.item(), rel=1e-5)
+    for (name, a), (_, b) in zip(whole.named_parameters(), cached.named_parameters(), strict=True):
+        assert torch.allclose(a.grad, b.grad, atol=1e-5), name
+
+
+def test_dropout_is_the_same_in_both_passes(clips):
+    processor, made = clips
+    system = build_system("vcr_ast", CONFIG, seed=1)
+    model = Model(system, {"pre": build_task(PretrainingConfig("pre"), system.pooled_dim)}).train()
+    batch = model.prepare(processor.collate(made))
+    torch.manual_seed(3)
+    first = model.rows(batch)["first"]
+    torch.manual_seed(3)
+    again = model.rows(batch)["first"]
+    assert torch.equal(first, again) and not torch.equal(first, model.rows(batch)["first"])
+
+
+def test_accumulated_batches_train_as_one_big_batch_does(corpus, tmp_path):
+    for name, budget in (("big", {"batch_clips": 16}), ("cached", {"batch_clips": 8, "accumulate": 2})):
+        train(vicreg_run(corpus.root, **budget), tmp_path / name, quiet=True)
+    curves = [[e for e in read_journal(tmp_path / n) if e["event"] == "step"] for n in ("big", "cached")]
+    assert [e["clips"] for e in curves[0]] == [e["clips"] for e in curves[1]]
+    big, cached = (final_weights(tmp_path / n) for n in ("big", "cached"))
+    # Which clips meet in a batch depends on the batch size, so only steps with the same clips can agree.
+    assert curves[0][0]["variance"] == pytest.approx(curves[1][0]["variance"], rel=0.2)
+    assert big.keys() == cached.keys()
+    assert {"floor", "expander_effective_dim", "rows_std"} <= set(curves[0][0])
+
+
+def test_two_processes_train_as_one_does(corpus, tmp_path):
+    whole = vicreg_run(corpus.root)
+    train(whole, tmp_path / "one", quiet=True)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29533", "--module"]
+    words = [*command, "tests.train.test_joint", str(corpus.root), str(tmp_path / "two")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (final_weights(tmp_path / n) for n in ("one", "two"))
+    # A bias before batch normalisation has gradient 0; what AdamW makes of its rounding is noise.
+    before_norm = ("expander.layers.0.bias", "expander.layers.3.bias", "running_mean")
+    for key in (k for k in one if not k.endswith(before_norm)):
+        assert torch.allclose(one[key].float(), two[key].float(), atol=1e-5), key
+
+
+def test_the_selection_loss_does_not_depend_on_the_batches_it_is_read_in(corpus, tmp_path):
+    values = []
+    for clips in (2, 8):
+        run = vicreg_run(corpus.root, epochs=1, max_steps=1, batch_clips=8)
+        train(run, tmp_path / f"r{clips}", quiet=True)
+        from sonolex.train.checkpoint import load_model
+        from sonolex.train.evaluation import evaluate
+        from sonolex.train.sources import load_sources
+
+        model, processor, _ = load_model(tmp_path / f"r{clips}" / "model")
+        evaluation = evaluate(
+            model,
+            processor,
+            load_sources(run.data.selection),
+            loading=run.data.loading,
+            batch_s=1000,
+            batch_clips=clips,
+            device=torch.device("cpu"),
+        )
+        values.append(evaluation.losses["total"])
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
+
+
+def test_a_wide_expander_is_advised_against(corpus, tmp_path, capsys):
+    run = vicreg_run(corpus.root, epochs=1, max_steps=1, batch_clips=2)
+    train(run, tmp_path, quiet=True)
+    (event,) = [e for e in read_journal(tmp_path) if e["event"] == "advice"]
+    assert "12 times the effective batch (2 clips)" in event["text"]
+    assert "collapse" in capsys.readouterr().out
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train(vicreg_run(sys.argv[1]), Path(sys.argv[2]), quiet=True)
+    print(json.dumps("done"))
