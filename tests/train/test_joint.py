@@ -56,7 +56,9 @@ def vicreg_run(corpus_folder: str | Path, **budget) -> Run:
             selection=(replace(source, where={"split": "validation"}),),
             loading=Loading(modalities=("audio",), num_workers=1),
         ),
-        optim=Optim(lr=1e-3),
+        # Biases before batch normalisation and of attention keys have gradient 0; a small eps would make AdamW turn
+        # the rounding of that 0 into steps of full size.
+        optim=Optim(lr=1e-3, eps=1e-3),
         budget=Budget(**{"epochs": 2, "batch_s": 1000, "batch_clips": 8, "select": "last"} | budget),
     )
 
@@ -132,9 +134,7 @@ def test_two_processes_train_as_one_does(corpus, tmp_path):
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (final_weights(tmp_path / n) for n in ("one", "two"))
-    # A bias before batch normalisation has gradient 0; what AdamW makes of its rounding is noise.
-    before_norm = ("expander.layers.0.bias", "expander.layers.3.bias", "running_mean")
-    for key in (k for k in one if not k.endswith(before_norm)):
+    for key in one:
         assert torch.allclose(one[key].float(), two[key].float(), atol=1e-5), key
 
 
