@@ -10,12 +10,12 @@ import pytest
 import soundfile
 
 from sonolex.configs import module_names
-from sonolex.data.corpora import _layout, emodb, fsdd, iemocap, librispeech, mosei
+from sonolex.data.corpora import _layout, emodb, esc10, esc50, fsdd, iemocap, librispeech, mosei
 from sonolex.protocols import fsdd_digits_unseen_speakers, iemocap4, iemocap4_excited, librispeech_verification
 from sonolex.protocols.base import find_protocol
 
 GENERATED = {"tonewords", "espeak_digits", "sound_scenes"}
-TESTED = {"fsdd", "emodb", "librispeech", "iemocap", "mosei"}
+TESTED = {"fsdd", "emodb", "esc10", "esc50", "librispeech", "iemocap", "mosei"}
 
 
 def wav(path, seconds=0.1, rate=16_000):
@@ -71,6 +71,45 @@ def test_emodb_and_its_protocol_on_the_real_recordings(shared_data):
     for fold in folds:
         assert len(set(fold.report.column("speaker"))) == 1
         assert len(fold.train) + len(fold.selection) + len(fold.report) == 339
+
+
+def test_esc50(tmp_path):
+    lines = ["filename,fold,target,category,esc10,src_file,take"]
+    for fold, source, target, category in ((1, 100032, 0, "dog"), (2, 117795, 11, "sea_waves"), (5, 9, 49, "hand_saw")):
+        name = f"{fold}-{source}-A-{target}.wav"
+        wav(tmp_path / "audio" / name)
+        lines.append(f"{name},{fold},{target},{category},{target == 0},{source},A")
+    text(tmp_path / "meta" / "esc50.csv", lines)
+    manifest = esc50.prepare(tmp_path, strict=False)
+    assert manifest.column("sound") == ["dog", "sea waves", "hand saw"] and manifest.column("fold") == ["1", "2", "5"]
+    assert manifest.column("esc10") == [True, False, False] and set(manifest.column("sound")) <= set(esc50.CLASSES)
+    with pytest.raises(ValueError, match="airplane, fold 1: expected 8, found 0"):
+        esc50.prepare(tmp_path)
+    (tmp_path / "audio" / "2-117795-A-11.wav").unlink()
+    wav(tmp_path / "audio" / "3-1-A-4.wav")
+    with pytest.raises(ValueError, match=r"3-1-A-4.wav: must be named[\s\S]*2-117795-A-11.wav: is in meta/esc50.csv"):
+        esc50.prepare(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"meta/esc50\.csv"):
+        esc50.prepare(tmp_path / "audio")
+
+
+def test_esc10_in_its_official_folders(tmp_path):
+    wav(tmp_path / "001 - Dog bark" / "1-30226-A.ogg", rate=44_100)
+    wav(tmp_path / "010 - Fire crackling" / "5-1-B.ogg", rate=44_100)
+    manifest = esc10.prepare(tmp_path, strict=False)
+    assert manifest.column("sound") == ["dog bark", "fire crackling"] and manifest.column("source_id") == ["30226", "1"]
+    with pytest.raises(ValueError, match="baby cry, fold 1: expected 8, found 0"):
+        esc10.prepare(tmp_path)
+    with pytest.raises(FileNotFoundError, match="NNN - Sound"):
+        esc10.prepare(tmp_path / "001 - Dog bark")
+
+
+def test_esc10_and_its_protocol_on_the_real_recordings(shared_data):
+    manifest = esc10.prepare(shared_data / "esc10")
+    folds = find_protocol("esc10").folds(manifest)
+    assert [len(f.report) for f in folds] == [80] * 5
+    for fold in folds:
+        assert 28 <= len(fold.selection) <= 36 and set(fold.selection.column("sound")) == set(esc10.SOUNDS)
 
 
 def make_librispeech(root, subsets):

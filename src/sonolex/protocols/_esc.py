@@ -1,0 +1,23 @@
+"""The official five folds of ESC-50 and ESC-10, with a selection part inside the training folds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sonolex.data.corpora.esc50 import FOLDS
+from sonolex.data.manifest import Manifest
+from sonolex.data.splits import disjoint_splits
+from sonolex.protocols.base import Fold
+
+SHARES = {"train": 0.9, "selection": 0.1}
+
+
+def five_folds(manifest: Manifest) -> list[Fold]:
+    """Return one fold per official fold; a tenth of the training folds selects, recordings kept together."""
+    folds = []
+    for name in FOLDS:
+        known = manifest.where(fold=[f for f in FOLDS if f != name])
+        part = disjoint_splits(known.column("source_id"), shares=SHARES, seed=0, strata=known.column("sound"))
+        rows = {p: np.flatnonzero(np.array(part) == p) for p in SHARES}
+        folds.append(Fold(name, known.take(rows["train"]), known.take(rows["selection"]), manifest.where(fold=name)))
+    return folds
