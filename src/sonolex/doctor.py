@@ -16,6 +16,7 @@ OPTIONAL = {
     "optuna": ("search", "hyper-parameter search"),
     "lhotse": ("bridges", "lhotse cuts"),
     "datasets": ("bridges", "Hugging Face datasets"),
+    "pytorch_optimizer": ("lars", "the LARS optimiser"),
 }
 
 

@@ -213,6 +213,40 @@ def verification_scores(speakers_B: np.ndarray, embeddings_BD: np.ndarray) -> di
     return scores
 
 
+def probe_scores(
+    names_B: np.ndarray, vectors_BD: np.ndarray, *, num_folds: int = 5, num_neighbours: int = 5
+) -> dict[str, float]:
+    """Return what frozen vectors know of a label: a cross-validated linear probe and a nearest-neighbour one.
+
+    ``linear_accuracy``: logistic regression on standardised vectors, stratified folds; a class with fewer clips than
+    folds lowers their number. ``knn_accuracy``: majority of the nearest other clips by cosine.
+
+    Raises:
+        ValueError: a class with one clip only.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    _same_length(names_B, vectors_BD)
+    _, counts = np.unique(names_B, return_counts=True)
+    if counts.min() < 2:
+        raise ValueError("a probe must have at least 2 clips of every class, but one class has 1.")
+    folds = StratifiedKFold(min(num_folds, int(counts.min())), shuffle=True, random_state=0)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+    predicted_B = cross_val_predict(linear, vectors_BD, names_B, cv=folds)
+    unit_BD = _unit(vectors_BD)
+    scores_BB = unit_BD @ unit_BD.T
+    np.fill_diagonal(scores_BB, -np.inf)
+    nearest_Bk = np.argsort(-scores_BB, axis=1, kind="stable")[:, : min(num_neighbours, len(names_B) - 1)]
+    voted_B = np.array([max(sorted(set(row)), key=row.tolist().count) for row in names_B[nearest_Bk]])
+    return {
+        "linear_accuracy": accuracy(names_B, np.asarray(predicted_B)),
+        "knn_accuracy": accuracy(names_B, voted_B),
+    }
+
+
 def bootstrap_interval(
     metric: Metric,
     true_B: np.ndarray,

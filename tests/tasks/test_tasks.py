@@ -10,6 +10,7 @@ from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import MISSING, Model, build_task, class_name
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.tasks.probe import ProbeConfig
 from sonolex.tasks.regression import RegressionConfig
 from sonolex.tasks.verification import VerificationConfig
 from sonolex.types import Batch, Encoding, Losses, Term
@@ -130,3 +131,38 @@ def test_labels_have_one_spelling():
 def test_too_few_classes_are_refused(classes):
     with pytest.raises(ValueError, match="classes"):
         ClassificationConfig("x", classes=classes)
+
+
+def test_a_probe_tells_informative_vectors_from_noise_and_trains_nothing():
+    rng = np.random.default_rng(0)
+    labels = ["a", "b"] * 30
+    noise = rng.normal(size=(60, 6))
+    informative = noise + np.array([[2.0] * 6, [-2.0] * 6] * 30)
+    task = build_task(ProbeConfig("probe", label="mood"), 6)
+    assert not task.trained and not list(task.parameters())
+    told = task.metrics([*labels, None], np.vstack([informative, noise[:1]]), [""] * 61)
+    assert told["linear_accuracy"] > 0.95 and told["knn_accuracy"] > 0.95
+    guessed = task.metrics(labels, noise, [""] * 60)
+    assert abs(guessed["linear_accuracy"] - 0.5) < 0.25 and abs(guessed["knn_accuracy"] - 0.5) < 0.25
+    assert task.metrics(["a"] * 3, noise[:3], [""] * 3) == {}
+    with pytest.raises(ValueError, match="at least 2 clips"):
+        task.metrics(["a", "a", "b"], noise[:3], [""] * 3)
+
+
+def test_a_probe_has_no_say_in_the_best_checkpoint_and_costs_no_encoding_in_training(processor, corpus):
+    from sonolex.train.evaluation import Evaluation, selection_value
+    from tests.systems.test_contract import examples
+
+    made = build_system("ctal", system_type("ctal").matched(TINY, processor))
+    tasks = {
+        "pre": build_task(PretrainingConfig("pre"), made.pooled_dim),
+        "probe": build_task(ProbeConfig("probe", label="mood"), made.pooled_dim),
+    }
+    model = Model(made, tasks)
+    batch = model.prepare(processor.collate(examples(processor, corpus, {"audio", "text"})))
+    made.encode = lambda batch: pytest.fail("encoded for a probe")  # type: ignore[method-assign]
+    assert set(model(batch).terms) == {"mlm", "mcam"}
+    evaluation = Evaluation(
+        [], {}, {}, np.zeros((0, 0)), {"probe": {"linear_accuracy": 0.9}}, {"mlm": 1.0, "total": 1.0}
+    )
+    assert selection_value(model, evaluation) == -1.0

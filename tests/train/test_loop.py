@@ -224,3 +224,12 @@ def test_frozen_groups_do_not_move_and_stay_in_eval_mode(corpus, tmp_path):
 def test_bf16_trains(corpus, tmp_path):
     run = small_run(corpus.root, precision="bf16-mixed", budget=Budget(epochs=1, batch_s=8))
     assert np.isfinite(train(run, tmp_path, quiet=True)["losses"]["total"])
+
+
+def test_a_plateau_halves_the_rate(corpus, tmp_path):
+    optim = Optim(lr=1e-9, schedule="plateau", warmup_share=0.0, plateau_patience=2)
+    run = small_run(corpus.root, tasks=(PITCH,), optim=optim, budget=Budget(epochs=7, batch_s=8))
+    train(run, tmp_path, quiet=True)
+    _, rates = training_curve(tmp_path, "step", "lr")
+    # Nothing is learnt at this rate: the first evaluation is the best, then every second one halves.
+    assert sorted(set(rates), reverse=True) == pytest.approx([1e-9, 5e-10, 2.5e-10])

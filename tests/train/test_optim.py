@@ -65,3 +65,16 @@ def test_unknown_groups_and_an_empty_rest_are_refused():
 def test_optimizer_is_fused_adamw():
     built = optim.build_optimizer(model(), Optim())
     assert isinstance(built, torch.optim.AdamW) and built.defaults["fused"]
+
+
+def test_lars_moves_weights_by_their_own_norm_and_biases_plainly():
+    pytest.importorskip("pytorch_optimizer")
+    m = model()
+    built = optim.build_optimizer(m, Optim(algorithm="lars", lr=0.1, betas=(0.0, 0.999), weight_decay=0.0))
+    head = m.get_submodule("tasks.pitch.head.out")
+    before, bias_before = head.weight.detach().clone(), head.bias.detach().clone()
+    head.weight.grad, head.bias.grad = torch.full_like(head.weight, 5.0), torch.full_like(head.bias, 5.0)
+    built.step()
+    moved = (head.weight - before).norm() / before.norm()
+    assert moved.item() == pytest.approx(0.1 * 1e-3, rel=1e-3)  # rate times trust, whatever the gradient's size
+    assert torch.allclose(head.bias, bias_before - 0.1 * 5.0)

@@ -36,17 +36,20 @@ class FrameHead(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """Linear to classes or values, with an optional GELU hidden layer and dropout before it."""
+    """Linear to classes or values; before it, as wanted: LayerNorm ("layer"), dropout, a GELU hidden layer."""
 
-    def __init__(self, width: int, num_outputs: int, *, hidden: int = 0, dropout: float = 0.0):
+    def __init__(self, width: int, num_outputs: int, *, norm: str = "none", hidden: int = 0, dropout: float = 0.0):
         super().__init__()
+        if norm not in ("none", "layer"):
+            raise ValueError(f"`norm` must be none or layer, but is {norm!r}.")
+        self.norm = nn.LayerNorm(width) if norm == "layer" else None
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(width, hidden) if hidden else None
         self.out = nn.Linear(hidden or width, num_outputs)
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         """Return (B, outputs)."""
-        x = self.dropout(pooled_BD)
+        x = self.dropout(pooled_BD if self.norm is None else self.norm(pooled_BD))
         if self.hidden is not None:
             x = F.gelu(self.hidden(x))
         return self.out(x)

@@ -37,6 +37,9 @@ class Task(nn.Module, abc.ABC):
 
     config_type: ClassVar[type[TaskConfig]]
     needs_encoding: ClassVar[bool] = True
+    """Whether its losses or scores read the system's encoding."""
+    trained: ClassVar[bool] = True
+    """False for a task that only observes: no loss, and no say in which checkpoint is best."""
     primary_metric: ClassVar[str]
     """The metric that selects checkpoints, unless a run says otherwise."""
     config: TaskConfig
@@ -90,7 +93,7 @@ class Model(nn.Module):
         """Return the batch with everything the tasks' losses need and the counts they average over."""
         for _, task in self.task_items():
             batch = task.prepare(batch, self.system)
-        if any(task.needs_encoding for _, task in self.task_items()):
+        if self._trains_on_encoding:
             batch = batch.adding(counts=self.system.penalty_counts(batch))
         return batch
 
@@ -113,7 +116,7 @@ class Model(nn.Module):
         """Return the terms that look at clips one by one."""
         encoding = None
         terms: dict[str, Term] = {}
-        if any(task.needs_encoding for _, task in self.task_items()):
+        if self._trains_on_encoding:
             encoding = self.system.encode(batch)
             terms |= encoding.penalties
         for _, task in self.task_items():
@@ -132,6 +135,10 @@ class Model(nn.Module):
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
         """Return the terms of objectives over all `rows` of an effective batch."""
         return {n: t for _, task in self.task_items() for n, t in task.joint_losses(self.system, rows).items()}
+
+    @property
+    def _trains_on_encoding(self) -> bool:
+        return any(task.needs_encoding and task.trained for _, task in self.task_items())
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:

@@ -25,6 +25,7 @@ class ClassificationConfig(TaskConfig):
     Attributes:
         label: the manifest's column.
         classes: names in the order of their ids; a label that is none of them is an error, a missing one is not.
+        norm: "layer" normalises the pooled vector before the head (AST, SSAST); "none" (CTAL).
         hidden: width of a hidden layer in the head; 0 for none (CTAL: "one additional output layer").
         dropout: before the head.
         class_weights: one per class, for imbalanced data; empty for none.
@@ -33,6 +34,7 @@ class ClassificationConfig(TaskConfig):
     kind = "classification"
     label: str = "label"
     classes: tuple[str, ...] = ()
+    norm: str = "none"
     hidden: int = 0
     dropout: float = 0.0
     label_smoothing: float = 0.0
@@ -57,7 +59,9 @@ class Classification(Task):
     def __init__(self, config: ClassificationConfig, pooled_dim: int):
         super().__init__()
         self.config = config
-        self.head = ClassHead(pooled_dim, len(config.classes), hidden=config.hidden, dropout=config.dropout)
+        self.head = ClassHead(
+            pooled_dim, len(config.classes), norm=config.norm, hidden=config.hidden, dropout=config.dropout
+        )
         self._ids = {name: i for i, name in enumerate(config.classes)}
         self._weight = torch.tensor(config.class_weights or [1.0] * len(config.classes))
 

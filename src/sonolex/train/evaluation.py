@@ -95,6 +95,8 @@ def selection_value(model: Model, evaluation: Evaluation) -> float:
 
     values = []
     for name, task in model.task_items():
+        if not task.trained:
+            continue
         value = evaluation.metrics.get(name, {}).get(task.primary_metric)
         if value is None and task.primary_metric == "loss":
             value = sum(v for k, v in evaluation.losses.items() if k != "total")

@@ -113,6 +113,8 @@ class _Training:
             "step": 0,
             "best": None,
             "stale": 0,
+            "waited": 0,
+            "halvings": 0,
             "train_s": 0.0,
         }
 
@@ -155,6 +157,7 @@ class _Training:
         factor = optim.rate_factor(
             state["step"], self.num_steps, schedule=run.optim.schedule, warmup_share=run.optim.warmup_share
         )
+        factor *= 0.5 ** state["halvings"]
         optim.set_rate(self.optimizer, run.optim.lr * factor)
         counts = self._counts(batches)
         sums = dict.fromkeys(counts, 0.0)
@@ -318,10 +321,14 @@ class _Training:
                 f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}."
             )
         if state["best"] is None or value > state["best"]:
-            state["best"], state["stale"], state["best_step"] = value, 0, state["step"]
+            state["best"], state["best_step"] = value, state["step"]
+            state["stale"] = state["waited"] = 0
             self._save_model("best")
-        else:
-            state["stale"] += 1
+            return
+        state["stale"] += 1
+        state["waited"] += 1
+        if self.run.optim.schedule == "plateau" and state["waited"] >= self.run.optim.plateau_patience:
+            state["halvings"], state["waited"] = state["halvings"] + 1, 0
 
     def _report(self) -> dict[str, Any]:
         """Load the selected weights, save the model folder, score the report part and write results.json."""

@@ -44,8 +44,8 @@ def training_mode(model: Model) -> None:
                 part.eval()
 
 
-def build_optimizer(model: Model, optim: Optim) -> torch.optim.AdamW:
-    """Return AdamW with no weight decay on biases and normalisation (BERT, CTAL C4) and per-group rates."""
+def build_optimizer(model: Model, optim: Optim) -> torch.optim.Optimizer:
+    """Return AdamW or LARS with no weight decay on biases and normalisation (BERT, CTAL C4) and per-group rates."""
     groups = layer_groups(model)
     unknown = sorted(set(optim.group_rates) - set(groups))
     if unknown:
@@ -65,6 +65,12 @@ def build_optimizer(model: Model, optim: Optim) -> torch.optim.AdamW:
         {"params": ps, "lr": optim.lr * f, "factor": f, "weight_decay": optim.weight_decay if decays else 0.0}
         for (f, decays), ps in sorted(buckets.items(), key=lambda item: item[0])
     ]
+    if optim.algorithm == "lars":
+        try:
+            from pytorch_optimizer import LARS
+        except ImportError as e:
+            raise ImportError("algorithm='lars' needs pytorch-optimizer: pip install 'sonolex[lars]'") from e
+        return LARS(parameter_groups, lr=optim.lr, momentum=optim.betas[0])
     return torch.optim.AdamW(parameter_groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
 
 
@@ -77,7 +83,7 @@ def rate_factor(step: int, num_steps: int, *, schedule: str, warmup_share: float
     warmup = round(num_steps * warmup_share)
     if step < warmup:
         return (step + 1) / warmup
-    if schedule == "constant":
+    if schedule in ("constant", "plateau"):
         return 1.0
     left = (num_steps - step) / max(1, num_steps - warmup)
     return left if schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sonolex.data.loader import Loading
-from sonolex.systems.base import ProcessorConfig, SystemConfig
+from sonolex.systems.base import ProcessorConfig, SystemConfig, one_of
 from sonolex.tasks.base import TaskConfig
 
 
@@ -61,11 +61,13 @@ class Data:
 
 @dataclass(frozen=True)
 class Optim:
-    """AdamW and its schedule, in optimiser steps.
+    """The optimiser and its schedule, in optimiser steps.
 
     Attributes:
+        algorithm: "adamw", or "lars" with ``betas[0]`` as its momentum (VICReg, VCR-AST).
         lr: peak learning rate.
-        schedule: "linear" (BERT: warm-up, then to 0), "cosine" or "constant", all after the warm-up.
+        schedule: "linear" (BERT: warm-up, then to 0), "cosine", "constant" or "plateau" (halved whenever
+            ``plateau_patience`` evaluations have not improved the selection value), all after the warm-up.
         warmup_share: of all steps.
         clip_norm: of the global gradient; 0 for none.
         frozen: layer groups of the system that are not trained and stay in eval mode.
@@ -81,10 +83,12 @@ class Optim:
     clip_norm: float = 1.0
     frozen: tuple[str, ...] = ()
     group_rates: Mapping[str, float] = field(default_factory=dict)
+    algorithm: str = "adamw"
+    plateau_patience: int = 2
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("linear", "cosine", "constant"):
-            raise ValueError(f"`schedule` must be linear, cosine or constant, but is {self.schedule!r}.")
+        one_of("algorithm", self.algorithm, ("adamw", "lars"))
+        one_of("schedule", self.schedule, ("linear", "cosine", "constant", "plateau"))
         if not (self.lr > 0 and 0 <= self.warmup_share < 1 and self.clip_norm >= 0):
             raise ValueError("`lr` must be positive, `warmup_share` in [0, 1) and `clip_norm` at least 0.")
 

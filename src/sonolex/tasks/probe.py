@@ -1,0 +1,72 @@
+"""How good are the vectors already? Linear and nearest-neighbour probes of a clip's pooled vector, without training it.
+
+A probe has no loss: beside a pre-training task it shows, at every evaluation, what the frozen vectors know. Both probes
+are cross-validated inside the part that is evaluated, in groups (speakers, recordings) where the corpus has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from sonolex import metrics
+from sonolex.systems.base import System
+from sonolex.tasks.base import Task, TaskConfig, class_name
+from sonolex.types import Batch, Encoding, Term
+
+
+@dataclass(frozen=True)
+class ProbeConfig(TaskConfig):
+    """Probes of one label.
+
+    Attributes:
+        label: the manifest's column.
+        num_folds: of the linear probe's cross-validation.
+        num_neighbours: of the nearest-neighbour probe (leave one out, cosine).
+    """
+
+    kind = "probe"
+    label: str = "label"
+    num_folds: int = 5
+    num_neighbours: int = 5
+
+
+class Probe(Task):
+    """Scores are the pooled vectors themselves."""
+
+    config_type = ProbeConfig
+    trained = False
+    primary_metric = "linear_accuracy"
+    config: ProbeConfig
+
+    def __init__(self, config: ProbeConfig, pooled_dim: int):
+        super().__init__()
+        self.config = config
+
+    def prepare(self, batch: Batch, system: System) -> Batch:
+        return batch
+
+    def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
+        return {}
+
+    def scores(self, encoding: Encoding) -> Tensor:
+        return encoding.pooled_BD
+
+    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
+        known = [i for i, v in enumerate(labels) if v is not None]
+        names = np.array([class_name(labels[i]) for i in known])
+        if len(np.unique(names)) < 2:
+            return {}
+        return metrics.probe_scores(
+            names, scores[known], num_folds=self.config.num_folds, num_neighbours=self.config.num_neighbours
+        )
+
+    def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
+        return [{} for _ in scores]
+
+
+TASK = Probe
