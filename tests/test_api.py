@@ -113,3 +113,39 @@ def test_the_command_line_gives_pythons_numbers(model, run_folder, corpus, tmp_p
     assert np.allclose(np.load(tmp_path / "x.npy"), model.embed(audio=files), atol=1e-6)
     assert main(["predict", str(run_folder), "gone.wav"]) == 2
     assert "gone.wav" in capsys.readouterr().err
+
+
+def test_windows_of_a_long_recording_are_clips_of_their_own_whatever_the_batch(model):
+    rng = np.random.default_rng(0)
+    wave = (0.1 * rng.normal(size=8000 * 61 + 123)).astype(np.float32)
+    vectors, starts_s = model.embed_windows((wave, 8000), window_s=2.0, hop_s=1.5, batch_s=5.0)
+    others, _ = model.embed_windows((wave, 8000), window_s=2.0, hop_s=1.5, batch_s=100.0)
+    assert np.allclose(vectors, others, atol=1e-5)
+    assert starts_s[0] == 0.0 and starts_s[1] == 1.5
+    assert starts_s[-1] == pytest.approx((len(wave) - 16_000) / 8000)  # the end is not lost
+    third = model.embed(audio=(wave[24_000:40_000], 8000))
+    assert np.allclose(vectors[2], third, atol=1e-5)
+    short, starts_s = model.embed_windows((wave[:4000], 8000), window_s=2.0)
+    assert short.shape == (1, vectors.shape[1]) and starts_s.tolist() == [0.0]
+    with pytest.raises(ValueError, match="window_s"):
+        model.embed_windows((wave, 8000), window_s=0.0)
+
+
+def test_ten_minutes_need_little_more_memory_than_their_samples(run_folder, tmp_path):
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, resource, numpy as np, soundfile, sonolex\n"
+        "wave = 0.1 * np.random.default_rng(0).normal(size=8000 * 600)\n"
+        "soundfile.write(sys.argv[2], wave.astype('float32'), 8000)\n"
+        "model = sonolex.load(sys.argv[1]); model.embed_windows(sys.argv[2], window_s=5.0)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "model.embed_windows(sys.argv[2], window_s=5.0, batch_s=60.0)\n"
+        "print(before / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+    )
+    words = [sys.executable, "-c", program, str(run_folder), str(tmp_path / "long.wav")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    before_mb, after_mb = map(float, done.stdout.split())
+    assert after_mb < 1500 and after_mb - before_mb < 100, (before_mb, after_mb)

@@ -78,6 +78,40 @@ class Pipeline:
             answers.append(answer)
         return answers[0] if single else answers
 
+    def embed_windows(
+        self, audio: AudioSource, *, window_s: float = 10.0, hop_s: float | None = None, batch_s: float = 120.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the vectors (windows, D) of a long recording and where each window starts, in seconds (windows,).
+
+        Every window is embedded as a clip of its own, so its vector does not depend on ``batch_s``. The last window is
+        moved back to end with the recording; a recording shorter than a window is one window. Beside the model and the
+        decoded samples (4 bytes each at the model's rate), memory holds one batch of ``batch_s`` seconds at a time.
+
+        Args:
+            window_s, hop_s: length of a window, and from one to the next (default: no overlap).
+
+        Raises:
+            AudioError: audio that cannot be used.
+            ValueError: windows or hops that are not positive.
+        """
+        hop_s = window_s if hop_s is None else hop_s
+        if not (window_s > 0 and hop_s > 0):
+            raise ValueError(f"`window_s` and `hop_s` must be positive, but are {window_s} and {hop_s}.")
+        rate = self.processor.config.rate_hz
+        wave_S = read_audio(audio, rate_hz=rate, clip_id=describe_source(audio), max_duration_s=float("inf"))
+        window, hop = round(window_s * rate), max(1, round(hop_s * rate))
+        last = max(0, len(wave_S) - window)
+        starts = [*range(0, last, hop), last]
+        at_once = max(1, int(batch_s // window_s))
+        vectors = []
+        with _progress(len(starts)) as advance:
+            for first in range(0, len(starts), at_once):
+                part = starts[first : first + at_once]
+                items = [((wave_S[s : s + window], rate), None) for s in part]
+                vectors += [pooled for _, pooled in self._answers(items, batch_s, quiet=True)]
+                advance(len(part))
+        return np.stack(vectors), np.array(starts) / rate
+
     def save(self, folder: str | Path) -> None:
         """Write a model folder that `load` reads."""
         save_model(Path(folder), self.model, self.processor, provenance=self.info.get("provenance", {}))
@@ -95,13 +129,13 @@ class Pipeline:
             return str(api.upload_folder(repo_id=hub_id, folder_path=Path(place) / "model"))
 
     def _answers(
-        self, items: Sequence[tuple[AudioSource | None, str | None]], batch_s: float
+        self, items: Sequence[tuple[AudioSource | None, str | None]], batch_s: float, *, quiet: bool = False
     ) -> list[tuple[dict[str, np.ndarray], np.ndarray]]:
         """Return scores by task and the pooled vector of every item, computed in batches of similar length."""
         for number, (audio, text) in enumerate(items):
             self._require_accepted(number, audio, text)
         answers: list[Any] = [None] * len(items)
-        with _progress(len(items)) as advance:
+        with _progress(0 if quiet else len(items)) as advance:
             # Features are small beside samples; read all of them first so that batches can be cut by length.
             examples = []
             for number, (audio, text) in enumerate(items):

@@ -88,7 +88,14 @@ def embed(arguments: argparse.Namespace) -> None:
 
     from sonolex.api import Pipeline
 
-    vectors = Pipeline.load(arguments.model).embed(audio=arguments.audio or None, text=_texts(arguments))
+    model = Pipeline.load(arguments.model)
+    if arguments.window_s is not None:
+        if len(arguments.audio) != 1 or arguments.text:
+            raise ValueError("`--window-s` must have exactly one audio file and no text.")
+        vectors, starts_s = model.embed_windows(arguments.audio[0], window_s=arguments.window_s, hop_s=arguments.hop_s)
+        print(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
+    else:
+        vectors = model.embed(audio=arguments.audio or None, text=_texts(arguments))
     np.save(arguments.out, vectors)
     print(f"{arguments.out}: {vectors.shape}")
 
@@ -166,6 +173,8 @@ def _parser() -> argparse.ArgumentParser:
         p.add_argument("--text", nargs="+", help="transcripts, one per file (or without files)")
         if name == "embed":
             p.add_argument("--out", default="embeddings.npy", help="file to write")
+            p.add_argument("--window-s", type=float, help="cut one long recording into windows of so many seconds")
+            p.add_argument("--hop-s", type=float, help="from one window to the next (default: no overlap)")
         else:
             p.add_argument("--top", type=int, help="show only so many classes")
     p = verb("fit", fit)
