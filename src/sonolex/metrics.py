@@ -84,6 +84,41 @@ def mean_average_precision(true_BC: np.ndarray, scores_BC: np.ndarray) -> float:
     return float(np.mean([average_precision_score(true_BC[:, c], scores_BC[:, c]) for c in range(true_BC.shape[1])]))
 
 
+def mean_roc_area(true_BC: np.ndarray, scores_BC: np.ndarray) -> float:
+    """Return the mean over classes of the area under the ROC ("AUC" of AST and SSAST)."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(np.mean([roc_auc_score(true_BC[:, c], scores_BC[:, c]) for c in range(true_BC.shape[1])]))
+
+
+def d_prime(mean_area: float) -> float:
+    """Return √2 · Φ⁻¹(area), AudioSet's sensitivity index. Reference G.
+
+    >>> d_prime(0.5)
+    0.0
+    """
+    from scipy.stats import norm
+
+    return float(np.sqrt(2) * norm.ppf(mean_area))
+
+
+def tagging_scores(true_BC: np.ndarray, scores_BC: np.ndarray) -> dict[str, float]:
+    """Return mAP, AUC and d′ over the classes that have both positives and negatives, and how many those are.
+
+    Without either, average precision and area are undefined (reference G); no such class is counted as a success.
+    """
+    scored = [c for c in range(true_BC.shape[1]) if 0 < true_BC[:, c].sum() < len(true_BC)]
+    if not scored:
+        return {"classes_scored": 0.0}
+    area = mean_roc_area(true_BC[:, scored], scores_BC[:, scored])
+    return {
+        "map": mean_average_precision(true_BC[:, scored], scores_BC[:, scored]),
+        "mean_roc_area": area,
+        "d_prime": d_prime(area),
+        "classes_scored": float(len(scored)),
+    }
+
+
 def mae(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
     """Return the mean absolute error of raw, unclipped values."""
     _same_length(true_B, predicted_B)
@@ -288,6 +323,8 @@ PAPER_WORDS = {
     "accuracy": "WA in CTAL",
     "balanced_accuracy": "UA in CTAL",
     "acc2_zeros_dropped": "Acc2 in CTAL",
+    "map": "AP in VCR-AST",
+    "mean_roc_area": "AUC in VCR-AST",
 }
 
 

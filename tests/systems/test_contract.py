@@ -27,6 +27,7 @@ SYSTEMS = {
     "ast": [
         AstConfig(**SMALL, grid=replace(GRID, stride_frames=3, stride_bins=3)),
         AstConfig(**SMALL, grid=replace(GRID, partial="drop"), pool="mean_std"),
+        AstConfig(**SMALL, grid=GRID, attention="random_features"),
     ],
     "ssast": [
         SsastConfig(**SMALL, grid=GRID, hidden_share=0.5),

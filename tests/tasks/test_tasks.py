@@ -12,6 +12,7 @@ from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.probe import ProbeConfig
 from sonolex.tasks.regression import RegressionConfig
+from sonolex.tasks.tagging import TaggingConfig
 from sonolex.tasks.verification import VerificationConfig
 from sonolex.types import Batch, Encoding, Losses, Term
 from tests.conftest import TINY
@@ -166,3 +167,34 @@ def test_a_probe_has_no_say_in_the_best_checkpoint_and_costs_no_encoding_in_trai
         [], {}, {}, np.zeros((0, 0)), {"probe": {"linear_accuracy": 0.9}}, {"mlm": 1.0, "total": 1.0}
     )
     assert selection_value(model, evaluation) == -1.0
+
+
+def test_tagging_by_hand_and_with_missing_labels():
+    task = build_task(TaggingConfig("tags", label="tags", classes=("dog", "rain")), 8)
+    batch = Batch(("a", "b", "c"), labels={"tags": ("dog;rain", None, "none")})
+    batch = task.prepare(batch, system())
+    assert batch.targets["tags"][[0, 2]].tolist() == [[1, 1], [0, 0]] and batch.counts["tags"] == 4.0
+    silence(task)
+    (term,) = task.losses(system(), batch, POOLED).values()
+    assert term.mean.item() == pytest.approx(math.log(2))
+    assert task.scores(POOLED).tolist() == [[0.5, 0.5]] * 3
+    (answer,) = task.decide(np.array([[0.2, 0.9]]))
+    assert answer == {"labels": ["rain"], "scores": {"rain": 0.9, "dog": 0.2}}
+    with pytest.raises(ValueError, match=r"\['cat'\].*'a'"):
+        task.row("dog; cat", "a")
+    with pytest.raises(ValueError, match="none"):
+        TaggingConfig("tags", classes=("none",))
+
+
+def test_tagging_scores_of_a_perfect_a_constant_and_a_reversed_predictor():
+    task = build_task(TaggingConfig("tags", label="tags", classes=("dog", "rain", "never")), 8)
+    labels = ["dog", "rain", "dog;rain", "none"]
+    perfect = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], float)
+    names = ["a", "b", "c", "d"]
+    best = task.metrics(labels, perfect, names)
+    assert best["map"] == best["mean_roc_area"] == 1.0 and best["d_prime"] == np.inf
+    assert best["classes_scored"] == 2  # "never" has no positives
+    constant = task.metrics(labels, np.full((4, 3), 0.3), names)
+    assert constant["map"] == 0.5 and constant["mean_roc_area"] == 0.5 and constant["d_prime"] == 0.0
+    assert task.metrics(labels, 1 - perfect, names)["mean_roc_area"] == 0.0
+    assert task.metrics([None], np.zeros((1, 3)), ["a"]) == {}

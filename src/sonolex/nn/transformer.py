@@ -104,7 +104,10 @@ class PostNormLayer(nn.Module):
 
 
 class PreNormLayer(nn.Module):
-    """Encoder layer of ViT and AST: x = x + attention(LN(x)); x = x + FFN(LN(x))."""
+    """Encoder layer of ViT and AST: x = x + attention(LN(x)); x = x + FFN(LN(x)).
+
+    ``attention`` takes the place of exact self-attention (`sonolex.nn.linear_attention`).
+    """
 
     def __init__(
         self,
@@ -115,10 +118,11 @@ class PreNormLayer(nn.Module):
         dropout: float,
         attention_dropout: float,
         eps: float,
+        attention: nn.Module | None = None,
     ):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.attention = SelfAttention(width, num_heads, dropout=attention_dropout)
+        self.attention = attention or SelfAttention(width, num_heads, dropout=attention_dropout)
         self.ffn_norm = nn.LayerNorm(width, eps=eps)
         self.ffn = FeedForward(width, ffn_width)
         self.dropout = nn.Dropout(dropout)

@@ -20,6 +20,7 @@ from sonolex.audio import features
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.configs import from_json
 from sonolex.nn.embeddings import PatchEmbedding
+from sonolex.nn.linear_attention import RandomFeatureAttention
 from sonolex.nn.pooling import masked_mean, masked_mean_std
 from sonolex.nn.transformer import PreNormLayer, attends_to_valid, initialise_truncated
 from sonolex.systems.base import (
@@ -142,6 +143,8 @@ class TransformerConfig(SystemConfig):
     Attributes:
         grid: patches; 16 × 16 ("patch") or 2 × 128 ("frame"), with overlap or without.
         table_frames: length that the position table is made for; longer clips stretch it.
+        attention: "exact", or "random_features" (linear in the number of patches; VCR-AST section 5.8.1), with
+            ``num_random_features`` per head.
         pool: "mean" of the patches (SSAST, VCR-AST), their "mean_std", or "tokens" (mean of class and distillation
             token, AST).
     """
@@ -156,8 +159,11 @@ class TransformerConfig(SystemConfig):
     attention_dropout: float = 0.0
     norm_eps: float = 1e-6
     pool: str = "mean"
+    attention: str = "exact"
+    num_random_features: int = 128
 
     def __post_init__(self) -> None:
+        one_of("attention", self.attention, ("exact", "random_features"))
         one_of("pool", self.pool, ("mean", "mean_std", "tokens"))
 
     @classmethod
@@ -190,11 +196,18 @@ class SpectrogramTransformer(System):
         columns = c.grid.num_columns(c.table_frames)
         self.embedding = PatchEmbedding(c.grid.size, columns, c.grid.num_rows, c.width, dropout=c.dropout)
         part = {"dropout": c.dropout, "attention_dropout": c.attention_dropout, "eps": c.norm_eps}
+        sizes = (c.width, c.num_heads, c.ffn_width)
         self.layers = nn.ModuleList(
-            PreNormLayer(c.width, c.num_heads, c.ffn_width, **part) for _ in range(c.num_layers)
+            PreNormLayer(*sizes, attention=self._attention(), **part) for _ in range(c.num_layers)
         )
         self.norm = nn.LayerNorm(c.width, eps=c.norm_eps)
         initialise_truncated(self)
+
+    def _attention(self) -> nn.Module | None:
+        c = self.config
+        if c.attention == "exact":
+            return None
+        return RandomFeatureAttention(c.width, c.num_heads, num_features=c.num_random_features)
 
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:

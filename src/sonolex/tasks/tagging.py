@@ -1,0 +1,110 @@
+"""Any number of labels per clip: linear head, binary cross-entropy, average precision and areas under the ROC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sonolex import metrics
+from sonolex.nn.heads import ClassHead
+from sonolex.systems.base import System
+from sonolex.tasks.base import Task, TaskConfig
+from sonolex.types import Batch, Encoding, Term
+
+SEPARATOR = ";"
+
+
+@dataclass(frozen=True)
+class TaggingConfig(TaskConfig):
+    """Any number of the classes per clip.
+
+    Attributes:
+        label: the manifest's column: names joined by ";", an empty cell for a clip with no label known, "none" for one
+            that is known to have no tag.
+        classes: names in the order of their ids.
+        norm, hidden, dropout: of the head, as in classification.
+    """
+
+    kind = "tagging"
+    label: str = "tags"
+    classes: tuple[str, ...] = ()
+    norm: str = "none"
+    hidden: int = 0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"`classes` must be different names, at least one, but is {self.classes}.")
+        wrong = [c for c in self.classes if SEPARATOR in c or c == "none"]
+        if wrong:
+            raise ValueError(f"`classes` must not hold {SEPARATOR!r} or be 'none', but has {wrong}.")
+
+
+class Tagging(Task):
+    """Head, loss, scores (sigmoid probabilities) and metrics of multi-label classification."""
+
+    config_type = TaggingConfig
+    primary_metric = "map"
+    config: TaggingConfig
+
+    def __init__(self, config: TaggingConfig, pooled_dim: int):
+        super().__init__()
+        self.config = config
+        self.head = ClassHead(
+            pooled_dim, len(config.classes), norm=config.norm, hidden=config.hidden, dropout=config.dropout
+        )
+        self._ids = {name: i for i, name in enumerate(config.classes)}
+
+    def prepare(self, batch: Batch, system: System) -> Batch:
+        values = batch.labels.get(self.config.label, (None,) * len(batch))
+        targets_BC = torch.stack([self.row(v, c) for v, c in zip(values, batch.clip_ids, strict=True)])
+        count = float((~targets_BC.isnan()).sum())
+        return batch.adding(targets={self.config.name: targets_BC}, counts={self.config.name: count})
+
+    def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
+        assert encoding is not None
+        targets_BC = batch.targets[self.config.name]
+        known_B = ~targets_BC.isnan().any(1)
+        logits_NC = self.head(encoding.pooled_BD)[known_B].float()
+        loss = F.binary_cross_entropy_with_logits(logits_NC, targets_BC[known_B], reduction="sum")
+        return {self.config.name: Term(loss, batch.counts[self.config.name], self.config.weight)}
+
+    def scores(self, encoding: Encoding) -> Tensor:
+        return torch.sigmoid(self.head(encoding.pooled_BD).float())
+
+    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
+        true_BC = torch.stack([self.row(v, c) for v, c in zip(labels, clip_ids, strict=True)]).numpy()
+        known_B = ~np.isnan(true_BC).any(1)
+        return metrics.tagging_scores(true_BC[known_B], scores[known_B]) if known_B.any() else {}
+
+    def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
+        answers = []
+        for row in scores:
+            order = np.argsort(-row, kind="stable")
+            present = [self.config.classes[i] for i in order if row[i] >= 0.5]
+            answers.append({"labels": present, "scores": {self.config.classes[i]: float(row[i]) for i in order}})
+        return answers
+
+    def row(self, value: Any, clip_id: str) -> Tensor:
+        """Return a label as zeros and ones (C,), NaN where unknown. Raises ValueError for a tag that is no class."""
+        if value is None:
+            return torch.full((len(self.config.classes),), float("nan"))
+        target_C = torch.zeros(len(self.config.classes))
+        names = [n.strip() for n in str(value).split(SEPARATOR) if n.strip()]
+        unknown = [n for n in names if n not in self._ids and n != "none"]
+        if unknown:
+            raise ValueError(
+                f"`{self.config.label}` must hold classes of task {self.config.name!r}, but holds {unknown} "
+                f"(clip {clip_id!r}). Correct the manifest or add the class."
+            )
+        target_C[[self._ids[n] for n in names if n != "none"]] = 1.0
+        return target_C
+
+
+TASK = Tagging
