@@ -22,7 +22,6 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from sonolex import configs
 from sonolex.data.loader import FeatureCache, Loader, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
@@ -33,7 +32,7 @@ from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
-from sonolex.train.sources import batching_s, build, load_sources, require_unseen_report
+from sonolex.train.sources import batching_s, build, load_sources, require_same_run, require_unseen_report
 from sonolex.types import Batch, Term
 
 StepBatches = list[Batch | None]
@@ -62,20 +61,6 @@ def train(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, qui
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
             save_json(folder / "recipe.json", run)
         return training.go()
-
-
-def require_same_run(folder: Path, run: Run) -> None:
-    """Raise ValueError if the folder holds a run with other settings, naming the fields that differ."""
-    path = folder / "recipe.json"
-    if not path.is_file():
-        return
-    saved, wanted = json.loads(path.read_text(encoding="utf-8")), configs.to_json(run)
-    differing = sorted(configs.differences(saved, wanted))
-    if differing:
-        raise ValueError(
-            f"{folder} must hold the same run, but differs in {', '.join(differing)}. "
-            "Name another folder, or remove this one to start again."
-        )
 
 
 class _Training:

@@ -119,8 +119,7 @@ class Budget:
     patience: int = 0
 
     def __post_init__(self) -> None:
-        if self.select not in ("best", "last"):
-            raise ValueError(f"`select` must be best or last, but is {self.select!r}.")
+        one_of("select", self.select, ("best", "last"))
         if self.epochs < 1 or self.accumulate < 1 or self.evaluate_epochs < 1:
             raise ValueError("`epochs`, `accumulate` and `evaluate_epochs` must be at least 1.")
 
@@ -137,6 +136,8 @@ class Run:
             must be its own. A name of an earlier run of the same recipe means that run's folder.
         precision: "32-true", "bf16-mixed" or "auto" (bf16 where the machine has it).
         seed: of weights, order, masks and views.
+        frozen_classifier: "none" trains; "linear" (logistic regression) and "svm" leave the system as it is and fit a
+            classifier to its pooled vectors (`sonolex.train.probing`).
         row: name of the table row this run belongs to; folds and seeds of one row are pooled. Default: the name.
     """
 
@@ -151,14 +152,15 @@ class Run:
     init_from: str | None = None
     precision: str = "32-true"
     seed: int = 0
+    frozen_classifier: str = "none"
     row: str = ""
 
     def __post_init__(self) -> None:
+        one_of("frozen_classifier", self.frozen_classifier, ("none", "linear", "svm"))
         names = [t.name for t in self.tasks]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"`tasks` must be at least one, with different names, but are {names}.")
-        if self.precision not in ("auto", "32-true", "bf16-mixed"):
-            raise ValueError(f"`precision` must be auto, 32-true or bf16-mixed, but is {self.precision!r}.")
+        one_of("precision", self.precision, ("auto", "32-true", "bf16-mixed"))
 
 
 _PARTS = ("train", "selection", "report")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sonolex.train.loop import train
+from sonolex.train.probing import probe
 from sonolex.train.run import Run
 
 
@@ -19,7 +20,11 @@ def train_all(
         raise ValueError(f"runs of a recipe must have different names, but are {names}.")
     results = []
     for number, run in enumerate(runs, start=1):
-        result = train(run, folder / run.name, earlier={n: folder / n for n in names[: number - 1]}, quiet=quiet)
+        place, earlier = folder / run.name, {n: folder / n for n in names[: number - 1]}
+        if run.frozen_classifier != "none":
+            result = probe(run, place, earlier=earlier)
+        else:
+            result = train(run, place, earlier=earlier, quiet=quiet)
         say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
         results.append(result)
     return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def require_unseen_report(run: Run, train: Manifest) -> None:
                 f"`report` must hold clips that are not {use} on, but {len(seen)} are, for example {seen[0]!r} "
                 f"(run {run.name!r})."
             )
+
+
+def require_same_run(folder: Path, run: Run) -> None:
+    """Raise ValueError if the folder holds a run with other settings, naming the fields that differ."""
+    path = folder / "recipe.json"
+    if not path.is_file():
+        return
+    saved, wanted = json.loads(path.read_text(encoding="utf-8")), configs.to_json(run)
+    differing = sorted(configs.differences(saved, wanted))
+    if differing:
+        raise ValueError(
+            f"{folder} must hold the same run, but differs in {', '.join(differing)}. "
+            "Name another folder, or remove this one to start again."
+        )
 
 
 def protocol_manifest(protocol: Protocol, options: tuple = ()) -> Manifest:
