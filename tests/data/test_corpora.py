@@ -10,12 +10,23 @@ import pytest
 import soundfile
 
 from sonolex.configs import module_names
-from sonolex.data.corpora import _layout, emodb, esc10, esc50, fsdd, iemocap, librispeech, mosei
+from sonolex.data.corpora import (
+    _layout,
+    audioset,
+    emodb,
+    esc10,
+    esc50,
+    fsdd,
+    iemocap,
+    librispeech,
+    mosei,
+    speech_commands,
+)
 from sonolex.protocols import fsdd_digits_unseen_speakers, iemocap4, iemocap4_excited, librispeech_verification
 from sonolex.protocols.base import find_protocol
 
 GENERATED = {"tonewords", "espeak_digits", "sound_scenes"}
-TESTED = {"fsdd", "emodb", "esc10", "esc50", "librispeech", "iemocap", "mosei"}
+TESTED = {"audioset", "fsdd", "emodb", "esc10", "esc50", "librispeech", "iemocap", "mosei", "speech_commands"}
 
 
 def wav(path, seconds=0.1, rate=16_000):
@@ -110,6 +121,41 @@ def test_esc10_and_its_protocol_on_the_real_recordings(shared_data):
     assert [len(f.report) for f in folds] == [80] * 5
     for fold in folds:
         assert 28 <= len(fold.selection) <= 36 and set(fold.selection.column("sound")) == set(esc10.SOUNDS)
+
+
+def test_speech_commands(tmp_path):
+    for place in ("yes/0a7c2a8d_nohash_0", "yes/0a7c2a8d_nohash_1", "no/ffffffff_nohash_0", "_background_noise_/tap"):
+        wav(tmp_path / f"{place}.wav")
+    text(tmp_path / "validation_list.txt", ["yes/0a7c2a8d_nohash_1.wav"])
+    text(tmp_path / "testing_list.txt", ["no/ffffffff_nohash_0.wav"])
+    manifest = speech_commands.prepare(tmp_path, strict=False)
+    rows = sorted(zip(manifest.column("word"), manifest.column("split"), manifest.column("speaker"), strict=True))
+    expected = [("no", "test", "ffffffff"), ("yes", "train", "0a7c2a8d"), ("yes", "validation", "0a7c2a8d")]
+    assert rows == expected and len(speech_commands.WORDS) == 35
+    text(tmp_path / "testing_list.txt", ["no/ffffffff_nohash_0.wav", "zero/0_nohash_0.wav"])
+    with pytest.raises(ValueError, match=r"zero/0_nohash_0\.wav: is in the official lists[\s\S]*train: expected 84843"):
+        speech_commands.prepare(tmp_path)
+    (tmp_path / "testing_list.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"testing_list\.txt"):
+        speech_commands.prepare(tmp_path)
+
+
+def test_audioset_has_several_tags_per_excerpt_and_counts_what_has_disappeared(tmp_path, capsys):
+    classes = ["index,mid,display_name", '0,/m/09x0r,"Speech"', '1,/m/05zppz,"Male speech, man speaking"']
+    classes += [f"{i},/m/{i},class {i}" for i in range(2, 527)]
+    text(tmp_path / "class_labels_indices.csv", classes)
+    head = ["# Segments csv created", "# num_ytids=3", "# YTID, start_seconds, end_seconds, positive_labels"]
+    listed = ['--a, 30.000, 40.000, "/m/09x0r,/m/05zppz"', 'b_b, 0.000, 9.500, "/m/2"', 'gone, 0.000, 10.000, "/m/3"']
+    text(tmp_path / "eval_segments.csv", head + listed)
+    wav(tmp_path / "eval" / "Y--a.wav")
+    wav(tmp_path / "eval" / "b_b_0.wav")
+    manifest = audioset.prepare(tmp_path, segments=("eval",), strict=False)
+    assert manifest.column("tags") == ["Speech;Male speech, man speaking", "class 2"]
+    assert manifest.column("split") == ["test"] * 2 and "found 2 of 3" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"expected 20371 listed excerpts, found 3[\s\S]*1 of 3 listed"):
+        audioset.prepare(tmp_path, segments=("eval",))
+    with pytest.raises(ValueError, match="segments"):
+        audioset.prepare(tmp_path, segments=("test",))
 
 
 def make_librispeech(root, subsets):
