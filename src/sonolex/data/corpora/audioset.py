@@ -1,9 +1,9 @@
 """AudioSet: ten-second excerpts of videos with any of 527 sound classes.
 
 Origin: research.google.com/audioset (Gemmeke et al. 2017). Licence of the labels: CC BY 4.0; the audio is not
-distributed. Size: 22,160 balanced, 2,042,985 unbalanced and 20,371 evaluation excerpts; fewer exist every year. Layout:
-the released ``{balanced_train,unbalanced_train,eval}_segments.csv`` and ``class_labels_indices.csv``, and the recordings
-you have in ``{segments}/`` as ``{video}.wav``, ``Y{video}.wav`` or ``{video}_{start in ms}.wav`` (any format).
+distributed. Size: 22,160 balanced, 2,042,985 unbalanced and 20,371 evaluation excerpts; fewer exist every year.
+Layout: the released ``{balanced_train,unbalanced_train,eval}_segments.csv`` and ``class_labels_indices.csv``, and the
+recordings you have in ``{segments}/`` as ``{video}.wav``, ``Y{video}.wav`` or ``{video}_{start in ms}.wav``.
 """
 
 from __future__ import annotations
