@@ -1,0 +1,90 @@
+"""SSAST and VCR-AST steps at the thesis's size (AST-Base, 256 patches, 250 hidden): ours against the steps as released.
+
+"As released" is the same network with the released code's habits: one pass and one mask per objective, attention
+probabilities computed explicitly, unfused Adam, fp32. "Hidden by value" hides patches by zeroing them, so that the encoder
+computes all of them; "dropped" leaves them out. All SSAST and VICReg steps have one encoder size, one batch, one run.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from benchmarks._timing import claim, interleaved, ratio, table
+from sonolex.nn.transformer import SelfAttention
+from sonolex.systems._spectrogram_transformer import SpectrogramTransformer
+from sonolex.systems.base import build_system
+from sonolex.systems.ssast import SsastConfig
+from sonolex.systems.vcr_ast import VcrAstConfig
+from sonolex.types import Batch, Losses
+
+BATCH, FRAMES = 2, 512
+SIZES = {"table_frames": FRAMES, "hidden_share": 250 / 256}
+
+
+class _ExplicitAttention(SelfAttention):
+    """The same weights with softmax(QKᵀ)V written out, as the released network computes it."""
+
+    def forward(self, x_BTD: Tensor, attends_B1TT: Tensor) -> Tensor:
+        batch, length, width = x_BTD.shape
+        query, key, value = self.qkv(x_BTD).view(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(width // self.num_heads)
+        mixed = scores.masked_fill(~attends_B1TT, -math.inf).softmax(-1) @ value
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+def run() -> None:
+    torch.manual_seed(0)
+    shared = SsastConfig.base(**SIZES)
+    zeroed = VcrAstConfig.base(**SIZES)
+    models = {
+        "SSAST as released, fp32": build_system("ssast", replace(shared, masks="separate")),
+        "SSAST ours, fp32": build_system("ssast", shared),
+        "VICReg hidden by value, fp32": build_system("vcr_ast", zeroed),
+        "VICReg half dropped, fp32": build_system("vcr_ast", _dropping(zeroed, 0.5)),
+        "VICReg 250 dropped, fp32": build_system("vcr_ast", _dropping(zeroed, 250 / 256)),
+    }
+    released = models["SSAST as released, fp32"]
+    for layer in released.layers:  # type: ignore[union-attr]
+        layer.attention.__class__ = _ExplicitAttention
+    steps = {n: _step_of(m.train(), fused=m is not released) for n, m in models.items()}  # type: ignore[arg-type]
+    for name in ("SSAST ours, fp32", "VICReg half dropped, fp32", "VICReg 250 dropped, fp32"):
+        steps[name.replace("fp32", "bf16")] = _step_of(models[name], fused=True, bf16=True)  # type: ignore[arg-type]
+    seconds = interleaved(steps, rounds=3)
+    table(seconds, what="s per clip", scale=1.0, unit=BATCH)
+    official, by_value = "SSAST as released, fp32", "VICReg hidden by value, fp32"
+    claim("SSAST step fp32 over as released", ratio(seconds, "SSAST ours, fp32", official), 2.1)
+    claim("SSAST step bf16 over as released fp32", ratio(seconds, "SSAST ours, bf16", official), 3.6)
+    claim("VICReg half dropped fp32 over hidden by value", ratio(seconds, "VICReg half dropped, fp32", by_value), 1.7)
+    claim("VICReg half dropped bf16 over hidden by value", ratio(seconds, "VICReg half dropped, bf16", by_value), 3.3)
+    claim("VICReg 250 dropped fp32 over SSAST as released", ratio(seconds, "VICReg 250 dropped, fp32", official), 2.3)
+
+
+def _dropping(config: VcrAstConfig, share: float) -> VcrAstConfig:
+    return replace(config, hidden_share=share, hidden_patches="dropped")
+
+
+def _step_of(model: SpectrogramTransformer, *, fused: bool, bf16: bool = False):
+    """Return a whole training step: masks and views, forward, backward, optimiser; features excluded."""
+    kind = {"fused": True} if fused else {"fused": False, "foreach": False}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, **kind)
+    generator = torch.Generator().manual_seed(0)
+    batch = Batch(
+        tuple(f"clip{i}" for i in range(BATCH)),
+        frames_BTF=torch.randn(BATCH, FRAMES, 128, generator=generator),
+        frames_valid_BT=torch.ones(BATCH, FRAMES, dtype=torch.bool),
+        seeds=tuple(range(BATCH)),
+    )
+
+    def step() -> None:
+        prepared = model.corrupt(batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            terms = model.pretraining_losses(prepared) or model.joint_losses(model.pretraining_rows(prepared))
+        Losses(terms).total.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
