@@ -181,3 +181,17 @@ def test_views_of_the_published_range_lose_whole_spectra_and_clamped_ones_never_
 
     assert erased("axis") == 0.0
     assert erased("published") == pytest.approx(0.075, abs=0.04)  # reference D7
+
+
+def test_statistics_are_measured_on_training_clips_and_a_later_run_keeps_them():
+    rng = np.random.default_rng(0)
+    waves = [0.1 * rng.normal(size=n).astype(np.float32) for n in (8000, 16_000)]
+    wanted = SpectrogramConfig(statistics="measured")
+    processor = SpectrogramProcessor.create(wanted, transcripts=(), waves=iter(waves))
+    values = torch.cat([processor.front(w) for w in waves])
+    assert processor.config.mean == pytest.approx(values.mean().item(), rel=1e-5)
+    assert processor.config.std == pytest.approx(values.std().item(), rel=1e-3)
+    assert not processor.conflicts(wanted) and not processor.conflicts(processor.config)
+    assert processor.conflicts(SpectrogramConfig())
+    with pytest.raises(ValueError, match="training clips"):
+        SpectrogramProcessor.create(wanted, transcripts=())

@@ -42,6 +42,14 @@ def test_biases_and_norms_have_no_weight_decay_and_groups_their_own_rate():
     assert own["lr"] == pytest.approx(5e-3)
 
 
+def test_layer_decay_slows_layers_the_more_the_nearer_they_are_to_the_input():
+    m = model()
+    built = optim.build_optimizer(m, Optim(lr=1e-3, layer_decay=0.5))
+    rates = {id(p): g["lr"] for g in built.param_groups for p in g["params"]}
+    first, second = (rates[id(m.get_submodule(f"system.audio_layers.{i}.ffn.up").weight)] for i in (0, 1))
+    assert first == pytest.approx(second / 2) and rates[id(m.get_submodule("tasks.pitch.head.out").weight)] == 1e-3
+
+
 def test_frozen_parts_have_no_gradient_and_stay_in_eval_mode():
     m = model()
     optim.freeze(m, ("audio_layer_0",))

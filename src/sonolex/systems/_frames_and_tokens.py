@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,7 +65,9 @@ class FramesAndTokensProcessor(Processor):
         raise TypeError(f"{type(self).__name__} must say its num_features.")
 
     @classmethod
-    def create(cls, config: Any, *, transcripts: Sequence[str]) -> FramesAndTokensProcessor:
+    def create(
+        cls, config: Any, *, transcripts: Sequence[str], waves: Iterable[np.ndarray] = ()
+    ) -> FramesAndTokensProcessor:
         clean = text_.CLEANERS[config.cleaner]
         return cls(config, text_.train_byte_bpe((clean(t) for t in transcripts), vocab_size=config.vocab_size))
 

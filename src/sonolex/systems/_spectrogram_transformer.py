@@ -6,8 +6,8 @@ with class and distillation token. Clips keep their own length: padding is never
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,6 +49,7 @@ class SpectrogramConfig(ProcessorConfig):
     Attributes:
         window_ms, hop_ms, num_mels: of the filter bank.
         mean, std: features are (x − mean) / (2 · std). Default: AudioSet's.
+        statistics: "given" uses these two; "measured" computes them from the training clips.
         frames: "own" keeps each clip's length; "fixed" cuts or pads every clip to max_frames *before* normalisation,
             so that padding has AST's value (0 − mean) / (2 std) = 0.467 and counts as sound (checkpoint parity).
         max_frames: longest clip.
@@ -60,11 +61,13 @@ class SpectrogramConfig(ProcessorConfig):
     num_mels: int = 128
     mean: float = AUDIOSET_MEAN
     std: float = AUDIOSET_STD
+    statistics: str = "given"
     frames: str = "own"
     max_frames: int = 6000
     long_clip: str = "refuse"
 
     def __post_init__(self) -> None:
+        one_of("statistics", self.statistics, ("given", "measured"))
         one_of("frames", self.frames, ("own", "fixed"))
         one_of("long_clip", self.long_clip, ("refuse", "cut"))
         if not self.std > 0:
@@ -81,8 +84,31 @@ class SpectrogramProcessor(Processor):
         self.config = config
 
     @classmethod
-    def create(cls, config: Any, *, transcripts: Sequence[str]) -> SpectrogramProcessor:
-        return cls(config)
+    def create(
+        cls, config: Any, *, transcripts: Sequence[str], waves: Iterable[np.ndarray] = ()
+    ) -> SpectrogramProcessor:
+        processor = cls(config)
+        return processor.measured(waves) if config.statistics == "measured" else processor
+
+    def measured(self, waves: Iterable[np.ndarray]) -> SpectrogramProcessor:
+        """Return a processor with the mean and deviation of all values of these clips' filter banks.
+
+        Raises:
+            ValueError: no clips.
+        """
+        count, total, squares = 0, 0.0, 0.0
+        for wave_S in waves:
+            front = self.front(wave_S).double()
+            count, total, squares = count + front.numel(), total + float(front.sum()), squares + float((front**2).sum())
+        if not count:
+            raise ValueError("statistics='measured' needs training clips with audio, but there are none.")
+        mean = total / count
+        return type(self)(replace(self.config, mean=mean, std=max(1e-6, (squares / count - mean**2) ** 0.5)))
+
+    def conflicts(self, wanted: Any) -> list[str]:
+        if wanted.statistics == "measured":  # whatever they were measured on, these are the weights' own
+            wanted = replace(wanted, mean=self.config.mean, std=self.config.std, statistics=self.config.statistics)
+        return super().conflicts(wanted)
 
     @property
     def positions_per_second(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +76,17 @@ class Processor(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def create(cls, config: Any, *, transcripts: Sequence[str]) -> Processor:
-        """Return a new processor; what has to be learned from text (a tokenizer) is learned from ``transcripts``."""
+    def create(cls, config: Any, *, transcripts: Sequence[str], waves: Iterable[np.ndarray] = ()) -> Processor:
+        """Return a new processor; what has to be learned is learned from training clips.
+
+        Args:
+            transcripts: to train a tokenizer on.
+            waves: samples (S,) at ``config.rate_hz``, read only if they are iterated, to measure statistics on.
+        """
+
+    def conflicts(self, wanted: Any) -> list[str]:
+        """Return where ``wanted`` differs from this processor's config, so that its weights would hear other input."""
+        return list(configs.differences(configs.to_json(self.config), configs.to_json(wanted)))
 
     def example(
         self,

@@ -51,10 +51,11 @@ def build_optimizer(model: Model, optim: Optim) -> torch.optim.Optimizer:
     if unknown:
         raise ValueError(f"`group_rates` must name layer groups ({', '.join(groups)}), but has {', '.join(unknown)}.")
     factor_of: dict[int, float] = {}
-    for name, parts in groups.items():
+    for depth, (name, parts) in enumerate(groups.items()):
+        decay = optim.layer_decay ** max(0, len(groups) - 1 - depth)  # heads, the last group, keep the whole rate
         for part in parts:
             for p in part.parameters():
-                factor_of[id(p)] = optim.group_rates.get(name, 1.0)
+                factor_of[id(p)] = optim.group_rates.get(name, 1.0) * decay
     buckets: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for p in model.parameters():
         if p.requires_grad:

@@ -72,6 +72,7 @@ class Optim:
         clip_norm: of the global gradient; 0 for none.
         frozen: layer groups of the system that are not trained and stay in eval mode.
         group_rates: factor on the rate, by layer group; "heads" are the tasks' heads.
+        layer_decay: factor on the rate from each of the system's layer groups to the one before it; 1 for none.
     """
 
     lr: float = 1e-3
@@ -83,14 +84,17 @@ class Optim:
     clip_norm: float = 1.0
     frozen: tuple[str, ...] = ()
     group_rates: Mapping[str, float] = field(default_factory=dict)
+    layer_decay: float = 1.0
     algorithm: str = "adamw"
     plateau_patience: int = 2
 
     def __post_init__(self) -> None:
         one_of("algorithm", self.algorithm, ("adamw", "lars"))
         one_of("schedule", self.schedule, ("linear", "cosine", "constant", "plateau"))
-        if not (self.lr > 0 and 0 <= self.warmup_share < 1 and self.clip_norm >= 0):
-            raise ValueError("`lr` must be positive, `warmup_share` in [0, 1) and `clip_norm` at least 0.")
+        if not (self.lr > 0 and 0 <= self.warmup_share < 1 and self.clip_norm >= 0 and 0 < self.layer_decay <= 1):
+            raise ValueError(
+                "`lr` must be positive, `warmup_share` in [0, 1), `clip_norm` at least 0 and `layer_decay` in (0, 1]."
+            )
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from sonolex import configs
+from sonolex.audio.io import read_audio
 from sonolex.data.manifest import FORMATS, Manifest, concatenate, read_manifest
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
 from sonolex.systems.base import Processor, system_type
@@ -16,6 +18,7 @@ from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import build_model, load_model, load_system_weights, model_folder
 from sonolex.train.run import Run, Source
 
+CLIPS_MEASURED = 1000  # enough for a mean and a deviation of spectrogram values
 TEXT_CHARACTERS_PER_S = 15.0  # reading speed that gives clips without audio a length to be batched by
 
 
@@ -85,13 +88,14 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
     kind = system_type(run.system)
     if run.init_from is None:
         transcripts = [t for t in manifest.column("text") if t]
-        processor = kind.processor_type.create(run.processor, transcripts=transcripts)
+        waves = _waves(manifest, run.processor.rate_hz)
+        processor = kind.processor_type.create(run.processor, transcripts=transcripts, waves=waves)
         config = kind.matched(run.config, processor)
         return build_model(run.system, config, run.tasks, seed=run.seed), processor, []
     start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)))
     if start.system.name != run.system:
         raise ValueError(f"`init_from` must hold a {run.system} model, but {run.init_from} holds {start.system.name}.")
-    differing = list(configs.differences(configs.to_json(processor.config), configs.to_json(run.processor)))
+    differing = processor.conflicts(run.processor)
     if differing:
         raise ValueError(
             f"`processor` must be that of {run.init_from}, whose weights expect it, but differs in "
@@ -100,6 +104,16 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
     config = kind.matched(run.config, processor)
     model = build_model(run.system, config, run.tasks, seed=run.seed)
     return model, processor, load_system_weights(model, start.state_dict())
+
+
+def _waves(manifest: Manifest, rate_hz: int) -> Iterator[np.ndarray]:
+    """Yield the samples of up to CLIPS_MEASURED clips, spread over the manifest."""
+    for row in np.unique(np.linspace(0, len(manifest) - 1, CLIPS_MEASURED).round().astype(int)):
+        clip = manifest[int(row)]
+        if clip.audio is not None:
+            excerpt_s = clip.duration_s if clip.offset_s is not None else None
+            offset_s = clip.offset_s or 0.0
+            yield read_audio(clip.audio, rate_hz=rate_hz, clip_id=clip.id, offset_s=offset_s, duration_s=excerpt_s)
 
 
 @lru_cache(maxsize=32)
