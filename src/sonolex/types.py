@@ -28,7 +28,8 @@ class Example:
     """One clip after the processor's front end: CPU tensors without padding, before a batch is formed.
 
     ``audio`` is (T, F) for systems that read frames and (S,) for systems that read samples; ``tokens_L`` is None
-    when the clip has no transcript, ``audio`` is None when it has no sound.
+    when the clip has no transcript, ``audio`` is None when it has no sound. A clip mixed with another one has the other
+    one's labels in ``other_labels`` and its own share of the mixture in ``own_share``.
     """
 
     clip_id: str
@@ -36,6 +37,8 @@ class Example:
     tokens_L: Tensor | None
     labels: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    other_labels: Mapping[str, Any] = field(default_factory=dict)
+    own_share: float = 1.0
 
 
 @dataclass
@@ -56,6 +59,9 @@ class Batch:
     tokens_valid_BL: Tensor | None = None
     labels: Mapping[str, tuple] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
+    other_labels: Mapping[str, tuple] = field(default_factory=dict)
+    own_shares: tuple[float, ...] = ()
+    """Of clips mixed with another clip; empty where nothing is mixed."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """Added by tasks: what each task's loss compares with, one entry per task name."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -82,3 +84,11 @@ def test_a_pause_is_made_of_the_quietest_frames_and_the_clip_stays_whole():
         assert 56 <= len(padded) <= 84
         start = next(i for i in range(len(padded)) if torch.equal(padded[i : i + 56], quiet))
         assert (padded[:start] == -30).all() and (padded[start + 56 :] == -30).all()
+
+
+def test_mixing_adds_powers_and_keeps_the_first_clips_length():
+    own, other = torch.zeros(5, 3), torch.full((2, 3), 1.0)
+    mixed = views.mix_clips(own, other, 0.5)
+    assert mixed[0, 0].item() == pytest.approx(math.log(0.25 + 0.25 * math.e))
+    assert mixed[4, 0].item() == pytest.approx(math.log(0.25)) and mixed.shape == own.shape
+    assert torch.equal(views.mix_clips(own, other, 1.0), own)

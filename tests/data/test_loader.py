@@ -32,6 +32,21 @@ def test_views_change_with_the_epoch_and_are_off_in_evaluation(corpus, processor
     assert torch.equal(first, second)
 
 
+def test_mixup_mixes_about_its_share_the_same_way_in_any_batch_and_never_in_evaluation(corpus, processor):
+    loading = Loading(modalities=("audio",), num_workers=0, mixup=0.5)
+    loader = Loader(corpus, processor, loading=loading, training=True)
+    (whole,) = loader.batches([np.arange(len(corpus))], epoch=1)
+    halves = list(loader.batches([np.arange(24, len(corpus)), np.arange(24)], epoch=1))
+    assert whole.own_shares[24:] == halves[0].own_shares and whole.own_shares[:24] == halves[1].own_shares
+    assert whole.other_labels["pitch"][:24] == halves[1].other_labels["pitch"]
+    mixed = [s for s in whole.own_shares if s < 1]
+    assert len(mixed) / len(corpus) == pytest.approx(0.5, abs=0.2) and np.mean(mixed) == pytest.approx(0.5, abs=0.1)
+    (plain,) = Loader(corpus, processor, loading=loading).batches([np.arange(len(corpus))])
+    assert not plain.own_shares and not plain.other_labels
+    with pytest.raises(ValueError, match="mixup"):
+        Loading(mixup=0.5)
+
+
 def test_modalities_are_dropped_at_their_rate_and_never_both(corpus, processor):
     loading = Loading(num_workers=0, drop_audio=0.3, drop_text=0.3)
     loader = Loader(corpus, processor, loading=loading, training=True)

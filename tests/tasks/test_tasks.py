@@ -198,3 +198,20 @@ def test_tagging_scores_of_a_perfect_a_constant_and_a_reversed_predictor():
     assert constant["map"] == 0.5 and constant["mean_roc_area"] == 0.5 and constant["d_prime"] == 0.0
     assert task.metrics(labels, 1 - perfect, names)["mean_roc_area"] == 0.0
     assert task.metrics([None], np.zeros((1, 3)), ["a"]) == {}
+
+
+def test_mixed_clips_count_both_labels_by_their_shares():
+    mixed = Batch(
+        ("a", "b"),
+        labels={"mood": ("glad", "sad"), "tags": ("dog", "none")},
+        other_labels={"mood": ("sad", None), "tags": ("rain", "dog")},
+        own_shares=(0.75, 0.6),
+    )
+    encoding = Encoding(POOLED.pooled_BD[:2])
+    task = build_task(ClassificationConfig("mood", label="mood", classes=("glad", "sad")), 8)
+    (term,) = task.losses(system(), task.prepare(mixed, system()), encoding).values()
+    log_BC = torch.log_softmax(task.head(encoding.pooled_BD), -1)
+    by_hand = -(0.75 * log_BC[0, 0] + 0.25 * log_BC[0, 1]) - log_BC[1, 1]  # a partner without label counts as oneself
+    assert term.sum.item() == pytest.approx(by_hand.item(), rel=1e-5) and term.count == 2.0
+    tagging = build_task(TaggingConfig("tags", label="tags", classes=("dog", "rain")), 8)
+    assert torch.allclose(tagging.prepare(mixed, system()).targets["tags"], torch.tensor([[0.75, 0.25], [0.4, 0.0]]))

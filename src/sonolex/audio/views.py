@@ -6,6 +6,7 @@ expensive part of the front end is computed once and cached. Every parameter is 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -144,6 +145,20 @@ def mix_noise(log_mel_TF: Tensor, snr_db: float, generator: Generator) -> Tensor
     level = torch.logsumexp(log_mel_TF, (0, 1)) - torch.logsumexp(shape_TF, (0, 1))
     drawn_db = snr_db + 30.0 * _uniform(generator)
     return torch.logaddexp(log_mel_TF, shape_TF + level - drawn_db * DECIBEL)
+
+
+def mix_clips(log_mel_TF: Tensor, other_TF: Tensor, share: float) -> Tensor:
+    """Return ``share`` of one clip plus the rest of another, cut or padded with nothing to the first one's length.
+
+    Mixup of waveforms (AST section 3.1) adds amplitudes; powers of independent sounds add with the squares of their
+    shares. Differs: mixed in the mel power domain, so that cached features can be mixed.
+    """
+    mixed_TF = log_mel_TF + 2 * math.log(share)
+    common = min(len(log_mel_TF), len(other_TF))
+    if common and share < 1:
+        other = other_TF[:common] + 2 * math.log(1 - share)
+        mixed_TF = torch.cat([torch.logaddexp(mixed_TF[:common], other), mixed_TF[common:]])
+    return mixed_TF
 
 
 def mask_band(log_mel_TF: Tensor, axis: int, widest: int, generator: Generator) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Barrier, Lock
@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 
 from sonolex.audio.io import MAX_DURATION_S, AudioError, read_audio
-from sonolex.audio.views import Views
+from sonolex.audio.views import Views, mix_clips
 from sonolex.data.manifest import Clip, Manifest
 from sonolex.types import MODALITIES, Batch, Example
 
 PREFETCH_BATCHES = 4
+MIXUP_BETA = (10.0, 10.0)
+MIXUP_SALT = 0xA11D  # mixing and other randomness of one clip must not draw the same numbers
 
 
 class ProcessorLike(Protocol):
@@ -33,7 +35,16 @@ class ProcessorLike(Protocol):
     def config(self) -> Any: ...
     def front(self, wave_S: np.ndarray) -> Tensor: ...
     def example(
-        self, clip_id: str, *, front: Tensor | None, text: str | None, labels: Any, seed: int, views: Views
+        self,
+        clip_id: str,
+        *,
+        front: Tensor | None,
+        text: str | None,
+        labels: Any,
+        seed: int,
+        views: Views,
+        other_labels: Any,
+        own_share: float,
     ) -> Example: ...
     def collate(self, examples: Sequence[Example]) -> Batch: ...
 
@@ -46,6 +57,8 @@ class Loading:
         modalities: what the model may see; the rest is dropped.
         drop_audio, drop_text: chance that a training clip loses one modality; it never loses both.
         views: random views of training clips.
+        mixup: chance that a training clip is mixed with another one of the manifest, shares from Beta(10, 10); the
+            labels count by their shares (AST section 3.1). Needs audio without text.
         on_bad_clip: "error" stops at the first file that cannot be used, "skip" leaves it out and lists it.
         max_bad_clips: "skip" stops when more clips than this are bad.
         max_duration_s: longer clips are bad.
@@ -57,6 +70,7 @@ class Loading:
     drop_audio: float = 0.0
     drop_text: float = 0.0
     views: Views = field(default_factory=Views)
+    mixup: float = 0.0
     on_bad_clip: str = "error"
     max_bad_clips: int = 100
     max_duration_s: float = MAX_DURATION_S
@@ -70,6 +84,8 @@ class Loading:
             raise ValueError(f"`on_bad_clip` must be error or skip, but is {self.on_bad_clip!r}.")
         if not (0 <= self.drop_audio <= 1 and 0 <= self.drop_text <= 1 and self.drop_audio + self.drop_text <= 1):
             raise ValueError("`drop_audio` and `drop_text` must be at least 0 and together at most 1.")
+        if not 0 <= self.mixup <= 1 or (self.mixup and self.modalities != ("audio",)):
+            raise ValueError(f"`mixup` must be 0 to 1, and 0 unless modalities are ('audio',), but is {self.mixup}.")
 
 
 @dataclass(frozen=True)
@@ -139,6 +155,9 @@ class Loader:
         use_audio, use_text = self._modalities(clip, seed)
         try:
             front = self._front(clip) if use_audio else None
+            other_labels, own_share = {}, 1.0
+            if self.training and front is not None and self.loading.mixup:
+                front, other_labels, own_share = self._mixed(front, np.random.default_rng([seed, MIXUP_SALT]))
             return self.processor.example(
                 clip.id,
                 front=front,
@@ -146,6 +165,8 @@ class Loader:
                 labels=clip.labels,
                 seed=seed,
                 views=self.loading.views if self.training else Views(),
+                other_labels=other_labels,
+                own_share=own_share,
             )
         except ValueError as e:  # AudioError, or a clip that does not fit the system
             if self.loading.on_bad_clip == "error":
@@ -157,6 +178,14 @@ class Loader:
                     "See bad_clips.jsonl of the run, and repair the corpus or raise the limit."
                 ) from e
             return None
+
+    def _mixed(self, front: Tensor, rng: np.random.Generator) -> tuple[Tensor, Mapping[str, Any], float]:
+        """Return the features mixed with another clip's, that clip's labels and the own share; or as they are."""
+        if rng.random() >= self.loading.mixup:
+            return front, {}, 1.0
+        other = self.manifest[int(rng.integers(len(self.manifest)))]
+        share = float(np.clip(rng.beta(*MIXUP_BETA), 1e-3, 1 - 1e-3))
+        return mix_clips(front, self._front(other), share), other.labels, share
 
     def _modalities(self, clip: Clip, seed: int) -> tuple[bool, bool]:
         audio = "audio" in self.loading.modalities and clip.audio is not None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sonolex import text as text_
 from sonolex.configs import from_json
-from sonolex.systems.base import Processor, ProcessorConfig, label_columns, load_json, one_of, pad_rows, save_json
+from sonolex.systems.base import Processor, ProcessorConfig, label_fields, load_json, one_of, pad_rows, save_json
 from sonolex.types import Batch, Example
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class FramesAndTokensProcessor(Processor):
             frames_valid_BT=frames_valid,
             tokens_BL=tokens,
             tokens_valid_BL=tokens_valid,
-            labels=label_columns(examples),
             seeds=tuple(e.seed for e in examples),
+            **label_fields(examples),
         )
 
     def save(self, folder: Path) -> None:

@@ -28,7 +28,7 @@ from sonolex.systems.base import (
     ProcessorConfig,
     System,
     SystemConfig,
-    label_columns,
+    label_fields,
     load_json,
     one_of,
     pad_rows,
@@ -77,7 +77,7 @@ class SpectrogramConfig(ProcessorConfig):
 class SpectrogramProcessor(Processor):
     """Waveform to normalised filter banks. Reads no text."""
 
-    config_type = SpectrogramConfig
+    config_type: ClassVar[type[SpectrogramConfig]] = SpectrogramConfig
     config: SpectrogramConfig
 
     def __init__(self, config: SpectrogramConfig):
@@ -150,8 +150,8 @@ class SpectrogramProcessor(Processor):
             tuple(e.clip_id for e in examples),
             frames_BTF=frames,
             frames_valid_BT=valid,
-            labels=label_columns(examples),
             seeds=tuple(e.seed for e in examples),
+            **label_fields(examples),
         )
 
     def save(self, folder: Path) -> None:
@@ -200,12 +200,14 @@ class TransformerConfig(SystemConfig):
     @classmethod
     def small(cls, **changes: Any) -> Any:
         """Return 12 layers of 384."""
-        return cls(**({"width": 384, "num_heads": 6, "ffn_width": 1536} | changes))
+        sizes: dict[str, Any] = {"width": 384, "num_heads": 6, "ffn_width": 1536}
+        return cls(**(sizes | changes))
 
     @classmethod
     def tiny(cls, **changes: Any) -> Any:
         """Return 12 layers of 192."""
-        return cls(**({"width": 192, "num_heads": 3, "ffn_width": 768} | changes))
+        sizes: dict[str, Any] = {"width": 192, "num_heads": 3, "ffn_width": 768}
+        return cls(**(sizes | changes))
 
 
 class SpectrogramTransformer(System):
@@ -248,7 +250,13 @@ class SpectrogramTransformer(System):
         # Attention over a minute of patches is as much as one clip should cost; longer clips are refused by name.
         max_frames = max(1000, round(100 * min(longest_s, LONGEST_STARTER_S)) + 1)
         if num_clips < 20_000:
-            sizes = {"num_layers": 4, "width": 192, "num_heads": 3, "ffn_width": 768, "pool": "mean_std"}
+            sizes: dict[str, Any] = {
+                "num_layers": 4,
+                "width": 192,
+                "num_heads": 3,
+                "ffn_width": 768,
+                "pool": "mean_std",
+            }
             config = cls.config_type(grid=Grid(), table_frames=512, dropout=0.1, **sizes)
         elif num_clips < 200_000:
             config = cls.config_type.small(grid=Grid(), dropout=0.1)
@@ -285,4 +293,5 @@ class SpectrogramTransformer(System):
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding]}
         groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
-        return groups | {"norm": [self.norm]}
+        groups["norm"] = [self.norm]
+        return groups

@@ -97,6 +97,8 @@ class Processor(abc.ABC):
         labels: Mapping[str, Any] | None = None,
         seed: int = 0,
         views: Views = NO_VIEWS,
+        other_labels: Mapping[str, Any] | None = None,
+        own_share: float = 1.0,
     ) -> Example:
         """Return one clip ready for `collate`. Random views draw from the clip's own seed."""
         audio = None
@@ -105,7 +107,7 @@ class Processor(abc.ABC):
                 front = views.apply(front, torch.Generator().manual_seed(seed ^ VIEW_SALT))
             audio = self.finish(front, clip_id)
         tokens_L = self.tokens(text, clip_id) if text and text.strip() else None
-        return Example(clip_id, audio, tokens_L, labels or {}, seed)
+        return Example(clip_id, audio, tokens_L, labels or {}, seed, other_labels or {}, own_share)
 
 
 class System(nn.Module, abc.ABC):
@@ -228,10 +230,19 @@ def pad_rows(
     return padded, valid_BT
 
 
-def label_columns(examples: Sequence[Example]) -> dict[str, tuple]:
+def label_fields(examples: Sequence[Example]) -> dict[str, Any]:
+    """Return the fields of a `Batch` that hold labels: the clips' own by column, and those of clips mixed into them."""
+    fields: dict[str, Any] = {"labels": _columns([e.labels for e in examples])}
+    if any(e.own_share < 1 for e in examples):
+        fields["other_labels"] = _columns([e.other_labels for e in examples])
+        fields["own_shares"] = tuple(e.own_share for e in examples)
+    return fields
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple]:
     """Return raw labels by column, None where a clip lacks one."""
-    names = sorted({name for e in examples for name in e.labels})
-    return {name: tuple(e.labels.get(name) for e in examples) for name in names}
+    names = sorted({name for row in rows for name in row})
+    return {name: tuple(row.get(name) for row in rows) for name in names}
 
 
 def load_json(path: Path) -> dict[str, Any]:

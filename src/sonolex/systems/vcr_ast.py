@@ -135,7 +135,9 @@ class VcrAst(SpectrogramTransformer):
         ]
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
-        heads = [self.expander] if self.hidden_patch is None else [self.hidden_patch, self.expander]
+        heads: list[nn.Module] = [self.expander]
+        if self.hidden_patch is not None:
+            heads.append(self.hidden_patch)
         return super().layer_groups() | {"pretraining_heads": heads}
 
     def _view_vector(self, extras: Mapping[str, Tensor], view: str) -> Tensor:

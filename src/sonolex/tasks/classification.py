@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sonolex import metrics
 from sonolex.nn.heads import ClassHead
-from sonolex.objectives.masked import cross_entropy_sum
 from sonolex.systems.base import System
 from sonolex.tasks.base import MISSING, Task, TaskConfig, class_name
 from sonolex.types import Batch, Encoding, Term
@@ -70,15 +70,25 @@ class Classification(Task):
         ids_B = torch.tensor([self.class_id(v, clip) for v, clip in zip(values, batch.clip_ids, strict=True)])
         known_B = ids_B != MISSING
         count = float(self._weight[ids_B[known_B]].sum())
-        return batch.adding(targets={self.config.name: ids_B}, counts={self.config.name: count})
+        targets = {self.config.name: ids_B}
+        if batch.own_shares:
+            others = batch.other_labels.get(self.config.label, (None,) * len(batch))
+            other_B = torch.tensor([self.class_id(v, c) for v, c in zip(others, batch.clip_ids, strict=True)])
+            targets[f"{self.config.name}/other"] = torch.where(other_B == MISSING, ids_B, other_B)
+            targets[f"{self.config.name}/share"] = torch.tensor(batch.own_shares)
+        return batch.adding(targets=targets, counts={self.config.name: count})
 
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
         assert encoding is not None
         ids_B = batch.targets[self.config.name]
         known_B = ids_B != MISSING
         logits_NC = self.head(encoding.pooled_BD)[known_B].float()
-        loss = self._loss(logits_NC, ids_B[known_B])
-        return {self.config.name: Term(loss, batch.counts[self.config.name], self.config.weight)}
+        losses_N = self._losses(logits_NC, ids_B[known_B])
+        share_B = batch.targets.get(f"{self.config.name}/share")
+        if share_B is not None:  # cross-entropy with a mixture of labels is the mixture of cross-entropies
+            other_N = self._losses(logits_NC, batch.targets[f"{self.config.name}/other"][known_B])
+            losses_N = share_B[known_B] * losses_N + (1 - share_B[known_B]) * other_N
+        return {self.config.name: Term(losses_N.sum(), batch.counts[self.config.name], self.config.weight)}
 
     def scores(self, encoding: Encoding) -> Tensor:
         return torch.softmax(self.head(encoding.pooled_BD).float(), -1)
@@ -116,16 +126,10 @@ class Classification(Task):
             )
         return self._ids[name]
 
-    def _loss(self, logits_NC: Tensor, ids_N: Tensor) -> Tensor:
-        if not self.config.class_weights:
-            return cross_entropy_sum(logits_NC, ids_N, label_smoothing=self.config.label_smoothing)
-        return torch.nn.functional.cross_entropy(
-            logits_NC,
-            ids_N,
-            weight=self._weight.to(logits_NC.device),
-            reduction="sum",
-            label_smoothing=self.config.label_smoothing,
-        )
+    def _losses(self, logits_NC: Tensor, ids_N: Tensor) -> Tensor:
+        weight = self._weight.to(logits_NC.device) if self.config.class_weights else None
+        smoothing = self.config.label_smoothing
+        return F.cross_entropy(logits_NC, ids_N, weight=weight, reduction="none", label_smoothing=smoothing)
 
 
 TASK = Classification

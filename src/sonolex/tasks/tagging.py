@@ -64,6 +64,12 @@ class Tagging(Task):
     def prepare(self, batch: Batch, system: System) -> Batch:
         values = batch.labels.get(self.config.label, (None,) * len(batch))
         targets_BC = torch.stack([self.row(v, c) for v, c in zip(values, batch.clip_ids, strict=True)])
+        if batch.own_shares:
+            others = batch.other_labels.get(self.config.label, (None,) * len(batch))
+            other_BC = torch.stack([self.row(v, c) for v, c in zip(others, batch.clip_ids, strict=True)])
+            share_B1 = torch.tensor(batch.own_shares)[:, None]
+            mixed_BC = share_B1 * targets_BC + (1 - share_B1) * other_BC
+            targets_BC = torch.where(other_BC.isnan(), targets_BC, mixed_BC)
         count = float((~targets_BC.isnan()).sum())
         return batch.adding(targets={self.config.name: targets_BC}, counts={self.config.name: count})
 

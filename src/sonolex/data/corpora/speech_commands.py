@@ -13,7 +13,7 @@ from pathlib import Path
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
 
-WORDS = [
+WORDS = (
     "backward",
     "bed",
     "bird",
@@ -49,7 +49,7 @@ WORDS = [
     "wow",
     "yes",
     "zero",
-]
+)
 EXPECTED = {"train": 84_843, "validation": 9_981, "test": 11_005}
 NAME = re.compile(r"(?P<speaker>[0-9a-f]{8})_nohash_(?P<take>\d+)")
 
