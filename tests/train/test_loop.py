@@ -226,6 +226,15 @@ def test_bf16_trains(corpus, tmp_path):
     assert np.isfinite(train(run, tmp_path, quiet=True)["losses"]["total"])
 
 
+def test_the_rate_falls_by_a_factor_an_epoch_from_the_epoch_named(corpus, tmp_path):
+    optim = Optim(lr=1e-3, schedule="constant", warmup_share=0.0, epoch_decay=0.5, first_decayed_epoch=3)
+    run = small_run(corpus.root, tasks=(PITCH,), optim=optim, budget=Budget(epochs=4, batch_s=8))
+    train(run, tmp_path, quiet=True)
+    _, rates = training_curve(tmp_path, "step", "lr")
+    steps = len(rates) // 4
+    assert rates[::steps] == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4])
+
+
 def test_a_plateau_halves_the_rate(corpus, tmp_path):
     optim = Optim(lr=1e-9, schedule="plateau", warmup_share=0.0, plateau_patience=2)
     run = small_run(corpus.root, tasks=(PITCH,), optim=optim, budget=Budget(epochs=7, batch_s=8))

@@ -143,6 +143,7 @@ class _Training:
             state["step"], self.num_steps, schedule=run.optim.schedule, warmup_share=run.optim.warmup_share
         )
         factor *= 0.5 ** state["halvings"]
+        factor *= run.optim.epoch_decay ** max(0, state["epoch"] + 2 - run.optim.first_decayed_epoch)
         optim.set_rate(self.optimizer, run.optim.lr * factor)
         counts = self._counts(batches)
         sums = dict.fromkeys(counts, 0.0)

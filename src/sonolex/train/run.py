@@ -72,6 +72,8 @@ class Optim:
         clip_norm: of the global gradient; 0 for none.
         frozen: layer groups of the system that are not trained and stay in eval mode.
         group_rates: factor on the rate, by layer group; "heads" are the tasks' heads.
+        epoch_decay, first_decayed_epoch: factor on the rate of each epoch from this one on, counted from 1 (AST on
+            ESC-50: 0.85 from epoch 6); 1 for none.
         layer_decay: factor on the rate from each of the system's layer groups to the one before it; 1 for none.
     """
 
@@ -84,6 +86,8 @@ class Optim:
     clip_norm: float = 1.0
     frozen: tuple[str, ...] = ()
     group_rates: Mapping[str, float] = field(default_factory=dict)
+    epoch_decay: float = 1.0
+    first_decayed_epoch: int = 1
     layer_decay: float = 1.0
     algorithm: str = "adamw"
     plateau_patience: int = 2
