@@ -37,6 +37,23 @@ def test_a_speaker_in_training_and_report_is_refused():
         PROTOCOL.folds(manifest_from_rows(rows))
 
 
+def test_selecting_on_the_report_part_must_be_said_and_is_never_training_on_it():
+    def both(manifest):
+        test = manifest.where(split="test")
+        return [Fold("only", manifest.where(split="train"), test, test)]
+
+    manifest = manifest_from_rows(ROWS)
+    with pytest.raises(ValueError, match="disjoint"):
+        replace(PROTOCOL, split=both).folds(manifest)
+    with pytest.raises(ValueError, match="selection_rule"):
+        replace(PROTOCOL, selects_on_report=True)
+    flagged = replace(PROTOCOL, split=both, selects_on_report=True, selection_rule="best on the report part")
+    assert len(flagged.folds(manifest)) == 1 and "report part" in flagged.card(manifest)["selection_rule"]
+    leaking = replace(flagged, split=lambda m: [Fold("only", m, m.where(split="test"), m.where(split="test"))])
+    with pytest.raises(ValueError, match="disjoint"):
+        leaking.folds(manifest)
+
+
 def test_an_empty_part_is_refused():
     with pytest.raises(ValueError, match=r"\['report'\] must have clips"):
         PROTOCOL.folds(manifest_from_rows(ROWS[:8]))

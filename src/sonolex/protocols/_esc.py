@@ -21,3 +21,9 @@ def five_folds(manifest: Manifest) -> list[Fold]:
         rows = {p: np.flatnonzero(np.array(part) == p) for p in SHARES}
         folds.append(Fold(name, known.take(rows["train"]), known.take(rows["selection"]), manifest.where(fold=name)))
     return folds
+
+
+def five_folds_selected_on_test(manifest: Manifest) -> list[Fold]:
+    """Return the official folds with the whole of the training folds, selected on the test fold as SSAST is."""
+    tests = {name: manifest.where(fold=name) for name in FOLDS}
+    return [Fold(f, manifest.where(fold=[x for x in FOLDS if x != f]), test, test) for f, test in tests.items()]

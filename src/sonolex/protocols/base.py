@@ -47,6 +47,8 @@ class Protocol:
         primary: metric that a table shows first.
         disjoint: columns that no two parts of a fold may share, e.g. ``("id", "speaker")``.
         selection_rule: in words; part of the fingerprint.
+        selects_on_report: the selection part *is* the report part, as some papers do. Only to reproduce a published
+            number: the rule says so in the fingerprint and in every table.
         pooled: predictions of all folds are joined before scoring (otherwise fold scores are averaged).
         modalities: what a model may read; text that gives the answer away is left out here.
         published: numbers of the papers by row and metric, to stand beside ours.
@@ -60,11 +62,16 @@ class Protocol:
     primary: str
     disjoint: tuple[str, ...] = ("id",)
     selection_rule: str = "best primary metric on the selection part"
+    selects_on_report: bool = False
     pooled: bool = True
     modalities: tuple[str, ...] = ("audio", "text")
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     corpus_options: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
+
+    def __post_init__(self) -> None:
+        if self.selects_on_report and "report part" not in self.selection_rule:
+            raise ValueError(f"`selection_rule` of {self.name} must say that it selects on the report part.")
 
     def folds(self, manifest: Manifest) -> list[Fold]:
         """Return the folds, checked: parts are disjoint in every column of ``disjoint`` and none is empty."""
@@ -75,7 +82,8 @@ class Protocol:
             if empty:
                 raise ValueError(f"protocol {self.name}, fold {fold.name}: {empty} must have clips, but has none.")
             for column in dict.fromkeys(("id", *self.disjoint)):
-                compared = {n: p for n, p in parts.items() if column == "id" or n != "selection"}
+                with_selection = column == "id" and not self.selects_on_report
+                compared = {n: p for n, p in parts.items() if with_selection or n != "selection"}
                 require_disjoint(compared, column=column)
         return folds
 

@@ -49,7 +49,10 @@ def require_unseen_report(run: Run, train: Manifest) -> None:
     if run.data.protocol is None or not run.data.report:
         return
     report = set(load_sources(run.data.report).column("id"))
-    for use, clips in (("trained", train), ("selected", load_sources(run.data.selection))):
+    parts = [("trained", train)]
+    if run.data.selection and not find_protocol(run.data.protocol).selects_on_report:
+        parts.append(("selected", load_sources(run.data.selection)))
+    for use, clips in parts:
         seen = sorted(report & set(clips.column("id")))
         if seen:
             raise ValueError(
