@@ -82,7 +82,7 @@ def _largest_difference(run: Path, table: Path, label: str) -> float:
         text = clip.text if uses_text and clip.text else None
         command = ["predict", str(run), str(clip.audio), *(["--text", text] if text else [])]
         answers = [model.predict(audio=clip.audio, text=text), json.loads(_sonolex(*command))]
-        expected = dict(zip(saved["classes"], saved["scores"][number], strict=True))
+        expected = dict(zip(saved["options"]["classes"], saved["scores"][number], strict=True))
         for answer in answers:
             largest = max(largest, *(abs(answer[label]["scores"][c] - expected[c]) for c in expected))
     return largest

@@ -6,13 +6,14 @@ import json
 
 import numpy as np
 
+from sonolex.metrics import CLASSIFICATION
+
 
 def predictions(true, predicted, classes=("no", "yes")):
     scores = np.eye(len(classes))[predicted]
     return {
-        "kind": "classification",
-        "classes": list(classes),
-        "metric_names": [],
+        "scorer": "classification",
+        "options": {"classes": list(classes), "metric_names": list(CLASSIFICATION)},
         "clip_ids": [f"c{i}" for i in range(len(true))],
         "labels": [classes[t] for t in true],
         "scores": scores.tolist(),

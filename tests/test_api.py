@@ -46,7 +46,7 @@ def test_predictions_are_those_of_the_evaluation(model, run_folder, corpus):
     saved = json.loads((run_folder / "predictions" / "pitch.json").read_text())
     test = corpus.take(corpus.rows_of(saved["clip_ids"]))
     answers = model.predict(audio=[c.audio for c in test], text=[c.text for c in test])
-    ours = np.array([[a["pitch"]["scores"][c] for c in saved["classes"]] for a in answers])
+    ours = np.array([[a["pitch"]["scores"][c] for c in saved["options"]["classes"]] for a in answers])
     assert np.abs(ours - np.array(saved["scores"])).max() < 2e-5  # saved with five digits
 
 

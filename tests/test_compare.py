@@ -10,6 +10,10 @@ from sonolex.compare import compare_runs, score, text_tables
 from tests.saved_runs import make_run
 
 
+def _pairs(predictions):
+    return zip(predictions["scores"], predictions["labels"], strict=True)
+
+
 def test_folds_are_pooled_and_seeds_give_mean_and_deviation(tmp_path):
     for seed in (0, 1, 2):
         for fold in ("one", "three"):
@@ -20,7 +24,9 @@ def test_folds_are_pooled_and_seeds_give_mean_and_deviation(tmp_path):
     assert set(by_name["model"].by_seed) == {0, 1, 2} and table.num_clips == 120
     pooled = [json.loads((tmp_path / f"{f}-1" / "predictions" / "mood.json").read_text()) for f in ("one", "three")]
     right = sum(
-        p["classes"][int(np.argmax(s))] == t for p in pooled for s, t in zip(p["scores"], p["labels"], strict=True)
+        p["options"]["classes"][int(np.argmax(s))] == t
+        for p in pooled
+        for s, t in zip(p["scores"], p["labels"], strict=True)
     )
     assert by_name["model"].by_seed[1]["accuracy"] == pytest.approx(right / 120)
     text = text_tables([table])
@@ -66,7 +72,8 @@ def test_a_folder_without_results_is_refused(tmp_path):
 def test_verification_and_regression_predictions_are_scored():
     labels = ["a"] * 10 + ["b"] * 10
     embeddings = np.concatenate([np.tile([1.0, 0.0], (10, 1)), np.tile([0.0, 1.0], (10, 1))])
-    saved = {"kind": "verification", "labels": labels, "scores": embeddings.tolist()}
+    saved = {"scorer": "verification", "options": {}, "labels": labels, "scores": embeddings.tolist()}
     assert score(saved) == {"eer": 0.0}
-    saved = {"kind": "regression", "labels": [1.0, 2.0, None], "scores": [[1.0], [2.5], [9.0]], "metric_names": ["mae"]}
+    saved = {"scorer": "regression", "labels": [1.0, 2.0, None], "scores": [[1.0], [2.5], [9.0]]}
+    saved["options"] = {"metric_names": ["mae"]}
     assert score(saved) == {"mae": 0.25}

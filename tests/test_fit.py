@@ -49,7 +49,7 @@ def test_a_plain_csv_becomes_a_model_a_report_and_a_command(columns, corpus, tmp
         answer = sonolex.predict(
             str(tmp_path / "out" / "run"), audio=clip.audio, text=clip.text if "text" in columns else None
         )
-        expected = dict(zip(saved["classes"], saved["scores"][0], strict=True))
+        expected = dict(zip(saved["options"]["classes"], saved["scores"][0], strict=True))
         assert answer[label]["scores"] == pytest.approx(expected, abs=2e-5)
 
 

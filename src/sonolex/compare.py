@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sonolex import metrics
+from sonolex import metrics, scoring
 
 BOOTSTRAP_DRAWS = 300
 EER_DRAWS = 30
@@ -139,19 +139,8 @@ def markdown_tables(tables: Sequence[Table]) -> str:
 
 def score(predictions: dict[str, Any]) -> dict[str, float]:
     """Return the metrics of saved predictions, whatever their task."""
-    labels, scores = predictions["labels"], np.asarray(predictions["scores"], float)
-    known = [i for i, v in enumerate(labels) if v is not None]
-    if not known:
-        return {}
-    if predictions["kind"] == "classification":
-        true_B, predicted_B = decisions(predictions)
-        return {name: metric(true_B, predicted_B) for name, metric in metrics.CLASSIFICATION.items()}
-    if predictions["kind"] == "regression":
-        true_B = np.array([float(labels[i]) for i in known])
-        return {n: metrics.REGRESSION[n](true_B, scores[known, 0]) for n in predictions["metric_names"]}
-    if predictions["kind"] == "verification":
-        return metrics.verification_scores(np.array([str(labels[i]) for i in known]), scores[known])
-    return {}
+    scores = np.asarray(predictions["scores"], float)
+    return scoring.score(predictions["scorer"], predictions["labels"], scores, **predictions["options"])
 
 
 def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:
@@ -218,29 +207,22 @@ def _pooled(predictions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _interval(predictions: dict[str, Any]) -> tuple[float, float] | None:
-    if predictions["kind"] == "verification":
+    if predictions["scorer"] == "verification":
         speakers = np.array([str(label) for label in predictions["labels"]])
         same, scores = metrics.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
         pairs = np.stack(np.triu_indices(len(speakers), k=1), 1)
         return metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
-    if predictions["kind"] != "classification":
+    if predictions["scorer"] != "classification":
         return None
     true_B, predicted_B = decisions(predictions)
     return metrics.bootstrap_interval(metrics.balanced_accuracy, true_B, predicted_B, num_draws=BOOTSTRAP_DRAWS)
 
 
 def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and predicted class indices of the labelled clips."""
-    classes = {name: i for i, name in enumerate(predictions["classes"])}
+    """Return true and predicted class ids of the labelled clips of a classification."""
     known = [i for i, v in enumerate(predictions["labels"]) if v is not None]
-    true_B = np.array([classes[_class_name(predictions["labels"][i])] for i in known])
-    return true_B, np.asarray(predictions["scores"], float)[known].argmax(1)
-
-
-def _class_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    labels, scores_BC = [predictions["labels"][i] for i in known], np.asarray(predictions["scores"], float)[known]
+    return scoring.decisions(labels, scores_BC, predictions["options"]["classes"])
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -102,23 +102,6 @@ def d_prime(mean_area: float) -> float:
     return float(np.sqrt(2) * norm.ppf(mean_area))
 
 
-def tagging_scores(true_BC: np.ndarray, scores_BC: np.ndarray) -> dict[str, float]:
-    """Return mAP, AUC and d′ over the classes that have both positives and negatives, and how many those are.
-
-    Without either, average precision and area are undefined (reference G); no such class is counted as a success.
-    """
-    scored = [c for c in range(true_BC.shape[1]) if 0 < true_BC[:, c].sum() < len(true_BC)]
-    if not scored:
-        return {"classes_scored": 0.0}
-    area = mean_roc_area(true_BC[:, scored], scores_BC[:, scored])
-    return {
-        "map": mean_average_precision(true_BC[:, scored], scores_BC[:, scored]),
-        "mean_roc_area": area,
-        "d_prime": d_prime(area),
-        "classes_scored": float(len(scored)),
-    }
-
-
 def mae(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
     """Return the mean absolute error of raw, unclipped values."""
     _same_length(true_B, predicted_B)
@@ -237,49 +220,6 @@ def eer_ge2e_sampled(
         unit = np.stack([_unit(x[rng.integers(0, len(x), num_clips)]) for x in clips])  # (speakers, clips, D)
         rates.append(_ge2e_round(unit[:, : num_clips // 2], unit[:, num_clips // 2 :]))
     return float(np.mean(rates))
-
-
-def verification_scores(speakers_B: np.ndarray, embeddings_BD: np.ndarray) -> dict[str, float]:
-    """Return the exact `eer` over all pairs and, from four speakers on, CTAL's sampled one under its own name."""
-    scores = {"eer": eer(*all_pairs(speakers_B, embeddings_BD))}
-    by_speaker = {str(s): embeddings_BD[speakers_B == s] for s in np.unique(speakers_B)}
-    if len(by_speaker) >= GE2E_SPEAKERS:
-        scores["eer_ge2e_sampled"] = eer_ge2e_sampled(by_speaker)
-    return scores
-
-
-def probe_scores(
-    names_B: np.ndarray, vectors_BD: np.ndarray, *, num_folds: int = 5, num_neighbours: int = 5
-) -> dict[str, float]:
-    """Return what frozen vectors know of a label: a cross-validated linear probe and a nearest-neighbour one.
-
-    ``linear_accuracy``: logistic regression on standardised vectors, stratified folds; a class with fewer clips than
-    folds lowers their number. ``knn_accuracy``: majority of the nearest other clips by cosine.
-
-    Raises:
-        ValueError: a class with one clip only.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    _same_length(names_B, vectors_BD)
-    _, counts = np.unique(names_B, return_counts=True)
-    if counts.min() < 2:
-        raise ValueError("a probe must have at least 2 clips of every class, but one class has 1.")
-    folds = StratifiedKFold(min(num_folds, int(counts.min())), shuffle=True, random_state=0)
-    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-    predicted_B = cross_val_predict(linear, vectors_BD, names_B, cv=folds)
-    unit_BD = _unit(vectors_BD)
-    scores_BB = unit_BD @ unit_BD.T
-    np.fill_diagonal(scores_BB, -np.inf)
-    nearest_Bk = np.argsort(-scores_BB, axis=1, kind="stable")[:, : min(num_neighbours, len(names_B) - 1)]
-    voted_B = np.array([max(sorted(set(row)), key=row.tolist().count) for row in names_B[nearest_Bk]])
-    return {
-        "linear_accuracy": accuracy(names_B, np.asarray(predicted_B)),
-        "knn_accuracy": accuracy(names_B, voted_B),
-    }
 
 
 def bootstrap_interval(

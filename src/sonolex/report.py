@@ -69,14 +69,14 @@ def _table_figures(table: Table) -> list[str]:
     figures = []
     for row in table.rows:
         p = row.predictions
-        if p is not None and p["kind"] == "classification" and row.runs and len(p["classes"]) <= 20:
+        if p is not None and p["scorer"] == "classification" and row.runs and len(p["options"]["classes"]) <= 20:
             figures.append(_figure(_confusion_figure(row, p)))
     return [f'<div class="row">{"".join(figures)}</div>'] if figures else []
 
 
 def _confusion_figure(row: Row, predictions: dict[str, Any]) -> Any:
     figure, axes = _new_figure(3.2, 3.0)
-    classes = predictions["classes"]
+    classes = predictions["options"]["classes"]
     true_B, predicted_B = decisions(predictions)
     counts = metrics.confusion_counts(true_B, predicted_B, len(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

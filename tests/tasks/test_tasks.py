@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from sonolex.scoring import class_name
 from sonolex.systems.base import build_system, system_type
-from sonolex.tasks.base import MISSING, Model, build_task, class_name
+from sonolex.tasks.base import MISSING, Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.probe import ProbeConfig
@@ -69,7 +70,7 @@ def test_regression_is_in_the_labels_unit_and_ignores_missing_ones():
     assert task.scores(POOLED).tolist() == [[10.0]] * 3
     (term,) = task.losses(system(), batch, POOLED).values()
     assert term.mean.item() == pytest.approx((9.0 + 7.5) / 2 / 2.0)
-    assert task.metrics([1.0, None, 2.5], np.full((3, 1), 10.0), ["a", "b", "c"])["mae"] == pytest.approx(8.25)
+    assert task.metrics([1.0, None, 2.5], np.full((3, 1), 10.0))["mae"] == pytest.approx(8.25)
     with pytest.raises(ValueError, match=r"finite number.*clip-1"):
         task.value("high", "clip-1")
 
@@ -83,8 +84,8 @@ def test_verification_trains_on_known_speakers_and_scores_unit_vectors(changes):
     assert term.sum.isfinite()
     assert torch.allclose(task.scores(POOLED).norm(dim=1), torch.ones(3), atol=1e-6)
     vectors = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
-    assert task.metrics(["x", "x", "y", "y"], vectors, list("abcd")) == {"eer": 0.0}
-    assert task.metrics(["x", "x", "x", "x"], vectors, list("abcd")) == {}
+    assert task.metrics(["x", "x", "y", "y"], vectors) == {"eer": 0.0}
+    assert task.metrics(["x", "x", "x", "x"], vectors) == {}
 
 
 def test_pretraining_terms_can_be_left_out(processor, corpus):
@@ -141,13 +142,13 @@ def test_a_probe_tells_informative_vectors_from_noise_and_trains_nothing():
     informative = noise + np.array([[2.0] * 6, [-2.0] * 6] * 30)
     task = build_task(ProbeConfig("probe", label="mood"), 6)
     assert not task.trained and not list(task.parameters())
-    told = task.metrics([*labels, None], np.vstack([informative, noise[:1]]), [""] * 61)
+    told = task.metrics([*labels, None], np.vstack([informative, noise[:1]]))
     assert told["linear_accuracy"] > 0.95 and told["knn_accuracy"] > 0.95
-    guessed = task.metrics(labels, noise, [""] * 60)
+    guessed = task.metrics(labels, noise)
     assert abs(guessed["linear_accuracy"] - 0.5) < 0.25 and abs(guessed["knn_accuracy"] - 0.5) < 0.25
-    assert task.metrics(["a"] * 3, noise[:3], [""] * 3) == {}
+    assert task.metrics(["a"] * 3, noise[:3]) == {}
     with pytest.raises(ValueError, match="at least 2 clips"):
-        task.metrics(["a", "a", "b"], noise[:3], [""] * 3)
+        task.metrics(["a", "a", "b"], noise[:3])
 
 
 def test_a_probe_has_no_say_in_the_best_checkpoint_and_costs_no_encoding_in_training(processor, corpus):
@@ -190,14 +191,13 @@ def test_tagging_scores_of_a_perfect_a_constant_and_a_reversed_predictor():
     task = build_task(TaggingConfig("tags", label="tags", classes=("dog", "rain", "never")), 8)
     labels = ["dog", "rain", "dog;rain", "none"]
     perfect = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], float)
-    names = ["a", "b", "c", "d"]
-    best = task.metrics(labels, perfect, names)
+    best = task.metrics(labels, perfect)
     assert best["map"] == best["mean_roc_area"] == 1.0 and best["d_prime"] == np.inf
     assert best["classes_scored"] == 2  # "never" has no positives
-    constant = task.metrics(labels, np.full((4, 3), 0.3), names)
+    constant = task.metrics(labels, np.full((4, 3), 0.3))
     assert constant["map"] == 0.5 and constant["mean_roc_area"] == 0.5 and constant["d_prime"] == 0.0
-    assert task.metrics(labels, 1 - perfect, names)["mean_roc_area"] == 0.0
-    assert task.metrics([None], np.zeros((1, 3)), ["a"]) == {}
+    assert task.metrics(labels, 1 - perfect)["mean_roc_area"] == 0.0
+    assert task.metrics([None], np.zeros((1, 3))) == {}
 
 
 def test_mixed_clips_count_both_labels_by_their_shares():

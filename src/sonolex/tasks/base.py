@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sonolex import configs
+from sonolex import configs, scoring
 from sonolex.systems.base import System, seeded_build
 from sonolex.types import Batch, Encoding, Losses, Term
 
@@ -40,6 +40,8 @@ class Task(nn.Module, abc.ABC):
     """Whether its losses or scores read the system's encoding."""
     trained: ClassVar[bool] = True
     """False for a task that only observes: no loss, and no say in which checkpoint is best."""
+    scorer: ClassVar[str] = ""
+    """Name of the function in `sonolex.scoring` that reads its scores; empty for a task that scores by its loss."""
     primary_metric: ClassVar[str]
     """The metric that selects checkpoints, unless a run says otherwise."""
     config: TaskConfig
@@ -68,9 +70,13 @@ class Task(nn.Module, abc.ABC):
         """Return what `metrics` and `decide` read, (B, C) float32; None if the task scores by its loss alone."""
         return None
 
-    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
-        """Return named metrics over clips whose label is known."""
+    def scorer_options(self) -> dict[str, Any]:
+        """Return the keyword options of `scorer`, plain values that are saved with predictions."""
         return {}
+
+    def metrics(self, labels: Sequence[Any], scores: np.ndarray) -> dict[str, float]:
+        """Return named metrics over clips whose label is known."""
+        return scoring.score(self.scorer, labels, scores, **self.scorer_options()) if self.scorer else {}
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         """Return one readable answer per clip."""
@@ -161,16 +167,3 @@ def build_task(config: TaskConfig, pooled_dim: int, *, seed: int = 0) -> Task:
 def task_type(kind: str) -> type[Task]:
     """Return the task class of module ``tasks/<kind>``."""
     return configs.find_module("tasks", kind).TASK
-
-
-def class_name(value: Any) -> str:
-    """Return a label as text: 3 and 3.0 are "3", True is "yes".
-
-    >>> class_name(3.0), class_name("angry"), class_name(True)
-    ('3', 'angry', 'yes')
-    """
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,9 @@ from torch import Tensor
 
 from sonolex import metrics
 from sonolex.nn.heads import ClassHead
+from sonolex.scoring import RANKING, class_name
 from sonolex.systems.base import System
-from sonolex.tasks.base import MISSING, Task, TaskConfig, class_name
+from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
 
 
@@ -29,6 +29,7 @@ class ClassificationConfig(TaskConfig):
         hidden: width of a hidden layer in the head; 0 for none (CTAL: "one additional output layer").
         dropout: before the head.
         class_weights: one per class, for imbalanced data; empty for none.
+        metric_names: which of `sonolex.metrics.CLASSIFICATION` and `sonolex.scoring.RANKING` to report.
     """
 
     kind = "classification"
@@ -39,10 +40,14 @@ class ClassificationConfig(TaskConfig):
     dropout: float = 0.0
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
+    metric_names: tuple[str, ...] = tuple(metrics.CLASSIFICATION)
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be at least two different names, but is {self.classes}.")
+        unknown = set(self.metric_names) - {*metrics.CLASSIFICATION, *RANKING}
+        if unknown:
+            raise ValueError(f"`metric_names` must be metrics of one class per clip, but has {sorted(unknown)}.")
         if self.class_weights and len(self.class_weights) != len(self.classes):
             raise ValueError(
                 f"`class_weights` must have {len(self.classes)} values, but has {len(self.class_weights)}."
@@ -53,6 +58,7 @@ class Classification(Task):
     """Head, loss, scores (softmax probabilities) and metrics of single-label classification."""
 
     config_type = ClassificationConfig
+    scorer = "classification"
     primary_metric = "balanced_accuracy"
     config: ClassificationConfig
 
@@ -93,13 +99,8 @@ class Classification(Task):
     def scores(self, encoding: Encoding) -> Tensor:
         return torch.softmax(self.head(encoding.pooled_BD).float(), -1)
 
-    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
-        ids_B = np.array([self.class_id(v, c) for v, c in zip(labels, clip_ids, strict=True)])
-        known_B = ids_B != MISSING
-        if not known_B.any():
-            return {}
-        predicted_B = scores[known_B].argmax(1)
-        return {name: metric(ids_B[known_B], predicted_B) for name, metric in metrics.CLASSIFICATION.items()}
+    def scorer_options(self) -> dict[str, Any]:
+        return {"classes": list(self.config.classes), "metric_names": list(self.config.metric_names)}
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         answers = []

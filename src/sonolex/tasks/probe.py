@@ -6,16 +6,14 @@ are cross-validated inside the part that is evaluated, in groups (speakers, reco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from sonolex import metrics
 from sonolex.systems.base import System
-from sonolex.tasks.base import Task, TaskConfig, class_name
+from sonolex.tasks.base import Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
 
 
@@ -40,6 +38,7 @@ class Probe(Task):
 
     config_type = ProbeConfig
     trained = False
+    scorer = "probe"
     primary_metric = "linear_accuracy"
     config: ProbeConfig
 
@@ -56,14 +55,8 @@ class Probe(Task):
     def scores(self, encoding: Encoding) -> Tensor:
         return encoding.pooled_BD
 
-    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
-        known = [i for i, v in enumerate(labels) if v is not None]
-        names = np.array([class_name(labels[i]) for i in known])
-        if len(np.unique(names)) < 2:
-            return {}
-        return metrics.probe_scores(
-            names, scores[known], num_folds=self.config.num_folds, num_neighbours=self.config.num_neighbours
-        )
+    def scorer_options(self) -> dict[str, Any]:
+        return {"num_folds": self.config.num_folds, "num_neighbours": self.config.num_neighbours}
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         return [{} for _ in scores]

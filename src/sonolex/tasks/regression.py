@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +47,7 @@ class Regression(Task):
     """Head, loss, scores (values in the label's unit) and metrics of regression."""
 
     config_type = RegressionConfig
+    scorer = "regression"
     primary_metric = "mae"
     config: RegressionConfig
 
@@ -72,13 +72,8 @@ class Regression(Task):
     def scores(self, encoding: Encoding) -> Tensor:
         return self._values(encoding)[:, None]
 
-    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
-        true_B = np.array([self.value(v, c) for v, c in zip(labels, clip_ids, strict=True)])
-        known_B = ~np.isnan(true_B)
-        if not known_B.any():
-            return {}
-        predicted_B = scores[known_B, 0]
-        return {name: metrics.REGRESSION[name](true_B[known_B], predicted_B) for name in self.config.metric_names}
+    def scorer_options(self) -> dict[str, Any]:
+        return {"metric_names": list(self.config.metric_names)}
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         return [{"value": float(row[0])} for row in scores]

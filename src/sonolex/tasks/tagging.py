@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sonolex import metrics
 from sonolex.nn.heads import ClassHead
+from sonolex.scoring import NO_TAG, TAG_SEPARATOR, tags_of
 from sonolex.systems.base import System
 from sonolex.tasks.base import Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
-
-SEPARATOR = ";"
 
 
 @dataclass(frozen=True)
@@ -41,15 +38,16 @@ class TaggingConfig(TaskConfig):
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be different names, at least one, but is {self.classes}.")
-        wrong = [c for c in self.classes if SEPARATOR in c or c == "none"]
+        wrong = [c for c in self.classes if tags_of(c) != [c]]
         if wrong:
-            raise ValueError(f"`classes` must not hold {SEPARATOR!r} or be 'none', but has {wrong}.")
+            raise ValueError(f"`classes` must not hold {TAG_SEPARATOR!r} or be {NO_TAG!r}, but has {wrong}.")
 
 
 class Tagging(Task):
     """Head, loss, scores (sigmoid probabilities) and metrics of multi-label classification."""
 
     config_type = TaggingConfig
+    scorer = "tagging"
     primary_metric = "map"
     config: TaggingConfig
 
@@ -84,10 +82,8 @@ class Tagging(Task):
     def scores(self, encoding: Encoding) -> Tensor:
         return torch.sigmoid(self.head(encoding.pooled_BD).float())
 
-    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
-        true_BC = torch.stack([self.row(v, c) for v, c in zip(labels, clip_ids, strict=True)]).numpy()
-        known_B = ~np.isnan(true_BC).any(1)
-        return metrics.tagging_scores(true_BC[known_B], scores[known_B]) if known_B.any() else {}
+    def scorer_options(self) -> dict[str, Any]:
+        return {"classes": list(self.config.classes)}
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         answers = []
@@ -102,14 +98,14 @@ class Tagging(Task):
         if value is None:
             return torch.full((len(self.config.classes),), float("nan"))
         target_C = torch.zeros(len(self.config.classes))
-        names = [n.strip() for n in str(value).split(SEPARATOR) if n.strip()]
-        unknown = [n for n in names if n not in self._ids and n != "none"]
+        names = tags_of(value)
+        unknown = [n for n in names if n not in self._ids]
         if unknown:
             raise ValueError(
                 f"`{self.config.label}` must hold classes of task {self.config.name!r}, but holds {unknown} "
                 f"(clip {clip_id!r}). Correct the manifest or add the class."
             )
-        target_C[[self._ids[n] for n in names if n != "none"]] = 1.0
+        target_C[[self._ids[n] for n in names]] = 1.0
         return target_C
 
 

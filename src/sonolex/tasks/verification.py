@@ -6,7 +6,6 @@ embedding and cosine the score of a trial.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex import metrics
 from sonolex.objectives.masked import cross_entropy_sum
+from sonolex.scoring import class_name
 from sonolex.systems.base import System
-from sonolex.tasks.base import MISSING, Task, TaskConfig, class_name
+from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
 
 
@@ -51,6 +50,7 @@ class Verification(Task):
     """Head over training speakers; scores are unit embeddings; metrics over all pairs of clips."""
 
     config_type = VerificationConfig
+    scorer = "verification"
     primary_metric = "eer"
     config: VerificationConfig
 
@@ -84,13 +84,6 @@ class Verification(Task):
 
     def scores(self, encoding: Encoding) -> Tensor:
         return F.normalize(self._embedding(encoding).float(), dim=-1)
-
-    def metrics(self, labels: Sequence[Any], scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, float]:
-        known = [i for i, v in enumerate(labels) if v is not None]
-        speakers = np.array([class_name(labels[i]) for i in known])
-        if len(np.unique(speakers)) < 2:
-            return {}
-        return metrics.verification_scores(speakers, scores[known])
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         return [{"embedding": row.tolist()} for row in scores]

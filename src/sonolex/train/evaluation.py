@@ -132,12 +132,11 @@ def write_embeddings(path: Path, manifest: Manifest, evaluation: Evaluation) -> 
 def write_scores(
     path: Path, model: Model, task_name: str, clip_ids: list[str], labels: list, scores: np.ndarray
 ) -> None:
-    """Write clip ids, labels, classes and scores of one task as JSON."""
-    config = dict(model.task_items())[task_name].config
+    """Write clip ids, labels and scores of one task as JSON, with what `sonolex.scoring.score` needs."""
+    task = dict(model.task_items())[task_name]
     saved = {
-        "kind": config.kind,
-        "classes": list(getattr(config, "classes", ())),
-        "metric_names": list(getattr(config, "metric_names", ())),
+        "scorer": task.scorer,
+        "options": task.scorer_options(),
         "clip_ids": clip_ids,
         "labels": labels,
         "scores": np.round(scores, 5).tolist(),
@@ -158,7 +157,7 @@ def _scored(
             continue
         labels[name] = kept.column(column) if column in kept.table.column_names else [None] * len(kept)
         scores[name] = np.stack([rows[i][name] for i in clip_ids])
-        metrics[name] = task.metrics(labels[name], scores[name], clip_ids)
+        metrics[name] = task.metrics(labels[name], scores[name])
     pooled = [rows[i]["pooled"] for i in clip_ids if rows[i]["pooled"] is not None]
     losses = {name: total / max(count, 1.0) for name, (total, count, _) in sums.items()}
     losses["total"] = sum(sums[name][2] * losses[name] for name in sums)

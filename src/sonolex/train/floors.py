@@ -20,7 +20,7 @@ from sonolex.audio.io import read_audio
 from sonolex.configs import cache_folder
 from sonolex.data.manifest import Clip, Manifest
 from sonolex.protocols.base import PARTS, Fold, Protocol
-from sonolex.tasks.base import class_name
+from sonolex.scoring import class_name
 
 VERSION = 1
 RATE_HZ = 16_000

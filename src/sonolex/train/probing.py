@@ -17,8 +17,8 @@ import torch
 from sonolex import metrics
 from sonolex.data.loader import FeatureCache
 from sonolex.data.manifest import Manifest
+from sonolex.scoring import class_name
 from sonolex.systems.base import save_json
-from sonolex.tasks.base import class_name
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
@@ -69,9 +69,7 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     best = fitted[int(np.argmax(values))]
     classes = list(task.config.classes)  # type: ignore[attr-defined]
     one_hot = np.eye(len(classes))[[classes.index(c) for c in best.predict(report.pooled_BD)]]
-    scored = replace(
-        report, scores={name: one_hot}, metrics={name: task.metrics(report.labels[name], one_hot, report.clip_ids)}
-    )
+    scored = replace(report, scores={name: one_hot}, metrics={name: task.metrics(report.labels[name], one_hot)})
     state = {"step": 0, "best": float(max(values)), "train_s": time.perf_counter() - started}
     return write_results(folder, run, model, state, load_sources(run.data.report), scored)
 

@@ -68,7 +68,7 @@ def protocol_results(
         for floor, scores in by_floor.items():
             if folder is not None:
                 write_scores(folder / "floors" / f"{task}.{floor}.json", model, task, clip_ids, labels, scores)
-            floors.setdefault(task, {})[floor] = scorer.metrics(labels, scores, clip_ids)
+            floors.setdefault(task, {})[floor] = scorer.metrics(labels, scores)
     return {
         "protocol": protocol.name,
         "fold": fold.name,
