@@ -9,6 +9,7 @@ from sonolex.data.manifest import Manifest
 from sonolex.data.splits import disjoint_splits
 from sonolex.protocols.base import Fold
 
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "map", "mean_roc_area")
 SHARES = {"train": 0.9, "selection": 0.1}
 
 

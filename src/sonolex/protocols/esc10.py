@@ -6,7 +6,7 @@ Selection: a tenth of the training folds. SSAST selects the epoch on the test fo
 from __future__ import annotations
 
 from sonolex.data.corpora.esc10 import SOUNDS
-from sonolex.protocols._esc import five_folds
+from sonolex.protocols._esc import METRICS, five_folds
 from sonolex.protocols.base import Protocol
 from sonolex.tasks.classification import ClassificationConfig
 
@@ -14,7 +14,7 @@ PROTOCOL = Protocol(
     name="esc10",
     corpus="esc10",
     split=five_folds,
-    tasks=(ClassificationConfig("sound", label="sound", classes=SOUNDS),),
+    tasks=(ClassificationConfig("sound", label="sound", classes=SOUNDS, metric_names=METRICS),),
     primary="accuracy",
     disjoint=("id", "source_id"),
     modalities=("audio",),
