@@ -190,6 +190,19 @@ def test_librispeech_and_its_protocol(tmp_path):
         librispeech.prepare(tmp_path, subsets=("dev-clean",))
 
 
+def test_speakers_are_identified_among_known_ones(tmp_path):
+    folder = tmp_path / "train-clean-100"
+    for speaker in (19, 26):
+        clips = [f"{speaker}-7-{i:04d}" for i in range(20)]
+        for clip_id in clips:
+            wav(folder / str(speaker) / "7" / f"{clip_id}.flac")
+        text(folder / str(speaker) / "7" / f"{speaker}-7.trans.txt", [f"{c} WORDS" for c in clips])
+    protocol = find_protocol("librispeech_speakers")
+    (fold,) = protocol.folds(librispeech.prepare(tmp_path, subsets=("train-clean-100",), strict=False))
+    assert (len(fold.train), len(fold.selection), len(fold.report)) == (32, 4, 4)
+    assert set(fold.report.column("speaker")) == {"19", "26"}
+
+
 def make_iemocap(root):
     """Two utterances of every speaker and usual emotion, one of them not to be used, one without text."""
     for session in range(1, 6):

@@ -215,3 +215,8 @@ def test_mixed_clips_count_both_labels_by_their_shares():
     assert term.sum.item() == pytest.approx(by_hand.item(), rel=1e-5) and term.count == 2.0
     tagging = build_task(TaggingConfig("tags", label="tags", classes=("dog", "rain")), 8)
     assert torch.allclose(tagging.prepare(mixed, system()).targets["tags"], torch.tensor([[0.75, 0.25], [0.4, 0.0]]))
+
+
+def test_classes_left_open_by_a_protocol_must_be_named_by_the_run():
+    with pytest.raises(ValueError, match="named by the run"):
+        build_task(ClassificationConfig("speaker", label="speaker"), 8)

@@ -24,7 +24,8 @@ class ClassificationConfig(TaskConfig):
 
     Attributes:
         label: the manifest's column.
-        classes: names in the order of their ids; a label that is none of them is an error, a missing one is not.
+        classes: names in the order of their ids; a label that is none of them is an error, a missing one is not. A
+            protocol may leave them open (it only scores); a run must name them.
         norm: "layer" normalises the pooled vector before the head (AST, SSAST); "none" (CTAL).
         hidden: width of a hidden layer in the head; 0 for none (CTAL: "one additional output layer").
         dropout: before the head.
@@ -43,8 +44,10 @@ class ClassificationConfig(TaskConfig):
     metric_names: tuple[str, ...] = tuple(metrics.CLASSIFICATION)
 
     def __post_init__(self) -> None:
-        if len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"`classes` must be at least two different names, but is {self.classes}.")
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) == 1:
+            raise ValueError(
+                f"`classes` must be at least two different names (or left to the run), but is {self.classes}."
+            )
         unknown = set(self.metric_names) - {*metrics.CLASSIFICATION, *RANKING}
         if unknown:
             raise ValueError(f"`metric_names` must be metrics of one class per clip, but has {sorted(unknown)}.")
@@ -64,6 +67,8 @@ class Classification(Task):
 
     def __init__(self, config: ClassificationConfig, pooled_dim: int):
         super().__init__()
+        if not config.classes:
+            raise ValueError(f"`classes` of task {config.name!r} must be named by the run, but are none.")
         self.config = config
         self.head = ClassHead(
             pooled_dim, len(config.classes), norm=config.norm, hidden=config.hidden, dropout=config.dropout

@@ -89,15 +89,17 @@ def _classification_floors(task: Any, fold: Fold, statistics: dict[str, np.ndarr
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
+    classes = list(task.classes) or sorted({class_name(v) for v in fold.train.column(task.label) if v is not None})
+
     def known(part: str) -> tuple[np.ndarray, np.ndarray]:
         labels = fold.part(part).column(task.label)
         rows = [i for i, v in enumerate(labels) if v is not None]
-        return statistics[part][rows], np.array([task.classes.index(class_name(labels[i])) for i in rows])
+        return statistics[part][rows], np.array([classes.index(class_name(labels[i])) for i in rows])
 
     (train_x, train_y), (selection_x, selection_y) = known("train"), known("selection")
     fitted = [make_pipeline(StandardScaler(), SVC(C=cost)).fit(train_x, train_y) for cost in SVM_COSTS]
     values = [metrics.balanced_accuracy(selection_y, svm.predict(selection_x)) for svm in fitted]
-    one_hot = np.eye(len(task.classes))
+    one_hot = np.eye(len(classes))
     majority = np.full(len(statistics["report"]), np.bincount(train_y).argmax())
     svm = fitted[int(np.argmax(values))]
     return {"majority": one_hot[majority], "mfcc_svm": one_hot[svm.predict(statistics["report"])]}
