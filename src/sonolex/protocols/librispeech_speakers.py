@@ -1,7 +1,7 @@
 """Who speaks? The 251 speakers of LibriSpeech's train-clean-100, known in training: identification, not verification.
 
-Every speaker's utterances are dealt in order of their ids: eight of ten train, one selects, one is reported. Chapters are
-shared between the parts, so room and book help; there is no official division.
+Every speaker's utterances are dealt in order of their ids: eight of ten train, one selects, one is reported. Chapters
+are shared between the parts, so room and book help; there is no official division.
 """
 
 from __future__ import annotations
