@@ -92,3 +92,10 @@ def test_mixing_adds_powers_and_keeps_the_first_clips_length():
     assert mixed[0, 0].item() == pytest.approx(math.log(0.25 + 0.25 * math.e))
     assert mixed[4, 0].item() == pytest.approx(math.log(0.25)) and mixed.shape == own.shape
     assert torch.equal(views.mix_clips(own, other, 1.0), own)
+
+
+def test_noise_on_the_logarithm_is_bounded_and_rolling_loses_nothing():
+    noisy = views.Views(log_noise=0.5).apply(MEL, generator()) - MEL
+    assert noisy.min() >= 0 and noisy.max() <= 0.5 and noisy.std() > 0
+    rolled = views.Views(roll_frames=10).apply(MEL, generator(2))
+    assert not torch.equal(rolled, MEL) and torch.equal(rolled.sort(0).values, MEL.sort(0).values)

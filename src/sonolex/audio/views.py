@@ -31,6 +31,9 @@ class Views:
         num_time_masks, time_mask_share: SpecAugment time masks, each at most this share of the clip.
         num_mel_masks, mel_mask_bins: SpecAugment frequency masks, each at most this many bands.
         crop_share: largest share of the clip cut away at its ends.
+        log_noise: largest height of uniform noise added to the log-mel values themselves. SSAST adds 0.1 after dividing
+            by 2 · std, so 0.2 · std here.
+        roll_frames: largest shift around the clip, in frames (SSAST: 10).
         pad_share: largest pause added at its ends, as a share of the clip; made of the clip's own quietest frames.
     """
 
@@ -45,6 +48,8 @@ class Views:
     mel_mask_bins: int = 8
     crop_share: float = 0.0
     pad_share: float = 0.0
+    log_noise: float = 0.0
+    roll_frames: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -73,6 +78,11 @@ class Views:
             x = equalise(x, self.equalise_db, generator)
         if self.noise_snr_db is not None:
             x = mix_noise(x, self.noise_snr_db, generator)
+        if self.log_noise:
+            height = self.log_noise * _uniform(generator)
+            x = x + height * torch.rand(x.shape, generator=generator)
+        if self.roll_frames:
+            x = x.roll(round(_symmetric(self.roll_frames, generator)), 0)
         if self.gain_db:
             x = x + _symmetric(self.gain_db, generator) * DECIBEL
         for _ in range(self.num_mel_masks):

@@ -30,7 +30,14 @@ from sonolex.train.run import Budget, Data, Optim, Run, Source
 CORPORA = {"esc50": ("esc50", "ESC-50", "ESC-50-master"), "esc10": ("esc10",)}
 PROCESSOR = SpectrogramConfig(mean=-6.6268077, std=5.358466, frames="fixed", max_frames=512)
 PATCH, FRAME = Grid(), Grid(frames=2, bins=128)
-FINE_VIEWS = Views(num_mel_masks=1, mel_mask_bins=24, num_time_masks=1, time_mask_share=96 / 512)
+FINE_VIEWS = Views(
+    num_mel_masks=1,
+    mel_mask_bins=24,
+    num_time_masks=1,
+    time_mask_share=96 / 512,
+    log_noise=0.2 * PROCESSOR.std,
+    roll_frames=10,
+)
 PRETRAIN_OPTIM = {
     "ssast": Optim(lr=1e-4, betas=(0.95, 0.999), weight_decay=5e-7, schedule="plateau", clip_norm=0.0),
     "vcr_ast": Optim(algorithm="lars", lr=1e-4, weight_decay=1e-6, schedule="plateau", clip_norm=0.0),
