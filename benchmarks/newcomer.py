@@ -20,6 +20,7 @@ from pathlib import Path
 import sonolex
 from sonolex.data.corpora import emodb, fsdd
 from sonolex.data.manifest import Manifest, read_manifest
+from sonolex.protocols.emodb4_unseen_speakers import EMOTIONS
 
 ONLY_WHEN_NAMED = True
 DATA = Path(os.environ.get("SONOLEX_DATA", "../shared/data"))
@@ -35,7 +36,8 @@ TABLES = (
 
 
 def run() -> None:
-    corpora = {"emodb": emodb.prepare(DATA / "emodb4"), "fsdd": fsdd.prepare(DATA / "fsdd")}
+    emotional = emodb.prepare(DATA / "emodb4", emotions=EMOTIONS)
+    corpora = {"emodb": emotional, "fsdd": fsdd.prepare(DATA / "fsdd")}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         _mistakes(corpora["emodb"], folder)

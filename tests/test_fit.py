@@ -67,11 +67,12 @@ def test_typos_in_the_header_and_ten_broken_rows_are_all_named(corpus, tmp_path)
     with pytest.raises(ManifestError) as caught:
         checked_table(table, label="pitch", skip_bad=False)
     text = str(caught.value)
-    assert "'pich'" in text and "audoi" in text and "'speeker' looks like 'speaker'" in text
+    assert "'pich'" in text and "'audoi' looks like 'audio'" in text and "'speeker' looks like 'speaker'" in text
     table = write_csv(tmp_path / "b.csv", corpus, columns, breaks=10)
     with pytest.raises(ManifestError) as caught:
         checked_table(table, label="pitch", skip_bad=False)
     assert all(f"gone{i}.wav" in str(caught.value) for i in range(10)) and "--skip-bad" in str(caught.value)
+    assert "has 10 problem(s)" in str(caught.value)
     kept = checked_table(table, label="pitch", skip_bad=True)
     assert len(kept.manifest) == 38 and len(kept.notes) == 10
 

@@ -16,6 +16,7 @@ from sonolex.compare import compare_runs, text_tables
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
+from sonolex.data.tables import STANDARD_COLUMNS
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html
 from sonolex.scoring import class_name
@@ -103,7 +104,7 @@ def checked_table(path: Path, *, label: str, skip_bad: bool) -> Table:
     unlabelled = [r for r in range(len(manifest)) if labels[r] is None and r not in bad]
     if bad and not skip_bad:
         listed = [f"row {r + 1}: {problem}" for r, problem in sorted(bad.items())]
-        raise ManifestError(str(path), [*listed, "repair these rows, or leave them out with --skip-bad"])
+        raise ManifestError(str(path), listed, cure="Repair these rows, or leave them out with --skip-bad.")
     usable = [r for r in range(len(manifest)) if r not in bad and labels[r] is not None]
     notes = [f"left out, row {r + 1}: {problem}" for r, problem in sorted(bad.items())]
     if unlabelled:
@@ -181,15 +182,11 @@ def _header_problems(names: list[str], label: str) -> list[str]:
         problems.append(
             f"column {label!r} is missing; it has {names}." + (f" Did you mean {near[0]!r}?" if near else "")
         )
-    if "audio" not in names and "audio_bytes" not in names and "text" not in names:
-        near = difflib.get_close_matches("audio", names, n=1, cutoff=0.5)
-        hint = f" Rename {near[0]!r}?" if near else ""
-        problems.append(f"a column 'audio' (paths) or 'text' is missing; it has {names}.{hint}")
-    for wanted in ("speaker", "text", "split"):
-        near = [
-            n for n in difflib.get_close_matches(wanted, names, n=1, cutoff=0.75) if n != wanted and wanted not in names
-        ]
-        if near and near[0] != label:
+    if not {"audio", "audio_bytes", "text"} & set(names):
+        problems.append(f"a column 'audio' (paths) or 'text' is missing; it has {names}.")
+    for wanted in ("audio", "speaker", "text", "split"):
+        near = [] if wanted in names else difflib.get_close_matches(wanted, names, n=1, cutoff=0.75)
+        if near and near[0] != label and near[0] not in STANDARD_COLUMNS:
             problems.append(f"column {near[0]!r} looks like {wanted!r}: rename it, or name it differently")
     return problems
 

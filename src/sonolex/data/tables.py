@@ -44,11 +44,11 @@ FORMATS = (".arrow", ".parquet", ".csv", ".tsv", ".jsonl")
 class ManifestError(ValueError):
     """A manifest that cannot be used; the message lists every problem found, not only the first."""
 
-    def __init__(self, where: str, problems: Sequence[str]):
+    def __init__(self, where: str, problems: Sequence[str], *, cure: str = ""):
         self.problems = list(problems)
         shown = "".join(f"\n  - {p}" for p in self.problems[:50])
         more = f"\n  … and {len(self.problems) - 50} more" if len(self.problems) > 50 else ""
-        super().__init__(f"{where} has {len(self.problems)} problem(s):{shown}{more}")
+        super().__init__(f"{where} has {len(self.problems)} problem(s):{shown}{more}" + (f"\n{cure}" if cure else ""))
 
 
 def jsonl_rows(path: Path) -> list[dict]:

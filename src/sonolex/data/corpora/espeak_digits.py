@@ -36,6 +36,11 @@ def prepare(root: str | Path | None = None, *, seed: int = 0) -> Manifest:
     return read_manifest(folder)
 
 
+def speakers() -> tuple[str, ...]:
+    """Return the corpus's speakers without speaking it."""
+    return tuple(f"espeak_{variant}" for variant in fit_variants()[:NUM_VARIANTS])
+
+
 def _speak_corpus(seed: int, folder: Path) -> None:
     import soundfile
 
