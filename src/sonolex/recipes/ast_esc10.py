@@ -5,8 +5,8 @@
 Cost: see docs/results.md. Floors: MFCC-SVM of the protocol; random forest 0.727 published (44.1 kHz).
 
 The three pre-trainings hear training folds, FSDD and EMO-DB, never the test fold: folds 1 and 2 are tested after
-pre-training on 3 to 5, and folds 3 to 5 after pre-training on 1 and 2. All have the same clips, epochs and encoder. A probe
-follows them: digits of FSDD's official test takes, by frozen vectors.
+pre-training on 3 to 5, and folds 3 to 5 after pre-training on 1 and 2. All have the same clips, epochs and encoder. A
+probe follows them: digits of FSDD's official test takes, by frozen vectors.
 """
 
 from __future__ import annotations
