@@ -38,12 +38,17 @@ def run() -> None:
     def theirs() -> None:
         bert.encoder(x)[0].square().mean().backward()
 
+    def theirs_bf16() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            theirs()
+
     seconds = interleaved(
         {
             "matmul fp32": lambda: [torch.nn.functional.linear(a, b) for _ in range(8)],
             "matmul bf16": lambda: [torch.nn.functional.linear(a16, b16) for _ in range(8)],
             "HF Bert sdpa fp32, step": theirs,
             "ours fp32, step": ours,
+            "HF Bert sdpa bf16 autocast, step": theirs_bf16,
             "ours bf16 autocast, step": ours_bf16,
         },
         rounds=5,
@@ -56,3 +61,5 @@ def run() -> None:
         limit = matmul / statistics.median(seconds[f"matmul {kind}"])
         claim(f"encoder step {kind}, share of the matmul rate", step / statistics.median(seconds[case]) / limit, target)
     claim("encoder step fp32 over HF Bert sdpa", ratio(seconds, "ours fp32, step", "HF Bert sdpa fp32, step"), 0.95)
+    ours_over_hf = ratio(seconds, "ours bf16 autocast, step", "HF Bert sdpa bf16 autocast, step")
+    claim("encoder step bf16 over HF Bert sdpa bf16", ours_over_hf, 0.95)

@@ -1,20 +1,18 @@
 """SSAST and VCR-AST steps at the thesis's size (AST-Base, 256 patches, 250 hidden): ours against the steps as released.
 
-"As released" is the same network with the released code's habits: one pass and one mask per objective, attention
-probabilities computed explicitly, unfused Adam, fp32. "Hidden by value" replaces patches by a vector, so that the
+"As released" is the same network with the released code's habits: one pass and one mask per objective, attention written
+out, unfused Adam, fp32. "Hidden by value" replaces patches by a vector, so that the
 encoder computes all of them; "dropped" leaves them out. All steps have one encoder size, one batch and one run.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
+from benchmarks._released import as_released
 from benchmarks._timing import claim, interleaved, ratio, table
-from sonolex.nn.transformer import SelfAttention
 from sonolex.systems._spectrogram_transformer import SpectrogramTransformer
 from sonolex.systems.base import build_system
 from sonolex.systems.ssast import SsastConfig
@@ -23,17 +21,6 @@ from sonolex.types import Batch, Losses
 
 BATCH, FRAMES = 2, 512
 SIZES = {"table_frames": FRAMES, "hidden_share": 250 / 256}
-
-
-class _ExplicitAttention(SelfAttention):
-    """The same weights with softmax(QKᵀ)V written out, as the released network computes it."""
-
-    def forward(self, x_BTD: Tensor, attends_B1TT: Tensor) -> Tensor:
-        batch, length, width = x_BTD.shape
-        query, key, value = self.qkv(x_BTD).view(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        scores = query @ key.transpose(-1, -2) / math.sqrt(width // self.num_heads)
-        mixed = scores.masked_fill(~attends_B1TT, -math.inf).softmax(-1) @ value
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
 def run() -> None:
@@ -48,8 +35,7 @@ def run() -> None:
         "VICReg 250 dropped, fp32": build_system("vcr_ast", _dropping(zeroed, 250 / 256)),
     }
     released = models["SSAST as released, fp32"]
-    for layer in released.layers:  # type: ignore[union-attr]
-        layer.attention.__class__ = _ExplicitAttention
+    as_released(released)
     steps = {n: _step_of(m.train(), fused=m is not released) for n, m in models.items()}  # type: ignore[arg-type]
     for name in ("SSAST ours, fp32", "VICReg half dropped, fp32", "VICReg 250 dropped, fp32"):
         steps[name.replace("fp32", "bf16")] = _step_of(models[name], fused=True, bf16=True)  # type: ignore[arg-type]

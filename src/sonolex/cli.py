@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +56,8 @@ def train(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Score a trained model under a protocol."""
+    import json
+
     from sonolex.evaluate import evaluate_model
 
     results = evaluate_model(
@@ -102,6 +103,8 @@ def embed(arguments: argparse.Namespace) -> None:
 
 def predict(arguments: argparse.Namespace) -> None:
     """Print one JSON line per file."""
+    import json
+
     from sonolex.api import Pipeline
 
     answers = Pipeline.load(arguments.model).predict(

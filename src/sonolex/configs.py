@@ -6,7 +6,6 @@ A name on the command line or in a checkpoint is a module name; this file is the
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import os
 import pkgutil
@@ -115,5 +114,7 @@ def _cycle(arguments: tuple, length: int) -> tuple:
 
 
 def _suggestion(name: str, known: list[str]) -> str:
+    import difflib  # here, because it is slow to import and `sonolex --help` does not need it
+
     nearest = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""

@@ -177,7 +177,7 @@ def _decode(
         start, stop = _excerpt(wav.info, offset_s, duration_s, max_duration_s, where)
         channels = wav.info.num_channels
         wave_SC = wav.samples[start * channels : stop * channels].reshape(-1, channels)
-        return _as_float(wave_SC), wav.info.rate_hz
+        return wave_SC, wav.info.rate_hz
     with _open_sndfile(io.BytesIO(encoded), where) as file:
         info = _checked_info(file.samplerate, file.channels, file.frames, where)
         start, stop = _excerpt(info, offset_s, duration_s, max_duration_s, where)
@@ -288,18 +288,32 @@ def _checked_array(source: tuple[np.ndarray, int], where: Where) -> tuple[np.nda
     if not isinstance(rate, int | float | np.integer | np.floating) or not np.isfinite(rate) or rate != int(rate):
         raise where.error(f"rate must be a whole number of Hz, but is {rate!r}", "rate_hz", "Pass (array, rate).")
     _checked_info(int(rate), wave_SC.shape[1], len(wave_SC), where)
-    return _as_float(wave_SC), int(rate)
+    return wave_SC, int(rate)
 
 
 def _as_float(wave: np.ndarray) -> np.ndarray:
-    """Return float32 in ±1; integers are scaled by their full scale."""
+    """Return float32; integers are scaled by their full scale to ±1."""
     if wave.dtype.kind == "i":
         return np.multiply(wave, np.float32(1.0 / (1 << (8 * wave.dtype.itemsize - 1))), dtype=np.float32)
     return wave.astype(np.float32, copy=False)
 
 
 def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: Where) -> np.ndarray:
-    wave_S = wave_SC[:, 0] if wave_SC.shape[1] == 1 else wave_SC.mean(axis=1, dtype=np.float32)
+    """Return mono float32 at ``rate_hz``, checked: only floats can be infinite, or beyond full scale."""
+    scaled_SC = _as_float(wave_SC)
+    wave_S = scaled_SC[:, 0] if scaled_SC.shape[1] == 1 else scaled_SC.mean(axis=1, dtype=np.float32)
+    if wave_SC.dtype.kind == "f":
+        _check_values(wave_S, where)
+    if rate != rate_hz:
+        import soxr
+
+        wave_S = soxr.resample(wave_S, rate, rate_hz, quality="HQ")
+        if not len(wave_S):
+            raise where.error("audio must hold samples after resampling, but holds 0", "num_samples", "Remove it.")
+    return np.ascontiguousarray(wave_S, dtype=np.float32)
+
+
+def _check_values(wave_S: np.ndarray, where: Where) -> None:
     if not np.isfinite(wave_S).all():
         bad = int(np.argmin(np.isfinite(wave_S)))
         raise where.error(
@@ -312,13 +326,6 @@ def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: Where) -> np.nd
         raise where.error(
             f"samples must lie around ±1, but reach {peak:.3g}", "audio", "Divide integer-valued floats by full scale."
         )
-    if rate != rate_hz:
-        import soxr
-
-        wave_S = soxr.resample(wave_S, rate, rate_hz, quality="HQ")
-        if not len(wave_S):
-            raise where.error("audio must hold samples after resampling, but holds 0", "num_samples", "Remove it.")
-    return np.ascontiguousarray(wave_S, dtype=np.float32)
 
 
 def _parse_wav(encoded: bytes, where: Where) -> _Wav | None:
