@@ -1,8 +1,8 @@
 """SSAST and VCR-AST steps at the thesis's size (AST-Base, 256 patches, 250 hidden): ours against the steps as released.
 
-"As released" is the same network with the released code's habits: one pass and one mask per objective, attention written
-out, unfused Adam, fp32. "Hidden by value" replaces patches by a vector, so that the
-encoder computes all of them; "dropped" leaves them out. All steps have one encoder size, one batch and one run.
+"As released" is the same network with the released code's habits: one pass and one mask per objective, attention
+written out, unfused Adam, fp32. "Hidden by value" replaces patches by a vector, so the encoder computes all of them;
+"dropped" leaves them out. All steps have one encoder size, one batch and one run.
 """
 
 from __future__ import annotations

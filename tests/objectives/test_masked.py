@@ -48,3 +48,11 @@ def test_info_nce_starts_at_ln_n_and_padding_changes_nothing():
     assert loss == pytest.approx(3 * math.log(3))  # a clip with one chosen patch has nothing to compare with
     with pytest.raises(ValueError, match="axis"):
         masked.patch_info_nce_sum(zeros, zeros, chosen, axis="both")
+
+
+def test_autocast_does_not_take_info_nce_in_half_precision():
+    torch.manual_seed(0)
+    predicted, target, chosen = torch.randn(2, 6, 8), torch.randn(2, 6, 8), torch.ones(2, 6, dtype=torch.bool)
+    plain = masked.patch_info_nce_sum(predicted, target, chosen, axis="paper").item()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert masked.patch_info_nce_sum(predicted, target, chosen, axis="paper").item() == plain

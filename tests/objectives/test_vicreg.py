@@ -90,3 +90,12 @@ def test_one_clip_or_an_unknown_reduction_is_refused():
         vicreg.terms(FIRST[:1], SECOND[:1], reduction="code")
     with pytest.raises(ValueError, match="reduction"):
         vicreg.terms(FIRST, SECOND, reduction="mean")
+
+
+def test_autocast_does_not_take_covariances_in_half_precision():
+    torch.manual_seed(0)
+    first, second = torch.randn(64, 32) + 20, torch.randn(64, 32) + 20
+    plain = vicreg.terms(first, second, reduction="code")
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = vicreg.terms(first, second, reduction="code")
+    assert all(cast[n].item() == plain[n].item() and cast[n].dtype == torch.float32 for n in plain)

@@ -21,7 +21,7 @@ class RandomFeatureAttention(nn.Module):
     one do not fit the other. Masks may hide keys, the same for all queries (padding); it cannot be causal.
     """
 
-    def __init__(self, width: int, num_heads: int, *, num_features: int, temperature: float = 0.25):
+    def __init__(self, width: int, num_heads: int, *, num_features: int, temperature: float = 1.0):
         super().__init__()
         self.num_heads, self.temperature = num_heads, temperature
         self.qkv = nn.Linear(width, 3 * width)

@@ -59,11 +59,12 @@ def terms(first_ND: Tensor, second_ND: Tensor, *, reduction: str) -> dict[str, T
     if len(first_ND) < 2:
         raise ValueError(f"VICReg must see at least 2 clips at once, but sees {len(first_ND)}. Raise the batch size.")
     first_ND, second_ND = first_ND.float(), second_ND.float()
-    return {
-        "invariance": invariance(first_ND, second_ND, reduction=reduction),
-        "variance": (variance(first_ND) + variance(second_ND)) * (0.5 if reduction == "code" else 1.0),
-        "covariance": covariance(first_ND) + covariance(second_ND),
-    }
+    with torch.autocast(first_ND.device.type, enabled=False):  # it would take covariances in half precision
+        return {
+            "invariance": invariance(first_ND, second_ND, reduction=reduction),
+            "variance": (variance(first_ND) + variance(second_ND)) * (0.5 if reduction == "code" else 1.0),
+            "covariance": covariance(first_ND) + covariance(second_ND),
+        }
 
 
 def loss_floor(
