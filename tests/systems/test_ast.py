@@ -10,6 +10,7 @@ import torch
 
 from sonolex.audio.patches import Grid
 from sonolex.nn.backbones import import_ast
+from sonolex.objectives.vicreg import loss_floor
 from sonolex.systems._spectrogram_transformer import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.ast import Ast, AstConfig
 from sonolex.systems.base import count_parameters
@@ -195,3 +196,14 @@ def test_statistics_are_measured_on_training_clips_and_a_later_run_keeps_them():
     assert processor.conflicts(SpectrogramConfig())
     with pytest.raises(ValueError, match="training clips"):
         SpectrogramProcessor.create(wanted, transcripts=())
+
+
+def test_the_journaled_floor_is_exact_in_half_precision_too():
+    model = VcrAst(VcrAstConfig(grid=Grid(num_mels=16), table_frames=64, expander_width=64, **SIZES))
+    rows = {view: torch.randn(12, 32) for view in ("first", "second")}
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = model.joint_losses(rows)
+    assert terms["floor"].mean.item() == pytest.approx(loss_floor(12, 64), rel=1e-6)
+    assert terms["expander_rank"].mean.item() <= 11 and {n for n, t in terms.items() if t.weight} == set(
+        model.objectives
+    )

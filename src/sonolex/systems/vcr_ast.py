@@ -120,7 +120,10 @@ class VcrAst(SpectrogramTransformer):
             covariance_weight=c.covariance_weight,
             reduction=c.reduction,
         )
-        observed = {n: Term(first_ND.new_tensor(v), 1.0, 0.0) for n, v in (journaled | {"floor": floor}).items()}
+        observed = {
+            n: Term(torch.tensor(v, device=first_ND.device), 1.0, 0.0)
+            for n, v in (journaled | {"floor": floor}).items()
+        }
         return {n: Term(terms[n], 1.0, weights[n]) for n in self.objectives} | observed
 
     def advice(self, clips_per_step: int) -> list[str]:
