@@ -24,6 +24,7 @@ from sonolex.nn.linear_attention import RandomFeatureAttention
 from sonolex.nn.pooling import masked_mean, masked_mean_std
 from sonolex.nn.transformer import PreNormLayer, attends_to_valid, initialise_truncated
 from sonolex.systems.base import (
+    LONGEST_STARTER_S,
     Processor,
     ProcessorConfig,
     System,
@@ -37,7 +38,6 @@ from sonolex.systems.base import (
 from sonolex.types import Batch, Encoding, Example
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
-LONGEST_STARTER_S = 60.0
 SPECIAL_TOKENS = 2
 """Class and distillation token, before the patches."""
 
@@ -247,7 +247,6 @@ class SpectrogramTransformer(System):
 
     @classmethod
     def starter(cls, *, num_clips: int, longest_s: float) -> tuple[Any, Any]:
-        # Attention over a minute of patches is as much as one clip should cost; longer clips are refused by name.
         max_frames = max(1000, round(100 * min(longest_s, LONGEST_STARTER_S)) + 1)
         if num_clips < 20_000:
             sizes: dict[str, Any] = {

@@ -23,6 +23,7 @@ from sonolex.audio.views import Views
 from sonolex.types import Batch, Encoding, Example, Term
 
 NO_VIEWS = Views()
+LONGEST_STARTER_S = 60.0  # a minute is as much as attention over one clip should cost; longer clips are refused by name
 VIEW_SALT = 0x5EED  # views and corruption of one clip must not draw the same numbers
 
 

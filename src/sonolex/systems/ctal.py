@@ -31,11 +31,10 @@ from sonolex.nn.pooling import AttentionPool, masked_max
 from sonolex.nn.transformer import PostNormCrossLayer, PostNormLayer, attends_to_valid, initialise_normal
 from sonolex.objectives import corruption, masked
 from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
-from sonolex.systems.base import System, SystemConfig, one_of
+from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig, one_of
 from sonolex.types import Batch, Encoding, Term
 
 ROBERTA_FIRST_POSITION = text_.PAD_ID + 1
-LONGEST_STARTER_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,6 @@ class Ctal(System):
 
     @classmethod
     def starter(cls, *, num_clips: int, longest_s: float) -> tuple[CtalConfig, CtalProcessorConfig]:
-        # A minute of frames is as much as attention over one clip should cost; longer clips are refused by name.
         max_frames = max(1600, 1 + round(80 * min(longest_s, LONGEST_STARTER_S)))
         if num_clips < 20_000:
             processor = CtalProcessorConfig(vocab_size=1000, max_frames=max_frames, normalise="fixed")
