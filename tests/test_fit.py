@@ -11,6 +11,7 @@ import pytest
 import sonolex
 from sonolex.cli import main
 from sonolex.data.manifest import ManifestError
+from sonolex.evaluate import evaluate_model
 from sonolex.fit import checked_table, fit, guess_task, with_splits
 
 
@@ -59,6 +60,18 @@ def test_numbers_are_regression(corpus, tmp_path):
     results = fit(table, label="height", epochs=3, out=tmp_path / "out", quiet=True, say=said.append)
     assert any("regression" in str(s) for s in said)
     assert {"mae", "pearson"} <= set(results["scores"]["height"])
+
+
+def test_a_system_without_text_trains_on_the_audio_of_a_table_that_has_both(corpus, tmp_path):
+    table = write_csv(tmp_path / "my.csv", corpus, ["audio", "text", "speaker", "pitch"])
+    results = fit(table, label="pitch", system="ast", epochs=1, out=tmp_path / "out", quiet=True, say=lambda text: None)
+    assert results["modalities"] == ["audio"] and "pitch" in results["scores"]
+    again = evaluate_model(tmp_path / "out" / "run", str(tmp_path / "out" / "protocol.json"))
+    assert again["modalities"] == ["audio"]
+    assert again["scores"]["pitch"]["accuracy"] == pytest.approx(results["scores"]["pitch"]["accuracy"])
+    texts = write_csv(tmp_path / "texts.csv", corpus, ["text", "speaker", "mood"])
+    with pytest.raises(ValueError, match="ast reads, but are text only"):
+        fit(texts, label="mood", system="ast", out=tmp_path / "never", quiet=True, say=lambda text: None)
 
 
 def test_typos_in_the_header_and_ten_broken_rows_are_all_named(corpus, tmp_path):

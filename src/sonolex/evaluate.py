@@ -38,11 +38,12 @@ def evaluate_model(
     missing = [t.name for t in rules.tasks if t.name not in dict(trained.task_items())]
     if missing:
         raise ValueError(f"`model` must have the tasks of {protocol}, but lacks {', '.join(missing)}.")
+    modalities = trained.system.readable(rules.modalities)
     evaluation = evaluate(
         trained,
         processor,
         part.report,
-        loading=Loading(modalities=rules.modalities),
+        loading=Loading(modalities=modalities),
         batch_s=BATCH_S,
         batch_clips=BATCH_CLIPS,
         device=torch.device("cpu"),
@@ -52,7 +53,7 @@ def evaluate_model(
         "row": str(model),
         "system": trained.system.name,
         "seed": info.get("provenance", {}).get("seed", 0),
-        "modalities": list(rules.modalities),
+        "modalities": list(modalities),
         "num_parameters": count_parameters(trained.system),
         "train_s": 0.0,
         "scores": evaluation.metrics,

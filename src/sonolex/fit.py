@@ -239,9 +239,10 @@ def _run(
     if start_from is not None:
         started, loaded, _ = load_model(model_folder(start_from))
         config, processor = started.system.config, loaded.config
-    both = len(rules.modalities) == 2
+    modalities = system_type(system).readable(rules.modalities)
+    both = len(modalities) == 2
     loading = Loading(
-        modalities=rules.modalities,
+        modalities=modalities,
         views=Views(gain_db=6, speed=0.1, vtlp=0.1, noise_snr_db=10, num_mel_masks=1, num_time_masks=1),
         drop_audio=0.15 if both else 0.0,
         drop_text=0.15 if both else 0.0,

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from sonolex.audio import features
 from sonolex.audio.patches import Grid, cut_patches
@@ -23,6 +23,7 @@ from sonolex.nn.embeddings import PatchEmbedding
 from sonolex.nn.linear_attention import RandomFeatureAttention
 from sonolex.nn.pooling import masked_mean, masked_mean_std
 from sonolex.nn.transformer import PreNormLayer, attends_to_valid, initialise_truncated
+from sonolex.objectives.corruption import choose_patches
 from sonolex.systems.base import (
     LONGEST_STARTER_S,
     Processor,
@@ -208,6 +209,24 @@ class TransformerConfig(SystemConfig):
         """Return 12 layers of 192."""
         sizes: dict[str, Any] = {"width": 192, "num_heads": 3, "ffn_width": 768}
         return cls(**(sizes | changes))
+
+
+def hide_patches(
+    grid: Grid,
+    lengths: Sequence[int],
+    generators: Sequence[Generator],
+    *,
+    share: float,
+    sampler: str,
+    sides: tuple[int, int] = (3, 5),
+) -> Tensor:
+    """Return hidden_BP: the patches `choose_patches` draws for clips of these lengths, padded to the longest."""
+    columns_B = [grid.num_columns(n) for n in lengths]
+    rows = []
+    for columns, generator in zip(columns_B, generators, strict=True):
+        hidden_P = choose_patches(columns, grid.num_rows, share, sampler=sampler, sides=sides, generator=generator)
+        rows.append(F.pad(hidden_P, (0, (max(columns_B) - columns) * grid.num_rows)))
+    return torch.stack(rows)
 
 
 class SpectrogramTransformer(System):

@@ -136,6 +136,18 @@ class System(nn.Module, abc.ABC):
     def starter(cls, *, num_clips: int, longest_s: float) -> tuple[Any, Any]:
         """Return system and processor configs that suit ``num_clips`` labelled clips of up to ``longest_s``."""
 
+    @classmethod
+    def readable(cls, offered: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the offered modalities that the system reads.
+
+        Raises:
+            ValueError: none of them.
+        """
+        found = tuple(m for m in offered if any(m in accepted for accepted in cls.accepts))
+        if not found:
+            raise ValueError(f"`modalities` must hold what {cls.name} reads, but are {', '.join(offered)} only.")
+        return found
+
     @property
     @abc.abstractmethod
     def pooled_dim(self) -> int:

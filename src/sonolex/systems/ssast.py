@@ -14,15 +14,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.audio.patches import cut_patches
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import masked
-from sonolex.objectives.corruption import choose_patches
-from sonolex.systems._spectrogram_transformer import SPECIAL_TOKENS, SpectrogramTransformer, TransformerConfig
+from sonolex.systems._spectrogram_transformer import (
+    SPECIAL_TOKENS,
+    SpectrogramTransformer,
+    TransformerConfig,
+    hide_patches,
+)
 from sonolex.systems.base import one_of
 from sonolex.types import Batch, Term
 
@@ -73,14 +76,14 @@ class Ssast(SpectrogramTransformer):
 
     def corrupt(self, batch: Batch) -> Batch:
         assert batch.frames_valid_BT is not None
-        c, extras = self.config, {}
+        c, lengths = self.config, batch.frames_valid_BT.sum(1).tolist()
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
-        extras["find_BP"] = self._choose(batch.frames_valid_BT, generators)
-        extras["draw_BP"] = (
-            extras["find_BP"] if c.masks == "shared" else self._choose(batch.frames_valid_BT, generators)
-        )
-        counts = {"info_nce": float(extras["find_BP"].sum()), "mse": float(extras["draw_BP"].sum()) * c.grid.size}
-        return batch.adding(extras=extras, counts=counts)
+        options = {"share": c.hidden_share, "sampler": c.sampler, "sides": (c.shortest_side, c.longest_side)}
+        find_BP = draw_BP = hide_patches(c.grid, lengths, generators, **options)
+        if c.masks == "separate":
+            draw_BP = hide_patches(c.grid, lengths, generators, **options)
+        counts = {"info_nce": float(find_BP.sum()), "mse": float(draw_BP.sum()) * c.grid.size}
+        return batch.adding(extras={"find_BP": find_BP, "draw_BP": draw_BP}, counts=counts)
 
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         assert batch.frames_BTF is not None and batch.frames_valid_BT is not None
@@ -105,22 +108,6 @@ class Ssast(SpectrogramTransformer):
             patches_BPK, valid_BP, replaced_BP=chosen_BP, replacement_D=self.hidden_patch.vector_D
         )
         return self.states(*embedded)[0][:, SPECIAL_TOKENS:]
-
-    def _choose(self, frames_valid_BT: Tensor, generators: list[torch.Generator]) -> Tensor:
-        c = self.config
-        columns_B = [c.grid.num_columns(n) for n in frames_valid_BT.sum(1).tolist()]
-        rows = []
-        for columns, generator in zip(columns_B, generators, strict=True):
-            chosen_P = choose_patches(
-                columns,
-                c.grid.num_rows,
-                c.hidden_share,
-                sampler=c.sampler,
-                sides=(c.shortest_side, c.longest_side),
-                generator=generator,
-            )
-            rows.append(F.pad(chosen_P, (0, (max(columns_B) - columns) * c.grid.num_rows)))
-        return torch.stack(rows)
 
 
 def _head(width: int, num_outputs: int) -> nn.Sequential:

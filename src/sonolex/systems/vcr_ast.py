@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import cut_patches
@@ -25,8 +24,7 @@ from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.heads import Expander
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import vicreg
-from sonolex.objectives.corruption import choose_patches
-from sonolex.systems._spectrogram_transformer import SpectrogramTransformer, TransformerConfig
+from sonolex.systems._spectrogram_transformer import SpectrogramTransformer, TransformerConfig, hide_patches
 from sonolex.systems.base import one_of, pad_rows
 from sonolex.types import Batch, Term
 
@@ -175,17 +173,13 @@ class VcrAst(SpectrogramTransformer):
         return masked_TF
 
     def _hidden(self, lengths: list[int], generators: list[Generator]) -> Tensor:
+        """Return hidden_BP of one view; a clip of one patch keeps it."""
         c = self.config
-        columns_B = [c.grid.num_columns(n) for n in lengths]
-        rows = []
-        for columns, generator in zip(columns_B, generators, strict=True):
-            hidden_P = torch.zeros(columns * c.grid.num_rows, dtype=torch.bool)
-            if c.hidden_share and len(hidden_P) > 1:
-                hidden_P = choose_patches(
-                    columns, c.grid.num_rows, c.hidden_share, sampler=c.sampler, sides=(3, 5), generator=generator
-                )
-            rows.append(F.pad(hidden_P, (0, (max(columns_B) - columns) * c.grid.num_rows)))
-        return torch.stack(rows)
+        patches_B1 = torch.tensor([[c.grid.num_patches(n)] for n in lengths])
+        if not c.hidden_share:
+            return torch.zeros(len(lengths), int(patches_B1.max()), dtype=torch.bool)
+        hidden_BP = hide_patches(c.grid, lengths, generators, share=c.hidden_share, sampler=c.sampler)
+        return hidden_BP & (patches_B1 > 1)
 
 
 def _uniform(generator: Generator) -> float:
