@@ -9,12 +9,12 @@ import numpy as np
 from sonolex.metrics import CLASSIFICATION
 
 
-def predictions(true, predicted, classes=("no", "yes")):
+def predictions(true, predicted, classes=("no", "yes"), fold="one"):
     scores = np.eye(len(classes))[predicted]
     return {
         "scorer": "classification",
         "options": {"classes": list(classes), "metric_names": list(CLASSIFICATION)},
-        "clip_ids": [f"c{i}" for i in range(len(true))],
+        "clip_ids": [f"{fold}-{i}" for i in range(len(true))],
         "labels": [classes[t] for t in true],
         "scores": scores.tolist(),
     }
@@ -26,8 +26,8 @@ def make_run(folder, *, row="model", seed=0, fold="one", fingerprint="aaa", card
     predicted = np.where(rng.random(60) < accuracy, true, 1 - true)
     (folder / "predictions").mkdir(parents=True)
     (folder / "floors").mkdir()
-    (folder / "predictions" / f"{task}.json").write_text(json.dumps(predictions(true, predicted)))
-    (folder / "floors" / f"{task}.majority.json").write_text(json.dumps(predictions(true, np.zeros(60, int))))
+    (folder / "predictions" / f"{task}.json").write_text(json.dumps(predictions(true, predicted, fold=fold)))
+    (folder / "floors" / f"{task}.majority.json").write_text(json.dumps(predictions(true, np.zeros(60, int), fold=fold)))
     steps = [{"event": "step", "step": s, "total": 1 / (s + 1)} for s in range(50)]
     (folder / "journal.jsonl").write_text("".join(json.dumps(s) + "\n" for s in steps) + '{"event": "st')
     results = {

@@ -32,6 +32,7 @@ ALLOWED = {
     "fit": FLOOR
     | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"},
     "compare": FLOOR | {"scoring", "metrics"},
+    "paired": FLOOR | {"compare"},
     "report": FLOOR | {"scoring", "metrics", "compare", "train.journal"},
     "doctor": FLOOR,
 }

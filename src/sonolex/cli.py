@@ -67,10 +67,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Print tables of runs; refuse different fingerprints."""
+    """Print tables of runs, and differences from one row; refuse different fingerprints."""
     from sonolex.compare import compare_runs, markdown_tables, text_tables
+    from sonolex.paired import difference_lines
 
-    print((markdown_tables if arguments.markdown else text_tables)(compare_runs(arguments.runs)))
+    tables = compare_runs(arguments.runs)
+    print((markdown_tables if arguments.markdown else text_tables)(tables))
+    if arguments.against:
+        print("\n".join(difference_lines(tables, arguments.against, markdown=arguments.markdown)))
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -166,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     p = verb("compare", compare)
     p.add_argument("runs", nargs="+", help="folders of runs")
     p.add_argument("--markdown", action="store_true", help="as Markdown")
+    p.add_argument("--against", metavar="ROW", help="also print paired differences of every row from this one")
     p = verb("report", report)
     p.add_argument("runs", nargs="+", help="folders of runs")
     p.add_argument("--out", help="page to write (default: report.html in the first folder)")

@@ -23,16 +23,21 @@ INTERVAL_OF = ("balanced_accuracy", "eer")
 
 @dataclass
 class Row:
-    """One line of a table: metric values per seed, and the predictions of the first seed for intervals and plots."""
+    """One line of a table: metric values and predictions per seed; the first seed's serve intervals and plots."""
 
     name: str
     task: str
     by_seed: dict[int, dict[str, float]]
-    predictions: dict[str, Any] | None = None
+    saved: dict[int, dict[str, Any]] = field(default_factory=dict)
     published: bool = False
     interval: tuple[float, float] | None = None
     notes: str = ""
     runs: list[Path] = field(default_factory=list)
+
+    @property
+    def predictions(self) -> dict[str, Any] | None:
+        """Pooled predictions of the first seed; None for a published number."""
+        return next(iter(self.saved.values()), None)
 
     def mean(self, metric: str) -> float | None:
         values = [v[metric] for v in self.by_seed.values() if metric in v]
@@ -175,7 +180,7 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> R
         f"{name} ({notes})" if notes else name,
         task,
         {seed: score(pooled) for seed, pooled in pooled_of.items()},
-        first,
+        pooled_of,
         notes=notes,
         interval=_interval(first),
         runs=[r["folder"] for r in runs],
@@ -192,7 +197,7 @@ def _floor_rows(task: str, runs: list[dict[str, Any]]) -> list[Row]:
                 f"floor: {path.stem.split('.')[1]}",
                 task,
                 {0: score(pooled)},
-                pooled,
+                {0: pooled},
                 interval=_interval(pooled),
             )
         )

@@ -1,0 +1,118 @@
+"""Is one row of a table better than another? Differences over the same clips and the same seeds, with intervals.
+
+A row's own interval says how far its score may be from that of other clips. Two rows saw the same clips, so their
+difference is known much better than either score: clips (and seeds) are drawn together for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sonolex.compare import Row, Table, score
+
+DRAWS = 1000
+CLIPWISE = ("classification", "regression", "tagging")
+"""Scorers whose metrics may be computed on clips drawn with replacement; pairs of a verification may not."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row's score minus the reference's, in the table's primary metric.
+
+    Attributes:
+        by_seed: of every seed both have; a row without seeds (a floor) counts for every seed of the other.
+        interval: 95 % bootstrap over clips and seeds; None for verification.
+    """
+
+    row: str
+    reference: str
+    metric: str
+    by_seed: tuple[float, ...]
+    interval: tuple[float, float] | None
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.by_seed))
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+
+
+def differences(table: Table, reference: str, *, num_draws: int = DRAWS, seed: int = 0) -> list[Difference]:
+    """Return the difference of every other row with predictions from the row named ``reference``.
+
+    Raises:
+        ValueError: no such row; rows with different clips.
+    """
+    rows = [r for r in table.rows if r.saved]
+    named = {r.name: r for r in rows}
+    if reference not in named:
+        raise ValueError(f"`against` must be a row of {table.protocol} ({', '.join(named)}), but is {reference!r}.")
+    base = named[reference]
+    return [_difference(table.primary, row, base, num_draws, seed) for row in rows if row is not base]
+
+
+def difference_lines(tables: Sequence[Table], reference: str, *, markdown: bool = False) -> list[str]:
+    """Return the differences of all tables as lines of text or Markdown."""
+    lines = []
+    for table in tables:
+        found = differences(table, reference)
+        if not found:
+            continue
+        title = f"{table.primary} minus that of {reference!r}, same clips and seeds, 95 % interval over both"
+        lines += ["", title, ""]
+        if markdown:
+            lines += ["| | difference | interval | by seed |", "|---|---|---|---|"]
+        width = max(len(d.row) for d in found)
+        for d in found:
+            interval = f"[{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]" if d.interval else ""
+            seeds = " ".join(f"{v:+.3f}" for v in d.by_seed)
+            mark = " *" if d.clear else ""
+            if markdown:
+                lines.append(f"| {d.row} | {d.mean:+.3f}{mark} | {interval} | {seeds} |")
+            else:
+                lines.append(f"  {d.row:{width}}  {d.mean:+.3f}{mark:2}  {interval:18}  {seeds}")
+    return lines
+
+
+def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> Difference:
+    pairs = [(_aligned(row.saved[a], base.saved[b]), base.saved[b]) for a, b in _common_seeds(row, base)]
+    by_seed = tuple(score(a)[metric] - score(b)[metric] for a, b in pairs)
+    if row.saved[next(iter(row.saved))]["scorer"] not in CLIPWISE:
+        return Difference(row.name, base.name, metric, by_seed, None)
+    rng = np.random.default_rng(seed)
+    num_clips, drawn = len(pairs[0][0]["clip_ids"]), []
+    for _ in range(num_draws):
+        clips = rng.integers(0, num_clips, num_clips)
+        seeds = rng.integers(0, len(pairs), len(pairs))
+        values = [[score(_chosen(p, clips)).get(metric, np.nan) for p in pairs[s]] for s in seeds]
+        drawn.append(float(np.mean([a - b for a, b in values])))
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return Difference(row.name, base.name, metric, by_seed, (float(low), float(high)))
+
+
+def _common_seeds(row: Row, base: Row) -> list[tuple[int, int]]:
+    if row.name.startswith("floor") or base.name.startswith("floor"):
+        return [(a, b) for a in row.saved for b in base.saved]
+    common = sorted(set(row.saved) & set(base.saved))
+    if not common:
+        raise ValueError(f"rows {row.name!r} and {base.name!r} must share a seed to be compared, but do not.")
+    return [(s, s) for s in common]
+
+
+def _aligned(predictions: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return ``predictions`` in the clip order of ``other``."""
+    place = {clip: i for i, clip in enumerate(predictions["clip_ids"])}
+    if set(place) != set(other["clip_ids"]):
+        raise ValueError("rows must have predictions of the same clips to be compared, but have others.")
+    return _chosen(predictions, [place[c] for c in other["clip_ids"]])
+
+
+def _chosen(predictions: dict[str, Any], clips: Sequence[int] | np.ndarray) -> dict[str, Any]:
+    return predictions | {k: [predictions[k][i] for i in clips] for k in ("clip_ids", "labels", "scores")}
