@@ -27,7 +27,9 @@ def make_run(folder, *, row="model", seed=0, fold="one", fingerprint="aaa", card
     (folder / "predictions").mkdir(parents=True)
     (folder / "floors").mkdir()
     (folder / "predictions" / f"{task}.json").write_text(json.dumps(predictions(true, predicted, fold=fold)))
-    (folder / "floors" / f"{task}.majority.json").write_text(json.dumps(predictions(true, np.zeros(60, int), fold=fold)))
+    (folder / "floors" / f"{task}.majority.json").write_text(
+        json.dumps(predictions(true, np.zeros(60, int), fold=fold))
+    )
     steps = [{"event": "step", "step": s, "total": 1 / (s + 1)} for s in range(50)]
     (folder / "journal.jsonl").write_text("".join(json.dumps(s) + "\n" for s in steps) + '{"event": "st')
     results = {
