@@ -7,11 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from sonolex.audio.patches import Grid
+from sonolex.audio.views import Views
 from sonolex.nn.backbones import import_ast
+from sonolex.nn.embeddings import NormalisedPatches
+from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives.vicreg import loss_floor
-from sonolex.systems._spectrogram_transformer import SpectrogramConfig, SpectrogramProcessor
+from sonolex.systems._spectrogram_transformer import SPECIAL_TOKENS, SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.ast import Ast, AstConfig
 from sonolex.systems.base import count_parameters
 from sonolex.systems.ssast import Ssast, SsastConfig
@@ -182,6 +187,48 @@ def test_views_of_the_published_range_lose_whole_spectra_and_clamped_ones_never_
 
     assert erased("axis") == 0.0
     assert erased("published") == pytest.approx(0.075, abs=0.04)  # reference D7
+
+
+def test_views_are_in_decibels_whatever_the_corpus_deviation():
+    config = VcrAstConfig(
+        **SIZES,
+        grid=Grid(num_mels=16),
+        table_frames=64,
+        expander_width=8,
+        freq_mask_bins=0,
+        time_mask_frames=0,
+        views=Views(gain_db=6),
+    )
+    processor = SpectrogramProcessor(SpectrogramConfig(num_mels=16, std=3.0))
+    model = VcrAst(VcrAst.matched(config, processor))
+    views = [model._view(torch.zeros(4, 16), torch.Generator().manual_seed(s)) for s in range(200)]
+    largest = max(float(v.abs().max()) for v in views)
+    assert largest == pytest.approx(6 * np.log(10) / 10 / (2 * 3.0), rel=0.05)
+
+
+def test_a_training_step_sees_a_share_of_the_patches_and_evaluation_all():
+    torch.manual_seed(0)
+    config = AstConfig(**SIZES, grid=Grid(frames=4, bins=4, num_mels=16), table_frames=64, keep_patches=0.25)
+    model = Ast(config)
+    processor = SpectrogramProcessor(SpectrogramConfig(num_mels=16))
+    lengths = (64, 8, 4)
+    batch = processor.collate([processor.example(str(n), front=torch.randn(n, 16), text=None, seed=n) for n in lengths])
+    seen = model.train().encode(batch).valid["audio"].sum(1) - SPECIAL_TOKENS
+    assert seen.tolist() == [16, 2, 1]
+    first, second = (model.encode(batch).pooled_BD for _ in range(2))
+    assert not torch.equal(first, second)
+    assert (model.eval().encode(batch).valid["audio"].sum(1) - SPECIAL_TOKENS).tolist() == [64, 8, 4]
+
+
+def test_normalised_patches_differ_by_shape_not_only_by_level():
+    torch.manual_seed(0)
+    quiet, other = torch.randn(2, 1, 1, 64) * 0.1 - 2.0
+    linear, dual = nn.Linear(64, 32), NormalisedPatches(64, 32)
+    for layer in (linear, dual):
+        initialise_truncated(layer)
+    assert F.cosine_similarity(linear(quiet), linear(other), dim=-1) > 0.9
+    assert F.cosine_similarity(dual(quiet), dual(other), dim=-1) < 0.7
+    assert not torch.allclose(dual(quiet), dual(quiet + 1.0))  # the level is still there
 
 
 def test_statistics_are_measured_on_training_clips_and_a_later_run_keeps_them():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sonolex.audio.patches import Grid
+from sonolex.audio.views import Views
 from sonolex.configs import module_names
 from sonolex.systems._spectrogram_transformer import SpectrogramConfig
 from sonolex.systems.ast import AstConfig
@@ -37,7 +38,16 @@ SYSTEMS = {
     "vcr_ast": [
         VcrAstConfig(**SMALL, grid=GRID, hidden_share=0.5, hidden_patches="dropped", expander_width=48),
         VcrAstConfig(**SMALL, grid=GRID, mask_range="published", reduction="paper", expander_width=48),
-        VcrAstConfig(**SMALL, grid=GRID, hidden_share=0.0, time_stretch=0.2, pool="mean_std", expander_width=48),
+        VcrAstConfig(
+            **SMALL,
+            grid=GRID,
+            hidden_share=0.0,
+            views=Views(speed=0.2, crop_share=0.3, equalise_db=6),
+            patch_norm="dual",
+            keep_patches=0.5,
+            pool="mean_std",
+            expander_width=48,
+        ),
     ],
     "ctal": [
         TINY,

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LEVEL_SCALE = 4.0  # a patch's mean and deviation beside its normalised values, whose deviation is 1
+
 
 class TokenEmbedding(nn.Module):
     """RoBERTa's input: token + position + one type row, LayerNorm, dropout.
@@ -138,6 +140,26 @@ def stack_frames(frames_BTF: Tensor, valid_BT: Tensor, frames_per_step: int) -> 
     return frames_BTF.reshape(batch, -1, frames_per_step * num_features), valid_BT[:, ::frames_per_step]
 
 
+class NormalisedPatches(nn.Module):
+    """Patch projection with a LayerNorm before and after it (Dual PatchNorm, Kumar et al. 2023).
+
+    A linear projection of log power mostly says how loud a patch is, so that all states of an untrained network point
+    the same way. Here its shape is projected, and its mean and deviation enter as two more values.
+    """
+
+    def __init__(self, patch_size: int, width: int):
+        super().__init__()
+        self.norm_in = nn.LayerNorm(patch_size)
+        self.linear = nn.Linear(patch_size + 2, width)
+        self.norm_out = nn.LayerNorm(width)
+
+    def forward(self, patches_BPK: Tensor) -> Tensor:
+        """Return (B, P, D)."""
+        level_BP1, spread_BP1 = patches_BPK.mean(-1, keepdim=True), patches_BPK.std(-1, correction=0, keepdim=True)
+        inputs_BPK = torch.cat([self.norm_in(patches_BPK), level_BP1 * LEVEL_SCALE, spread_BP1 * LEVEL_SCALE], -1)
+        return self.norm_out(self.linear(inputs_BPK))
+
+
 class PatchEmbedding(nn.Module):
     """AST's input: linear patch projection, learned positions by time and band, class and distillation token.
 
@@ -145,10 +167,12 @@ class PatchEmbedding(nn.Module):
     stretched along time for a longer clip, by that clip's own length, so padding changes nothing.
     """
 
-    def __init__(self, patch_size: int, num_columns: int, num_rows: int, width: int, *, dropout: float):
+    def __init__(
+        self, patch_size: int, num_columns: int, num_rows: int, width: int, *, dropout: float, norm: str = "none"
+    ):
         super().__init__()
         self.num_columns, self.num_rows = num_columns, num_rows
-        self.project = nn.Linear(patch_size, width)
+        self.project = nn.Linear(patch_size, width) if norm == "none" else NormalisedPatches(patch_size, width)
         self.position = nn.Parameter(torch.empty(num_columns * num_rows, width))
         self.special = nn.Parameter(torch.empty(2, width))
         self.special_position = nn.Parameter(torch.empty(2, width))

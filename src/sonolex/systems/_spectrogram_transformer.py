@@ -172,6 +172,9 @@ class TransformerConfig(SystemConfig):
         table_frames: length that the position table is made for; longer clips stretch it.
         attention: "exact", or "random_features" (linear in the number of patches; VCR-AST section 5.8.1), with
             ``num_random_features`` per head.
+        patch_norm: "none" (published: a linear projection), or "dual" (see `NormalisedPatches`).
+        keep_patches: share of each clip's patches that enters the encoder in training, drawn anew every time (patchout,
+            Koutini et al. 2022): cheaper steps, and it regularises. Evaluation sees all.
         pool: "mean" of the patches (SSAST, VCR-AST), their "mean_std", or "tokens" (mean of class and distillation
             token, AST).
     """
@@ -185,6 +188,8 @@ class TransformerConfig(SystemConfig):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     norm_eps: float = 1e-6
+    patch_norm: str = "none"
+    keep_patches: float = 1.0
     pool: str = "mean"
     attention: str = "exact"
     num_random_features: int = 128
@@ -192,6 +197,9 @@ class TransformerConfig(SystemConfig):
     def __post_init__(self) -> None:
         one_of("attention", self.attention, ("exact", "random_features"))
         one_of("pool", self.pool, ("mean", "mean_std", "tokens"))
+        one_of("patch_norm", self.patch_norm, ("none", "dual"))
+        if not 0 < self.keep_patches <= 1:
+            raise ValueError(f"`keep_patches` must be above 0 and at most 1, but is {self.keep_patches}.")
 
     @classmethod
     def base(cls, **changes: Any) -> Any:
@@ -241,7 +249,9 @@ class SpectrogramTransformer(System):
         super().__init__()
         self.config = c = config
         columns = c.grid.num_columns(c.table_frames)
-        self.embedding = PatchEmbedding(c.grid.size, columns, c.grid.num_rows, c.width, dropout=c.dropout)
+        self.embedding = PatchEmbedding(
+            c.grid.size, columns, c.grid.num_rows, c.width, dropout=c.dropout, norm=c.patch_norm
+        )
         part = {"dropout": c.dropout, "attention_dropout": c.attention_dropout, "eps": c.norm_eps}
         sizes = (c.width, c.num_heads, c.ffn_width)
         self.layers = nn.ModuleList(
@@ -290,8 +300,17 @@ class SpectrogramTransformer(System):
         if batch.frames_BTF is None or batch.frames_valid_BT is None:
             raise ValueError(f"a batch must have audio for {self.name}, but clips {batch.clip_ids} have none.")
         patches_BPK, valid_BP = cut_patches(batch.frames_BTF, batch.frames_valid_BT, self.config.grid)
-        states_BPD, states_valid_BP = self.states(*self.embedding(patches_BPK, valid_BP))
+        embedded = self.embedding(patches_BPK, valid_BP, keep_BP=self._kept(valid_BP))
+        states_BPD, states_valid_BP = self.states(*embedded)
         return Encoding(self.pooled(states_BPD, states_valid_BP), {"audio": states_BPD}, {"audio": states_valid_BP})
+
+    def _kept(self, valid_BP: Tensor) -> Tensor | None:
+        """Return which patches a training step sees: at least one of every clip; None for all."""
+        if not self.training or self.config.keep_patches == 1:
+            return None
+        drawn_BP = torch.rand(valid_BP.shape, device=valid_BP.device).masked_fill(~valid_BP, 2.0)
+        count_B1 = (valid_BP.sum(1, keepdim=True) * self.config.keep_patches).ceil()
+        return drawn_BP.argsort(1).argsort(1) < count_B1
 
     def states(self, x_BPD: Tensor, valid_BP: Tensor) -> tuple[Tensor, Tensor]:
         """Return the final states of embedded tokens, and their validity."""

@@ -13,18 +13,24 @@ What is unusual about it:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import cut_patches
-from sonolex.audio.views import stretch_time
+from sonolex.audio.views import Views
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.heads import Expander
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import vicreg
-from sonolex.systems._spectrogram_transformer import SpectrogramTransformer, TransformerConfig, hide_patches
+from sonolex.systems._spectrogram_transformer import (
+    AUDIOSET_STD,
+    SpectrogramTransformer,
+    TransformerConfig,
+    hide_patches,
+)
 from sonolex.systems.base import one_of, pad_rows
 from sonolex.types import Batch, Term
 
@@ -43,7 +49,9 @@ class VcrAstConfig(TransformerConfig):
         freq_mask_bins, time_mask_frames: a view's masks have a width below a parameter drawn in 1 … this many.
         mask_range: "axis" bounds the parameter by half the axis, "published" does not: 200 on 128 bands erases 7.5 % of
             all views (reference D7).
-        time_stretch: largest relative change of a view's duration (the thesis's future work); 0 for none.
+        views: further changes of a view, before its masks: time stretch (``speed``, the thesis's future work), crops,
+            level, equaliser. Default: none, as published.
+        log_units: natural-log power in one unit of the normalised input, 2 · std; filled in from the processor.
         expander_width: of all three layers.
         reduction: "code" or "paper", see `sonolex.objectives.vicreg`.
         invariance_weight, variance_weight, covariance_weight: 25, 25, 1 (eq. 4.4).
@@ -55,7 +63,8 @@ class VcrAstConfig(TransformerConfig):
     freq_mask_bins: int = 200
     time_mask_frames: int = 200
     mask_range: str = "axis"
-    time_stretch: float = 0.0
+    views: Views = field(default_factory=Views)
+    log_units: float = 2 * AUDIOSET_STD
     expander_width: int = 4096
     reduction: str = "code"
     invariance_weight: float = 25.0
@@ -68,8 +77,8 @@ class VcrAstConfig(TransformerConfig):
         one_of("sampler", self.sampler, ("cluster", "ssast_code", "uniform"))
         one_of("mask_range", self.mask_range, ("axis", "published"))
         one_of("reduction", self.reduction, ("code", "paper"))
-        if not 0 <= self.hidden_share < 1 or not 0 <= self.time_stretch < 1:
-            raise ValueError("`hidden_share` and `time_stretch` must be at least 0 and below 1.")
+        if not 0 <= self.hidden_share < 1:
+            raise ValueError(f"`hidden_share` must be at least 0 and below 1, but is {self.hidden_share}.")
 
 
 class VcrAst(SpectrogramTransformer):
@@ -86,6 +95,10 @@ class VcrAst(SpectrogramTransformer):
         self.hidden_patch = HiddenPatch(config.width) if replaces else None
         self.expander = Expander(self.pooled_dim, config.expander_width)
         initialise_truncated(self.expander)
+
+    @classmethod
+    def matched(cls, config: Any, processor: Any) -> Any:
+        return replace(super().matched(config, processor), log_units=2 * processor.config.std)
 
     def corrupt(self, batch: Batch) -> Batch:
         assert batch.frames_BTF is not None and batch.frames_valid_BT is not None
@@ -153,8 +166,8 @@ class VcrAst(SpectrogramTransformer):
 
     def _view(self, frames_TF: Tensor, generator: Generator) -> Tensor:
         c = self.config
-        if c.time_stretch:
-            frames_TF = stretch_time(frames_TF, 1 + c.time_stretch * (2 * _uniform(generator) - 1))
+        if c.views != Views():  # they act on log power; an offset of it does not matter to any of them
+            frames_TF = c.views.apply(frames_TF * c.log_units, generator) / c.log_units
         frames_TF = self._mask_axis(frames_TF, 1, c.freq_mask_bins, generator)
         return self._mask_axis(frames_TF, 0, c.time_mask_frames, generator)
 
