@@ -39,7 +39,7 @@ def test_a_plain_csv_becomes_a_model_a_report_and_a_command(columns, corpus, tmp
     assert f"found: 48 clips with '{label}'" in text and "classification" in text
     assert ("by speaker" in text) == ("speaker" in columns) and ("WARNING" in text) == ("speaker" not in columns)
     assert results["scores"][label]["balanced_accuracy"] >= 0.75
-    assert set(results["floors"][label]) == {"majority", "mfcc_svm"}
+    assert set(results["floors"][label]) == {"majority", "mfcc_svm", "log_mel_svm"}
     assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
     command = next(s for s in said if str(s).startswith("predict with: ")).removeprefix("predict with: sonolex ")
     if "audio" in columns:

@@ -6,7 +6,7 @@ from sonolex.protocols.base import Fold, Protocol
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.regression import RegressionConfig
 from sonolex.tasks.verification import VerificationConfig
-from sonolex.train.floors import floors_of_fold, mfcc_statistics
+from sonolex.train.floors import clip_statistics, floors_of_fold
 
 
 def split(manifest):
@@ -24,7 +24,8 @@ def test_floors_are_fitted_on_training_clips_and_cached(corpus):
     (fold,) = protocol.folds(corpus)
     floors = floors_of_fold(protocol, fold, "f" * 12)
     pitch = [tasks[0].classes.index(p) for p in fold.report.column("pitch")]
-    assert (floors["pitch"]["mfcc_svm"].argmax(1) == pitch).all()  # audible
+    for name in ("mfcc_svm", "log_mel_svm"):
+        assert (floors["pitch"][name].argmax(1) == pitch).all()  # audible
     assert len(set(floors["pitch"]["majority"].argmax(1))) == 1
     assert (
         floors["mood"]["mfcc_svm"].argmax(1) == [tasks[1].classes.index(m) for m in fold.report.column("mood")]
@@ -38,5 +39,6 @@ def test_floors_are_fitted_on_training_clips_and_cached(corpus):
 
 
 def test_statistics_do_not_depend_on_the_order_of_clips(corpus):
-    part = corpus.take(range(6))
-    assert np.array_equal(mfcc_statistics(part)[::-1], mfcc_statistics(corpus.take(range(5, -1, -1))))
+    forward, backward = clip_statistics(corpus.take(range(6))), clip_statistics(corpus.take(range(5, -1, -1)))
+    assert {n: v.shape for n, v in forward.items()} == {"mfcc": (6, 80), "log_mel": (6, 120)}
+    assert all(np.array_equal(v[::-1], backward[n]) for n, v in forward.items())
