@@ -20,6 +20,13 @@ def test_useful_share_is_at_least_092_on_log_normal_lengths():
     assert Sampler(DURATIONS, 32.0).useful_share() >= 0.92
 
 
+def test_random_batches_mix_lengths_and_lose_no_clip():
+    random = Sampler(DURATIONS, 1e6, 50, by_length=False).epoch(0)
+    assert np.array_equal(np.sort(np.concatenate(random)), np.arange(len(DURATIONS)))
+    assert np.mean([DURATIONS[b].std() for b in random]) > 0.9 * DURATIONS.std()
+    assert np.mean([DURATIONS[b].std() for b in Sampler(DURATIONS, 1e6, 50).epoch(0)]) < 0.1 * DURATIONS.std()
+
+
 def test_the_order_is_a_function_of_seed_and_epoch():
     one, two = Sampler(DURATIONS, 64.0, seed=1), Sampler(DURATIONS, 64.0, seed=2)
     assert all(np.array_equal(a, b) for a, b in zip(one.epoch(4), one.epoch(4), strict=True))

@@ -24,12 +24,15 @@ class Sampler:
             batch of its own.
         max_clips: most clips in a global batch.
         seed: of the order.
+        by_length: sort clips by length within pools of POOL_BATCHES, so that little is padded; False draws every batch
+            at random.
     """
 
     durations_s: np.ndarray
     max_batch_s: float
     max_clips: int = 1_000_000
     seed: int = 0
+    by_length: bool = True
 
     def __post_init__(self) -> None:
         if not len(self.durations_s):
@@ -45,6 +48,8 @@ class Sampler:
         """Return the global batches (row numbers) of an epoch, in training order. Each row occurs exactly once."""
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.durations_s))
+        if not self.by_length:
+            return self._cut(order)
         pool_s = POOL_BATCHES * self.max_batch_s
         pools = np.floor(np.cumsum(self.durations_s[order]) / pool_s).astype(np.int64)
         # Rows of one pool are neighbours after this sort, by length within it; it is stable, so ties stay shuffled.

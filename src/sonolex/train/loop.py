@@ -83,7 +83,13 @@ class _Training:
             seed=run.seed,
             cache=self.cache,
         )
-        self.sampler = Sampler(batching_s(self.clips), run.budget.batch_s, run.budget.batch_clips, run.seed)
+        self.sampler = Sampler(
+            batching_s(self.clips),
+            run.budget.batch_s,
+            run.budget.batch_clips,
+            run.seed,
+            by_length=run.budget.by_length,
+        )
         steps_of_epoch = [self._num_steps(e) for e in range(run.budget.epochs)]
         self.num_steps = min(sum(steps_of_epoch), run.budget.max_steps or sum(steps_of_epoch))
         self.journal = Journal(folder, active=fabric.is_global_zero)

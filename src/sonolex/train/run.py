@@ -109,6 +109,8 @@ class Budget:
         epochs, max_steps: whichever ends first; 0 max_steps is no limit.
         batch_s: seconds of padded audio in one batch over all processes.
         batch_clips: most clips in one batch.
+        by_length: clips of similar length share a batch, which pads least; False draws batches at random, for
+            objectives that compare the clips of a batch (else those of one corpus meet only each other).
         accumulate: batches an optimiser step averages over (as one batch of their sum).
         evaluate_epochs: evaluate on the selection part every so many epochs.
         checkpoint_steps: also save this often within an epoch; 0 only at evaluations.
@@ -120,6 +122,7 @@ class Budget:
     max_steps: int = 0
     batch_s: float = 64.0
     batch_clips: int = 64
+    by_length: bool = True
     accumulate: int = 1
     evaluate_epochs: int = 1
     checkpoint_steps: int = 0
