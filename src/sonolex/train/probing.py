@@ -1,6 +1,7 @@
 """Score frozen vectors: a linear classifier or an SVM on what a system hears, without training the system.
 
-The classifier's one constant is chosen on the selection part; nothing is fitted on the report part.
+The classifier's one constant is chosen on the selection part, which then joins the training part for the final fit;
+nothing is fitted on the report part.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     seen, selection, report = (vectors(m) for m in (train, *(load_sources(s) for s in _other_parts(run))))
     fitted = [_classifier(run.frozen_classifier, cost).fit(seen.pooled_BD, labels(seen)) for cost in COSTS]
     values = [metrics.balanced_accuracy(labels(selection), c.predict(selection.pooled_BD)) for c in fitted]
-    best = fitted[int(np.argmax(values))]
+    best = _classifier(run.frozen_classifier, COSTS[int(np.argmax(values))]).fit(
+        np.concatenate([seen.pooled_BD, selection.pooled_BD]), np.concatenate([labels(seen), labels(selection)])
+    )
     classes = list(task.config.classes)  # type: ignore[attr-defined]
     one_hot = np.eye(len(classes))[[classes.index(c) for c in best.predict(report.pooled_BD)]]
     scored = replace(report, scores={name: one_hot}, metrics={name: task.metrics(report.labels[name], one_hot)})
