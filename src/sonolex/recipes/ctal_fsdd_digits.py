@@ -3,7 +3,7 @@
     sonolex train ctal_fsdd_digits --out runs/digits && sonolex compare runs/digits
 
 Cost: 3 to 6 minutes a run on one core. Expected accuracy, three seeds: from scratch 0.819 ± 0.008, pre-trained 0.815 ±
-0.019, with espeak digits 0.786 ± 0.017 (MFCC-SVM floor 0.546).
+0.019, with espeak digits 0.786 ± 0.017 (MFCC-SVM floor 0.529).
 
 Chosen on `fsdd_digits_development` (each training speaker held out in turn; 14 epochs with espeak digits; mean
 accuracy): utterance normalisation alone 0.601; log-mel limited to 40 dB below its peak, and pauses added at the ends,
