@@ -5,8 +5,10 @@ Class labels never share a vocabulary with tokens: labels are encoded by tasks, 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,40 @@ if TYPE_CHECKING:
 # RoBERTa's order, so that CTAL's shipped vocabulary and ours agree: reference C1.
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 START_ID, PAD_ID, END_ID, UNKNOWN_ID, MASK_ID = range(5)
+BERT_TOKENS = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 BYTE_ALPHABET = 256
+
+
+@dataclass(frozen=True)
+class SpecialIds:
+    """Ids of a tokenizer's special tokens."""
+
+    start: int
+    pad: int
+    end: int
+    unknown: int
+    mask: int
+
+    @property
+    def first_word(self) -> int:
+        """The lowest id above all of them: random words are drawn from here on."""
+        return 1 + max(self.start, self.pad, self.end, self.unknown, self.mask)
+
+
+def special_ids(tokenizer: Tokenizer) -> SpecialIds:
+    """Return the ids of RoBERTa's or BERT's special tokens, whichever the tokenizer has.
+
+    Raises:
+        ValueError: it has neither.
+    """
+    for names in (SPECIAL_TOKENS, BERT_TOKENS):
+        ids = [tokenizer.token_to_id(n) for n in names]
+        if all(i is not None for i in ids):
+            return SpecialIds(*ids)  # type: ignore[arg-type]
+    raise ValueError(
+        f"a tokenizer must have the special tokens {', '.join(SPECIAL_TOKENS)} (RoBERTa) or {', '.join(BERT_TOKENS)} "
+        "(BERT), but has neither. Name the folder of a BERT or RoBERTa checkpoint."
+    )
 
 
 def clean_ctal(transcript: str) -> str:
@@ -68,13 +103,33 @@ def train_byte_bpe(transcripts: Iterable[str], *, vocab_size: int = 30_000) -> T
     return tokenizer
 
 
+def train_wordpiece(transcripts: Iterable[str], *, vocab_size: int = 30_522) -> Tokenizer:
+    """Return BERT's lower-casing WordPiece tokenizer trained on ``transcripts``, with BERT's five special tokens.
+
+    The vocabulary may come out smaller than asked when the text is small; an unknown letter is [UNK].
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=list(BERT_TOKENS), min_frequency=1, show_progress=False
+    )
+    tokenizer.train_from_iterator(iter(transcripts), trainer)
+    return tokenizer
+
+
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Return the tokenizer in ``path``: a ``tokenizer.json``, or a folder with one or with vocab.json and merges.txt.
+    """Return the tokenizer in ``path``: a ``tokenizer.json``, or a folder of a BERT or RoBERTa checkpoint.
+
+    Such a folder holds tokenizer.json, or vocab.json and merges.txt (RoBERTa), or vocab.txt (BERT).
 
     Raises:
         FileNotFoundError: none of these files is there.
     """
-    from tokenizers import ByteLevelBPETokenizer, Tokenizer
+    from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Tokenizer
 
     path = Path(path)
     file = path / "tokenizer.json" if path.is_dir() else path
@@ -84,12 +139,19 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     if vocab.is_file() and merges.is_file():
         # Only the model is kept: whether a token begins a word is decided by the text, as in training.
         return ByteLevelBPETokenizer(str(vocab), str(merges))._tokenizer  # type: ignore[attr-defined]
+    if (path / "vocab.txt").is_file():
+        settings = path / "tokenizer_config.json"
+        lowercase = not settings.is_file() or json.loads(settings.read_text(encoding="utf-8")).get(
+            "do_lower_case", True
+        )
+        return BertWordPieceTokenizer(str(path / "vocab.txt"), lowercase=lowercase)._tokenizer  # type: ignore[attr-defined]
     raise FileNotFoundError(
-        f"`path` must hold tokenizer.json, or vocab.json with merges.txt, but {path} does not. "
+        f"`path` must hold tokenizer.json, vocab.txt, or vocab.json with merges.txt, but {path} does not. "
         "Name the folder that was saved with the model."
     )
 
 
 def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """Return the ids of ``text`` between start and end token."""
-    return [START_ID, *tokenizer.encode(text, add_special_tokens=False).ids, END_ID]
+    special = special_ids(tokenizer)
+    return [special.start, *tokenizer.encode(text, add_special_tokens=False).ids, special.end]

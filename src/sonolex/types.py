@@ -29,7 +29,8 @@ class Example:
 
     ``audio`` is (T, F) for systems that read frames and (S,) for systems that read samples; ``tokens_L`` is None
     when the clip has no transcript, ``audio`` is None when it has no sound. A clip mixed with another one has the other
-    one's labels in ``other_labels`` and its own share of the mixture in ``own_share``.
+    one's labels in ``other_labels`` and its own share of the mixture in ``own_share``. ``partner`` is the audio of
+    another clip with another transcript, for objectives that ask whether sound and words belong together.
     """
 
     clip_id: str
@@ -39,6 +40,7 @@ class Example:
     seed: int = 0
     other_labels: Mapping[str, Any] = field(default_factory=dict)
     own_share: float = 1.0
+    partner: Tensor | None = None
 
 
 @dataclass
@@ -62,6 +64,10 @@ class Batch:
     other_labels: Mapping[str, tuple] = field(default_factory=dict)
     own_shares: tuple[float, ...] = ()
     """Of clips mixed with another clip; empty where nothing is mixed."""
+    partner_frames_BTF: Tensor | None = None
+    partner_samples_BS: Tensor | None = None
+    partner_valid_BT: Tensor | None = None
+    """Audio of other clips, where the loader drew one (an all-False row where it did not); None if none was wanted."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """Added by tasks: what each task's loss compares with, one entry per task name."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sonolex.audio.io import read_audio
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loader, Loading, clip_seed
 from sonolex.data.manifest import manifest_from_rows
@@ -45,6 +46,38 @@ def test_mixup_mixes_about_its_share_the_same_way_in_any_batch_and_never_in_eval
     assert not plain.own_shares and not plain.other_labels
     with pytest.raises(ValueError, match="mixup"):
         Loading(mixup=0.5)
+
+
+def test_partners_are_never_the_clip_itself_nor_one_that_says_the_same(corpus, processor):
+    spoken = [" ".join(t.split()) if t else t for t in corpus.column("text")]
+    sounds = {i: processor.finish(processor.front(read_audio(corpus[i].audio, rate_hz=8000)), "c") for i in range(40)}
+    drawn = 0
+    for seed in range(8):
+        loader = Loader(corpus, processor, loading=Loading(num_workers=0, partners=0.5), seed=seed)
+        (batch,) = loader.batches([np.arange(40)])
+        has_partner = batch.partner_valid_BT.any(1)
+        drawn += int(has_partner.sum())
+        for row in has_partner.nonzero()[:, 0].tolist():
+            frames = batch.partner_frames_BTF[row, batch.partner_valid_BT[row]]
+            same = [i for i, s in sounds.items() if s.shape == frames.shape and torch.equal(s, frames)]
+            assert row not in same
+            assert all(spoken[i].lower() != spoken[row].lower() for i in same)
+        (halves, _) = loader.batches([np.arange(20), np.arange(20, 40)])
+        shown = halves.partner_valid_BT.any(1)
+        assert torch.equal(shown, has_partner[:20])  # whatever the batch
+    assert drawn / 320 == pytest.approx(0.5, abs=0.08)
+
+
+def test_partners_that_cannot_be_found_are_an_error_that_names_the_clip(processor, corpus):
+    same = manifest_from_rows(
+        [{"id": f"c{i}", "audio": corpus[i].audio, "text": "  Same words! " if i else "same WORDS"} for i in range(4)],
+        root=corpus.root,
+    )
+    loader = Loader(same, processor, loading=Loading(num_workers=0, partners=1.0))
+    with pytest.raises(ValueError, match=r"another transcript.*clip 'c0'"):
+        next(iter(loader.batches([np.arange(4)])))
+    with pytest.raises(ValueError, match="partners"):
+        Loading(partners=1.5)
 
 
 def test_modalities_are_dropped_at_their_rate_and_never_both(corpus, processor):

@@ -15,6 +15,7 @@ from sonolex.systems._spectrogram_transformer import SpectrogramConfig
 from sonolex.systems.ast import AstConfig
 from sonolex.systems.base import build_system, system_type
 from sonolex.systems.ctal import CtalConfig
+from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorConfig
 from sonolex.systems.ssast import SsastConfig
 from sonolex.systems.vcr_ast import VcrAstConfig
 from sonolex.tasks.base import Model, build_task
@@ -24,6 +25,8 @@ from tests.conftest import TINY, TINY_PROCESSOR
 
 SMALL = {"table_frames": 64, "num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64}
 GRID = Grid(frames=4, bins=4, num_mels=16)
+BERT = {"num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "conv_width": 16, "num_positions": 160}
+BERT |= {"window_positions": 400, "max_tokens": 40}
 SYSTEMS = {
     "ast": [
         AstConfig(**SMALL, grid=replace(GRID, stride_frames=3, stride_bins=3)),
@@ -49,6 +52,15 @@ SYSTEMS = {
             expander_width=48,
         ),
     ],
+    "spectrobert": [
+        SpectroBertConfig(**BERT, grid=Grid(frames=8, bins=16, stride_frames=4, num_mels=16)),
+        SpectroBertConfig(
+            **BERT, audio="patches", grid=Grid(frames=8, bins=8, num_mels=16), together=2, steps="stacked"
+        ),
+        SpectroBertConfig(
+            **(BERT | {"window_positions": 40}), grid=Grid(frames=8, bins=16, num_mels=16), mlm_on="matched"
+        ),
+    ],
     "ctal": [
         TINY,
         replace(TINY, stem="linear", frames_per_step=1, fusion="code", orthogonal="code", replace_level="frame"),
@@ -56,7 +68,10 @@ SYSTEMS = {
         replace(TINY, stem="conv2d", frames_per_step=4),
     ],
 }
-PROCESSORS = {"ctal": TINY_PROCESSOR} | dict.fromkeys(
+BERT_PROCESSOR = SpectroBertProcessorConfig(
+    rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200, mean=-8.0, std=3.0
+)
+PROCESSORS = {"ctal": TINY_PROCESSOR, "spectrobert": BERT_PROCESSOR} | dict.fromkeys(
     ("ast", "ssast", "vcr_ast"), SpectrogramConfig(rate_hz=8000, num_mels=16, max_frames=400, mean=-8.0, std=3.0)
 )
 CASES = [pytest.param(name, config, id=f"{name}-{i}") for name, cs in SYSTEMS.items() for i, config in enumerate(cs)]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -47,6 +48,19 @@ def librosa_log_mel(
     window_S = _hann(window_samples, periodic=True, like=wave_BS)
     mel_weights = slaney_mel_weights(rate_hz, fft_samples, num_mels).to(wave_BS)
     return torch.log(_mel_power(framed_BTS, window_S, fft_samples, mel_weights) + floor)
+
+
+def clip_fbank(wave_S: np.ndarray, *, rate_hz: int, num_mels: int, window_ms: float, hop_ms: float) -> Tensor:
+    """Return `kaldi_fbank` (T, F) of one clip as AST reads it: its mean removed, at least one window long."""
+    wave = torch.from_numpy(wave_S)
+    shortest = round(rate_hz * window_ms / 1000)
+    return kaldi_fbank(
+        F.pad(wave - wave.mean(), (0, max(0, shortest - len(wave)))),
+        rate_hz=rate_hz,
+        num_mels=num_mels,
+        window_ms=window_ms,
+        hop_ms=hop_ms,
+    )
 
 
 def kaldi_fbank(

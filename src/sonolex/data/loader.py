@@ -7,6 +7,7 @@ worker uses one intra-op thread (OpenMP on small tensors is 30–100 times slowe
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,8 @@ from sonolex.types import MODALITIES, Batch, Example
 
 PREFETCH_BATCHES = 4
 MIXUP_BETA = (10.0, 10.0)
+PARTNER_SALT = 0x9A12
+PARTNER_TRIES = 100
 MIXUP_SALT = 0xA11D  # mixing and other randomness of one clip must not draw the same numbers
 
 
@@ -45,6 +48,7 @@ class ProcessorLike(Protocol):
         views: Views,
         other_labels: Any,
         own_share: float,
+        partner: Tensor | None,
     ) -> Example: ...
     def collate(self, examples: Sequence[Example]) -> Batch: ...
 
@@ -59,6 +63,9 @@ class Loading:
         views: random views of training clips.
         mixup: chance that a training clip is mixed with another one of the manifest, shares from Beta(10, 10); the
             labels count by their shares (AST section 3.1). Needs audio without text.
+        partners: chance that a clip with audio and text brings the audio of another clip along, for objectives that ask
+            whether sound and words belong together: never its own audio, never a clip with the same transcript.
+            In training and evaluation alike; None where no objective asks.
         on_bad_clip: "error" stops at the first file that cannot be used, "skip" leaves it out and lists it.
         max_bad_clips: "skip" stops when more clips than this are bad.
         max_duration_s: longer clips are bad.
@@ -71,6 +78,7 @@ class Loading:
     drop_text: float = 0.0
     views: Views = field(default_factory=Views)
     mixup: float = 0.0
+    partners: float | None = None
     on_bad_clip: str = "error"
     max_bad_clips: int = 100
     max_duration_s: float = MAX_DURATION_S
@@ -84,6 +92,8 @@ class Loading:
             raise ValueError(f"`on_bad_clip` must be error or skip, but is {self.on_bad_clip!r}.")
         if not (0 <= self.drop_audio <= 1 and 0 <= self.drop_text <= 1 and self.drop_audio + self.drop_text <= 1):
             raise ValueError("`drop_audio` and `drop_text` must be at least 0 and together at most 1.")
+        if self.partners is not None and not 0 <= self.partners <= 1:
+            raise ValueError(f"`partners` must be 0 to 1, or None, but is {self.partners}.")
         if not 0 <= self.mixup <= 1 or (self.mixup and self.modalities != ("audio",)):
             raise ValueError(f"`mixup` must be 0 to 1, and 0 unless modalities are ('audio',), but is {self.mixup}.")
 
@@ -167,6 +177,7 @@ class Loader:
                 views=self.loading.views if self.training else Views(),
                 other_labels=other_labels,
                 own_share=own_share,
+                partner=self._partner(clip, seed) if use_audio and use_text else None,
             )
         except ValueError as e:  # AudioError, or a clip that does not fit the system
             if self.loading.on_bad_clip == "error":
@@ -186,6 +197,20 @@ class Loader:
         other = self.manifest[int(rng.integers(len(self.manifest)))]
         share = float(np.clip(rng.beta(*MIXUP_BETA), 1e-3, 1 - 1e-3))
         return mix_clips(front, self._front(other), share), other.labels, share
+
+    def _partner(self, clip: Clip, seed: int) -> Tensor | None:
+        """Return the features of another clip with another transcript, or None if this clip is to have none."""
+        rng = np.random.default_rng([seed, PARTNER_SALT])
+        if self.loading.partners is None or rng.random() >= self.loading.partners:
+            return None
+        for _ in range(PARTNER_TRIES):
+            other = self.manifest[int(rng.integers(len(self.manifest)))]
+            if other.audio is not None and not _same_clip(clip, other):
+                return self._front(other)
+        raise ValueError(
+            f"`partners` must find a clip with another recording and another transcript, but {PARTNER_TRIES} draws "
+            f"found none for clip {clip.id!r}. Add clips with other transcripts, or leave out the matching objective."
+        )
 
     def _modalities(self, clip: Clip, seed: int) -> tuple[bool, bool]:
         audio = "audio" in self.loading.modalities and clip.audio is not None
@@ -236,6 +261,19 @@ class FeatureCache:
             if size <= self._room and clip_id not in self._kept:
                 self._kept[clip_id] = front
                 self._room -= size
+
+
+def _same_clip(clip: Clip, other: Clip) -> bool:
+    """Return whether two rows are one recording, or say the same words (case, punctuation and spaces aside)."""
+    same_recording = clip.audio == other.audio and (clip.offset_s, clip.duration_s) == (
+        other.offset_s,
+        other.duration_s,
+    )
+    return clip.id == other.id or same_recording or _words(clip.text) == _words(other.text)
+
+
+def _words(text: str | None) -> list[str]:
+    return re.findall(r"\w+", (text or "").casefold())
 
 
 def clip_seed(seed: int, epoch: int, clip_id: str) -> int:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sonolex.hub import local_or_hub
+from sonolex.nn.audio_tokens import AudioProjection, ConvStack, conv_parameters
 from sonolex.nn.embeddings import PatchEmbedding, TokenEmbedding, resize_positions
+from sonolex.nn.fusion import JoinedEmbedding
+from sonolex.nn.heads import TokenHead
 
 
 @dataclass(frozen=True)
@@ -30,31 +37,78 @@ def import_roberta(
     Raises:
         ValueError: a shape differs, by key.
     """
-    used: list[str] = []
-    missing: list[str] = []
-    pairs: dict[tuple[str, ...], Tensor] = {
-        ("embeddings.word_embeddings.weight",): embedding.token.weight,
-        ("embeddings.position_embeddings.weight",): embedding.position.weight,
-        ("embeddings.token_type_embeddings.weight",): embedding.modality.weight,
-        ("embeddings.LayerNorm.weight",): embedding.norm.weight,
-        ("embeddings.LayerNorm.bias",): embedding.norm.bias,
-    }
+    pairs = _embedding(embedding)
     for number, layer in enumerate(layers):
         pairs |= _post_norm_layer(layer, f"encoder.layer.{number}")
-    for names, ours in pairs.items():
-        keys = [prefix + n for n in names]
-        if not all(k in weights for k in keys):
-            missing += keys
-            continue
-        theirs = torch.cat([weights[k] for k in keys])
-        if theirs.shape != ours.shape:
-            raise ValueError(f"{keys} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
-        with torch.no_grad():
-            ours.copy_(theirs)
-        used += keys
-    ignorable = ("position_ids", "token_type_ids")  # buffers, not weights
-    unused = [k for k in weights if k not in used and not k.endswith(ignorable)]
-    return ImportReport(tuple(used), tuple(unused), tuple(missing))
+    return _copied({tuple(prefix + n for n in names): ours for names, ours in pairs.items()}, weights)
+
+
+def import_bert(
+    embedding: JoinedEmbedding, layers: Iterable[nn.Module], head: TokenHead, weights: Mapping[str, Tensor]
+) -> ImportReport:
+    """Copy a BERT encoder in Hugging Face format and, where the checkpoint has it, its masked-token head.
+
+    Key names may begin with "bert." (BertForPreTraining) or not (BertModel), and LayerNorms may be called gamma and
+    beta, as in the first releases.
+
+    Raises:
+        ValueError: a shape differs, by key.
+    """
+    weights = {_bert_name(key): value for key, value in weights.items()}
+    pairs = _embedding(embedding)
+    for number, layer in enumerate(layers):
+        pairs |= _post_norm_layer(layer, f"encoder.layer.{number}")
+    ours = dict(head.named_parameters())
+    for kind in ("weight", "bias"):
+        pairs[(f"cls.predictions.transform.dense.{kind}",)] = ours[f"dense.{kind}"]
+        pairs[(f"cls.predictions.transform.LayerNorm.{kind}",)] = ours[f"norm.{kind}"]
+    pairs[("cls.predictions.bias",)] = ours["bias"]
+    return _copied(pairs, weights)
+
+
+def import_conv_stack(stack: ConvStack, project: AudioProjection, weights: Mapping[str, Tensor]) -> ImportReport:
+    """Copy wav2vec2's convolutions, as many as we have, and its projection if its sizes are ours.
+
+    Raises:
+        ValueError: a shape of a convolution differs, by key.
+    """
+    weights = {key.removeprefix("wav2vec2."): value for key, value in weights.items()}
+    pairs = {(f"feature_extractor.{name}",): ours for name, ours in conv_parameters(stack)}
+    for part, module in (("layer_norm", project.norm), ("projection", project.linear)):
+        for kind, ours in module.named_parameters():
+            key = f"feature_projection.{part}.{kind}"
+            if key in weights and weights[key].shape == ours.shape:
+                pairs[(key,)] = ours
+    return _copied(pairs, weights)
+
+
+def read_config(place: str | Path) -> dict[str, Any]:
+    """Return config.json of a Hugging Face checkpoint (local folder or hub id)."""
+    return json.loads((checkpoint_folder(place) / "config.json").read_text(encoding="utf-8"))
+
+
+def read_weights(place: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a Hugging Face checkpoint: safetensors, or pytorch_model.bin without unsafe pickle.
+
+    Raises:
+        FileNotFoundError: no weights there.
+    """
+    folder = checkpoint_folder(place)
+    files = sorted(folder.glob("*.safetensors"))
+    if files:
+        from safetensors.torch import load_file
+
+        return {key: value for file in files for key, value in load_file(file).items()}
+    files = sorted(folder.glob("pytorch_model*.bin"))
+    if not files:
+        raise FileNotFoundError(f"`path` must hold model.safetensors or pytorch_model.bin, but {folder} does not.")
+    return {k: v for file in files for k, v in torch.load(file, map_location="cpu", weights_only=True).items()}
+
+
+def checkpoint_folder(place: str | Path) -> Path:
+    """Return the local folder of a Hugging Face checkpoint, downloading a hub id."""
+    files = ("*.json", "*.txt", "*.safetensors", "pytorch_model*.bin")
+    return local_or_hub(place, wanted="a folder of a Hugging Face checkpoint", files=files)
 
 
 def import_ast(
@@ -117,6 +171,41 @@ def import_ast(
         take([f"layernorm.{kind}"], parameter)
     unused = [k for k in weights if k not in used]
     return ImportReport(tuple(dict.fromkeys(used)), tuple(unused), tuple(missing))
+
+
+def _embedding(embedding: TokenEmbedding | JoinedEmbedding) -> dict[tuple[str, ...], Tensor]:
+    """Return our tensors of BERT's or RoBERTa's embedding by their keys."""
+    return {
+        ("embeddings.word_embeddings.weight",): embedding.token.weight,
+        ("embeddings.position_embeddings.weight",): embedding.position.weight,
+        ("embeddings.token_type_embeddings.weight",): embedding.modality.weight,
+        ("embeddings.LayerNorm.weight",): embedding.norm.weight,
+        ("embeddings.LayerNorm.bias",): embedding.norm.bias,
+    }
+
+
+def _copied(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tensor]) -> ImportReport:
+    """Copy their tensors, concatenated by our names for them, into ours."""
+    used: list[str] = []
+    missing: list[str] = []
+    for keys, ours in pairs.items():
+        if not all(k in weights for k in keys):
+            missing += keys
+            continue
+        theirs = torch.cat([weights[k] for k in keys])
+        if theirs.shape != ours.shape:
+            raise ValueError(f"{list(keys)} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
+        with torch.no_grad():
+            ours.copy_(theirs)
+        used += keys
+    ignorable = ("position_ids", "token_type_ids")  # buffers, not weights
+    unused = [k for k in weights if k not in used and not k.endswith(ignorable)]
+    return ImportReport(tuple(used), tuple(unused), tuple(missing))
+
+
+def _bert_name(key: str) -> str:
+    key = key.removeprefix("bert.")
+    return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", key))
 
 
 def _released_name(key: str) -> str:

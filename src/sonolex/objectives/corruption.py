@@ -50,16 +50,26 @@ def corrupt_tokens(
     first_word_id: int,
     vocab_size: int,
     generator: Generator,
+    masked: float = 0.8,
+    random: float = 0.1,
 ) -> Tensor:
-    """Return tokens with the chosen ones 80 % masked, 10 % random, 10 % kept. Source: CTAL section 3.2.1."""
+    """Return tokens with the chosen ones 80 % masked, 10 % random, 10 % kept (or as given). Source: CTAL 3.2.1."""
     draw_L = torch.rand(len(tokens_L), generator=generator)
     random_L = torch.randint(first_word_id, vocab_size, (len(tokens_L),), generator=generator)
-    corrupted_L = torch.where(chosen_L & (draw_L < 0.8), torch.full_like(tokens_L, mask_id), tokens_L)
-    return torch.where(chosen_L & (draw_L >= 0.8) & (draw_L < 0.9), random_L, corrupted_L)
+    corrupted_L = torch.where(chosen_L & (draw_L < masked), torch.full_like(tokens_L, mask_id), tokens_L)
+    return torch.where(chosen_L & (draw_L >= masked) & (draw_L < masked + random), random_L, corrupted_L)
 
 
 def corrupt_words(
-    tokens_L: Tensor, *, share: float, mask_id: int, first_word_id: int, vocab_size: int, generator: Generator
+    tokens_L: Tensor,
+    *,
+    share: float,
+    mask_id: int,
+    first_word_id: int,
+    vocab_size: int,
+    generator: Generator,
+    masked: float = 0.8,
+    random: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
     """Return chosen_L and corrupted tokens of one transcript, whose start and end token are never chosen."""
     words = slice(1, max(1, len(tokens_L) - 1))
@@ -72,6 +82,8 @@ def corrupt_words(
         first_word_id=first_word_id,
         vocab_size=vocab_size,
         generator=generator,
+        masked=masked,
+        random=random,
     )
     return chosen_L, corrupted_L
 

@@ -1,4 +1,4 @@
-"""The processor of systems that read feature frames and byte-level BPE tokens; a system adds its own front end."""
+"""The processor of systems that read feature frames and tokens; a system adds its own front end."""
 
 from __future__ import annotations
 
@@ -46,13 +46,14 @@ class FramesAndTokensConfig(ProcessorConfig):
 
 
 class FramesAndTokensProcessor(Processor):
-    """Tokens between <s> and </s>, padded batches, and a tokenizer saved beside the config."""
+    """Tokens between start and end token, padded batches, and a tokenizer saved beside the config."""
 
     config_type: ClassVar[type[FramesAndTokensConfig]]
     config: FramesAndTokensConfig
 
     def __init__(self, config: FramesAndTokensConfig, tokenizer: Tokenizer):
         self.config, self.tokenizer = config, tokenizer
+        self.special = text_.special_ids(tokenizer)
         self._clean = text_.CLEANERS[config.cleaner]
 
     @property
@@ -69,12 +70,17 @@ class FramesAndTokensProcessor(Processor):
         cls, config: Any, *, transcripts: Sequence[str], waves: Iterable[np.ndarray] = ()
     ) -> FramesAndTokensProcessor:
         clean = text_.CLEANERS[config.cleaner]
-        return cls(config, text_.train_byte_bpe((clean(t) for t in transcripts), vocab_size=config.vocab_size))
+        return cls(config, cls.new_tokenizer(config, [clean(t) for t in transcripts]))
+
+    @classmethod
+    def new_tokenizer(cls, config: Any, transcripts: Sequence[str]) -> Tokenizer:
+        """Return the tokenizer of a new processor: byte-level BPE, trained on ``transcripts``."""
+        return text_.train_byte_bpe(transcripts, vocab_size=config.vocab_size)
 
     def tokens(self, text: str, clip_id: str) -> Tensor:
         ids = text_.token_ids(self.tokenizer, self._clean(text))
         if self.too_long("text", "tokens", len(ids), self.config.max_tokens, clip_id):
-            ids = [*ids[: self.config.max_tokens - 1], text_.END_ID]
+            ids = [*ids[: self.config.max_tokens - 1], self.special.end]
         return torch.tensor(ids)
 
     def too_long(self, field: str, unit: str, size: int, limit: int, clip_id: str) -> bool:
@@ -88,20 +94,26 @@ class FramesAndTokensProcessor(Processor):
         return size > limit
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        frames = frames_valid = tokens = tokens_valid = None
-        if any(e.audio is not None for e in examples):
-            frames, frames_valid = pad_rows([e.audio for e in examples], num_features=self.num_features)
+        tokens = tokens_valid = None
         if any(e.tokens_L is not None for e in examples):
-            tokens, tokens_valid = pad_rows([e.tokens_L for e in examples], fill=text_.PAD_ID)
+            tokens, tokens_valid = pad_rows([e.tokens_L for e in examples], fill=self.special.pad)
         return Batch(
             tuple(e.clip_id for e in examples),
-            frames_BTF=frames,
-            frames_valid_BT=frames_valid,
             tokens_BL=tokens,
             tokens_valid_BL=tokens_valid,
             seeds=tuple(e.seed for e in examples),
+            **self.audio_fields(examples),
             **label_fields(examples),
         )
+
+    def audio_fields(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Return the fields of a `Batch` that hold frames: the clips' own, and their partners'."""
+        fields: dict[str, Tensor] = {}
+        for prefix, rows in (("", [e.audio for e in examples]), ("partner_", [e.partner for e in examples])):
+            if any(r is not None for r in rows):
+                frames_BTF, valid_BT = pad_rows(rows, num_features=self.num_features)
+                fields |= {f"{prefix}frames_BTF": frames_BTF, f"{prefix or 'frames_'}valid_BT": valid_BT}
+        return fields
 
     def save(self, folder: Path) -> None:
         save_json(folder / "processor_config.json", self.config)

@@ -117,14 +117,8 @@ class SpectrogramProcessor(Processor):
 
     def front(self, wave_S: np.ndarray) -> Tensor:
         c = self.config
-        wave = torch.from_numpy(wave_S)
-        shortest = round(c.rate_hz * c.window_ms / 1000)
-        return features.kaldi_fbank(
-            F.pad(wave - wave.mean(), (0, max(0, shortest - len(wave)))),
-            rate_hz=c.rate_hz,
-            num_mels=c.num_mels,
-            window_ms=c.window_ms,
-            hop_ms=c.hop_ms,
+        return features.clip_fbank(
+            wave_S, rate_hz=c.rate_hz, num_mels=c.num_mels, window_ms=c.window_ms, hop_ms=c.hop_ms
         )
 
     def finish(self, front: Tensor, clip_id: str) -> Tensor:

@@ -100,15 +100,23 @@ class Processor(abc.ABC):
         views: Views = NO_VIEWS,
         other_labels: Mapping[str, Any] | None = None,
         own_share: float = 1.0,
+        partner: Tensor | None = None,
     ) -> Example:
-        """Return one clip ready for `collate`. Random views draw from the clip's own seed."""
-        audio = None
-        if front is not None:
-            if views != NO_VIEWS:
-                front = views.apply(front, torch.Generator().manual_seed(seed ^ VIEW_SALT))
-            audio = self.finish(front, clip_id)
+        """Return one clip ready for `collate`. Random views draw from the clip's own seed.
+
+        Args:
+            partner: the front end's features of another clip.
+        """
+        generator = torch.Generator().manual_seed(seed ^ VIEW_SALT)
+
+        def finished(features: Tensor | None) -> Tensor | None:
+            if features is None:
+                return None
+            return self.finish(features if views == NO_VIEWS else views.apply(features, generator), clip_id)
+
+        audio = finished(front)
         tokens_L = self.tokens(text, clip_id) if text and text.strip() else None
-        return Example(clip_id, audio, tokens_L, labels or {}, seed, other_labels or {}, own_share)
+        return Example(clip_id, audio, tokens_L, labels or {}, seed, other_labels or {}, own_share, finished(partner))
 
 
 class System(nn.Module, abc.ABC):
@@ -179,6 +187,16 @@ class System(nn.Module, abc.ABC):
 
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
         """Return the terms of `pretraining_rows`' objectives over all rows; terms of weight 0 are only journaled."""
+        return {}
+
+    def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
+        """Fill parts from published checkpoints, by part: local folders or hub ids. Return a report of every key.
+
+        Raises:
+            ValueError: a part that cannot be filled (the default: there is none).
+        """
+        if sources:
+            raise ValueError(f"`pretrained` must be empty for {self.name}, but names {', '.join(sources)}.")
         return {}
 
     def advice(self, clips_per_step: int) -> list[str]:

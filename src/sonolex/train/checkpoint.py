@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sonolex import configs
+from sonolex.hub import local_or_hub
 from sonolex.systems.base import Processor, build_system, count_parameters, load_json, save_json, system_type
 from sonolex.tasks.base import Model, TaskConfig, build_task, task_type
 
@@ -60,16 +61,7 @@ def model_folder(place: str | Path) -> Path:
     path = Path(place)
     if (path / "model" / "config.json").is_file():
         return path / "model"
-    if (path / "config.json").is_file():
-        return path
-    if path.exists() or str(place).count("/") != 1 or str(place).startswith((".", "/")):
-        raise FileNotFoundError(f"`path` must be a run or model folder, or a hub id, but {place} is none.")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(str(place), allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as e:  # the hub's errors have no common base that says "not there"
-        raise FileNotFoundError(f"`path` {place!r} is no local folder and cannot be had from the hub: {e}") from e
+    return local_or_hub(path, wanted="a run or model folder", files=("*.json", "*.safetensors"))
 
 
 def load_model(folder: Path) -> tuple[Model, Processor, dict[str, Any]]:

@@ -14,6 +14,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class _Training:
         self.run, self.folder, self.fabric, self.quiet = run, folder, fabric, quiet
         self.clips = load_sources(run.data.train)
         require_unseen_report(run, self.clips)
-        self.model, self.processor, random_names = build(run, self.clips, earlier=earlier)
+        self.model, self.processor, start = build(run, self.clips, earlier=earlier)
         optim.freeze(self.model, run.optim.frozen)
         self.module, self.optimizer = fabric.setup(self.model, optim.build_optimizer(self.model, run.optim))
         self.cache = FeatureCache(run.data.loading.cache_mb)
@@ -93,8 +94,10 @@ class _Training:
         steps_of_epoch = [self._num_steps(e) for e in range(run.budget.epochs)]
         self.num_steps = min(sum(steps_of_epoch), run.budget.max_steps or sum(steps_of_epoch))
         self.journal = Journal(folder, active=fabric.is_global_zero)
-        if random_names:
-            self.journal.write("init", init_from=run.init_from, random_weights=random_names)
+        if start.random_names:
+            self.journal.write("init", init_from=run.init_from, random_weights=start.random_names)
+        for part, report in start.imports.items():
+            self.journal.write("import", part=part, source=run.pretrained[part], **asdict(report))
         for text in self.model.system.advice(self._clips_per_step()) if self.model.compares_clips else ():
             self.journal.write("advice", text=text)
             fabric.print(f"{run.name}: {text}")

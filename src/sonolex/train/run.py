@@ -145,6 +145,8 @@ class Run:
         tasks: what to train together.
         init_from: run folder, model folder or hub id whose weights and tokenizer to start from; ``processor``
             must be its own. A name of an earlier run of the same recipe means that run's folder.
+        pretrained: published checkpoints (local folders or hub ids) by the part of the system they fill, e.g.
+            ``{"bert": "bert-base-uncased"}``; not together with ``init_from``.
         precision: "32-true", "bf16-mixed" or "auto" (bf16 where the machine has it).
         seed: of weights, order, masks and views.
         frozen_classifier: "none" trains; "linear" (logistic regression) and "svm" leave the system as it is and fit a
@@ -161,6 +163,7 @@ class Run:
     optim: Optim = field(default_factory=Optim)
     budget: Budget = field(default_factory=Budget)
     init_from: str | None = None
+    pretrained: Mapping[str, str] = field(default_factory=dict)
     precision: str = "32-true"
     seed: int = 0
     frozen_classifier: str = "none"
@@ -168,6 +171,8 @@ class Run:
 
     def __post_init__(self) -> None:
         one_of("frozen_classifier", self.frozen_classifier, ("none", "linear", "svm"))
+        if self.pretrained and self.init_from is not None:
+            raise ValueError(f"`pretrained` must be empty with `init_from`, but is not (run {self.name!r}).")
         names = [t.name for t in self.tasks]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"`tasks` must be at least one, with different names, but are {names}.")

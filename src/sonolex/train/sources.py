@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,15 +88,24 @@ def batching_s(manifest: Manifest) -> np.ndarray:
     return np.maximum(np.nan_to_num(manifest.durations_s), characters / TEXT_CHARACTERS_PER_S)
 
 
-def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Model, Processor, list[str]]:
-    """Return the run's model and processor, and the names of weights that stay random under ``init_from``."""
+@dataclass(frozen=True)
+class Start:
+    """Where a run's weights came from: names that stay random under ``init_from``, and reports of ``pretrained``."""
+
+    random_names: Sequence[str] = ()
+    imports: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Model, Processor, Start]:
+    """Return the run's model and processor, and where the weights came from."""
     kind = system_type(run.system)
     if run.init_from is None:
         transcripts = [t for t in manifest.column("text") if t]
         waves = _waves(manifest, run.processor.rate_hz)
         processor = kind.processor_type.create(run.processor, transcripts=transcripts, waves=waves)
         config = kind.matched(run.config, processor)
-        return build_model(run.system, config, run.tasks, seed=run.seed), processor, []
+        model = build_model(run.system, config, run.tasks, seed=run.seed)
+        return model, processor, Start(imports=model.system.import_pretrained(run.pretrained))
     start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)))
     if start.system.name != run.system:
         raise ValueError(f"`init_from` must hold a {run.system} model, but {run.init_from} holds {start.system.name}.")
@@ -106,7 +117,7 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
         )
     config = kind.matched(run.config, processor)
     model = build_model(run.system, config, run.tasks, seed=run.seed)
-    return model, processor, load_system_weights(model, start.state_dict())
+    return model, processor, Start(load_system_weights(model, start.state_dict()))
 
 
 def _waves(manifest: Manifest, rate_hz: int) -> Iterator[np.ndarray]:

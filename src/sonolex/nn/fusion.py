@@ -1,0 +1,115 @@
+"""Several streams in one marked sequence, as BERT reads two sentences, and their states apart again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+TEXT, AUDIO = 0, 1  # rows of the segment table: BERT's first and second sentence
+
+
+@dataclass(frozen=True)
+class Joined:
+    """[CLS] text [SEP] audio [SEP] of a batch.
+
+    ``x_BLD`` and ``valid_BL`` have the text in the first ``num_text`` places and the audio, with its end token, after
+    them; a clip's positions count its own tokens, so the padding between the two changes nothing.
+    """
+
+    x_BLD: Tensor
+    valid_BL: Tensor
+    num_text: int
+
+    def split(self, states_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states of text (B, L, D) and audio (B, T, D, empty where there is none)."""
+        return states_BLD[:, : self.num_text], states_BLD[:, self.num_text :]
+
+
+class JoinedEmbedding(nn.Module):
+    """BERT's embedding of tokens followed by vectors: content + position + segment, LayerNorm, dropout.
+
+    Args:
+        num_positions: BERT's table; text and audio of a clip share it.
+        start_id, end_id: tokens that open the sequence and close each part.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_positions: int,
+        width: int,
+        *,
+        start_id: int,
+        end_id: int,
+        dropout: float,
+        eps: float,
+    ):
+        super().__init__()
+        self.start_id, self.end_id = start_id, end_id
+        self.token = nn.Embedding(vocab_size, width)
+        self.position = nn.Embedding(num_positions, width)
+        self.modality = nn.Embedding(2, width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        tokens_BL: Tensor | None,
+        tokens_valid_BL: Tensor | None,
+        audio_BTD: Tensor | None,
+        audio_valid_BT: Tensor | None,
+    ) -> Joined:
+        """Return the joined sequence. A clip without text has [CLS] alone in its place; without audio, nothing.
+
+        Args:
+            tokens_BL: with start and end token, right-padded.
+            audio_BTD: audio tokens of the model's width, right-padded; the end token is added here.
+
+        Raises:
+            ValueError: a clip needs more positions than there are, or the batch is empty.
+        """
+        if audio_BTD is not None:
+            size, device = len(audio_BTD), audio_BTD.device
+        elif tokens_BL is not None:
+            size, device = len(tokens_BL), tokens_BL.device
+        else:
+            raise ValueError("a batch must have text or audio to be joined, but has neither.")
+        if tokens_BL is None or tokens_valid_BL is None:
+            tokens_BL = torch.full((size, 1), self.start_id, device=device)
+            tokens_valid_BL = torch.ones(size, 1, dtype=torch.bool, device=device)
+        else:
+            without_B = ~tokens_valid_BL.any(1)
+            first_BL = without_B[:, None] & (torch.arange(tokens_BL.shape[1], device=device) == 0)
+            tokens_BL = tokens_BL.masked_fill(first_BL, self.start_id)
+            tokens_valid_BL = tokens_valid_BL | first_BL
+        num_text = tokens_BL.shape[1]
+        x_BLD = self.token(tokens_BL) + self.modality.weight[TEXT]
+        places_BL = torch.arange(num_text, device=device).expand(size, -1)
+        valid_BL = tokens_valid_BL
+        if audio_BTD is not None and audio_valid_BT is not None:
+            audio_BTD, audio_valid_BT = self._ended(audio_BTD, audio_valid_BT)
+            x_BLD = torch.cat([x_BLD, audio_BTD.to(x_BLD.dtype) + self.modality.weight[AUDIO]], 1)
+            after_BT = tokens_valid_BL.sum(1, keepdim=True) + torch.arange(audio_BTD.shape[1], device=device)
+            places_BL = torch.cat([places_BL, after_BT], 1)
+            valid_BL = torch.cat([valid_BL, audio_valid_BT], 1)
+        places_BL = places_BL * valid_BL
+        longest = int(places_BL.max()) + 1
+        if longest > self.position.num_embeddings:
+            raise ValueError(
+                f"text and audio of a clip must have at most {self.position.num_embeddings} tokens together "
+                f"(num_positions), but have {longest}. Lower max_tokens, or let an audio token cover more."
+            )
+        x_BLD = self.dropout(self.norm(x_BLD + self.position(places_BL)))
+        return Joined(x_BLD, valid_BL, num_text)
+
+    def _ended(self, audio_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return audio with the end token's embedding after each clip's last vector; clips without audio get none."""
+        size, _, width = audio_BTD.shape
+        count_B1 = valid_BT.sum(1, keepdim=True)
+        audio_BTD = torch.cat([audio_BTD, audio_BTD.new_zeros(size, 1, width)], 1)
+        places_1T = torch.arange(audio_BTD.shape[1], device=audio_BTD.device)[None]
+        end_BT = (places_1T == count_B1) & (count_B1 > 0)
+        end_D = self.token.weight[self.end_id].to(audio_BTD.dtype)
+        return torch.where(end_BT[..., None], end_D, audio_BTD), (places_1T < count_B1) | end_BT
