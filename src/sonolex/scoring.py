@@ -66,9 +66,15 @@ def decisions(labels: Sequence[Any], scores_BC: np.ndarray, classes: Sequence[st
 def classification(
     labels: Sequence[Any], scores_BC: np.ndarray, *, classes: Sequence[str], metric_names: Sequence[str]
 ) -> dict[str, float]:
-    """Return metrics of one class per clip; "map" and "mean_roc_area" rank the scores of each class."""
+    """Return metrics of one class per clip; "map" and "mean_roc_area" rank the scores of each class.
+
+    "top2", "top5" and "top10" count a clip as right whose class is among so many best; of equal scores the first class
+    is the better one.
+    """
     true_B, predicted_B = decisions(labels, scores_BC, classes)
     ranking = _ranking(np.eye(len(classes))[true_B], scores_BC) if set(metric_names) & set(RANKING) else {}
+    best_BC = np.argsort(-np.asarray(scores_BC), axis=1, kind="stable")
+    ranking |= {n: float((best_BC[:, :k] == true_B[:, None]).any(1).mean()) for n, k in TOP.items()}
     return {
         n: metrics.CLASSIFICATION[n](true_B, predicted_B) if n in metrics.CLASSIFICATION else ranking[n]
         for n in metric_names
@@ -136,6 +142,7 @@ def probe(
     }
 
 
+TOP = {"top2": 2, "top5": 5, "top10": 10}
 RANKING = ("map", "mean_roc_area", "d_prime", "classes_scored")
 SCORERS: dict[str, Callable[..., dict[str, float]]] = {
     f.__name__: f for f in (classification, tagging, regression, verification, probe)

@@ -221,6 +221,30 @@ def test_frozen_groups_do_not_move_and_stay_in_eval_mode(corpus, tmp_path):
         train(small_run(corpus.root, optim=Optim(frozen=("text_layer_9",))), tmp_path / "wrong", quiet=True)
 
 
+def test_a_group_that_is_trained_later_stays_bitwise_until_then(corpus, tmp_path):
+    def weights_after(epochs, name):
+        run = small_run(
+            corpus.root,
+            name=name,
+            tasks=(PITCH,),
+            optim=Optim(lr=1e-2, schedule="constant", trained_from={"audio_layer_0": 3, "audio_embedding": 2}),
+            budget=Budget(epochs=epochs, batch_s=8, select="last"),
+        )
+        train(run, tmp_path / name, quiet=True)
+        return final_weights(tmp_path / name)
+
+    one, two, three = (weights_after(e, f"epochs-{e}") for e in (1, 2, 3))
+    parts = {k: k.split(".")[1] + ("." + k.split(".")[2] if "layers" in k else "") for k in one}
+
+    def moved(a, b):
+        return {parts[k] for k in a if not torch.equal(a[k], b[k])}
+
+    assert "audio_embedding" in moved(one, two) and "audio_layers.0" not in moved(one, two)
+    assert "audio_layers.0" in moved(two, three)
+    with pytest.raises(ValueError, match="trained_from"):
+        train(small_run(corpus.root, optim=Optim(trained_from={"nothing": 2})), tmp_path / "wrong", quiet=True)
+
+
 def test_bf16_trains(corpus, tmp_path):
     run = small_run(corpus.root, precision="bf16-mixed", budget=Budget(epochs=1, batch_s=8))
     assert np.isfinite(train(run, tmp_path, quiet=True)["losses"]["total"])

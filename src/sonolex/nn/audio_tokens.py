@@ -16,6 +16,7 @@ from sonolex.nn.pooling import masked_mean
 
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
+AT_ONCE_BYTES = 16 << 20  # larger tensors are mapped anew in every step, which costs more than their arithmetic
 SHORTEST = 400  # samples that seven layers need for one step
 
 
@@ -66,6 +67,8 @@ class ConvStack(nn.Module):
 
     def _normalised(self, x_NCT: Tensor, lengths_N: Tensor) -> Tensor:
         """Return the channels with mean 0 and deviation 1 over each row's valid steps."""
+        if bool((lengths_N == x_NCT.shape[-1]).all()):
+            return F.group_norm(x_NCT, x_NCT.shape[1], self.norm_weight, self.norm_bias, 1e-5)
         valid_N1T = (torch.arange(x_NCT.shape[-1], device=x_NCT.device) < lengths_N[:, None])[:, None]
         x_NCT = x_NCT.float()
         count_N11 = lengths_N.clamp_min(1)[:, None, None]
@@ -107,6 +110,8 @@ class PatchTokens(nn.Module):
         self.stack = ConvStack(conv_width, longest=patch_size)
         num_steps = self.stack.num_steps(patch_size) if steps == "stacked" else 1
         self.project = AudioProjection(conv_width * num_steps, width)
+        first_step_bytes = 4 * conv_width * (1 + (patch_size - KERNELS[0]) // STRIDES[0])
+        self._rows_at_once = max(1, AT_ONCE_BYTES // first_step_bytes)
 
     def num_tokens(self, num_patches: int) -> int:
         """Return the tokens of so many patches."""
@@ -114,14 +119,18 @@ class PatchTokens(nn.Module):
 
     def forward(self, patches_BPK: Tensor, valid_BP: Tensor) -> tuple[Tensor, Tensor]:
         """Return tokens (B, T, D) and their validity (B, T)."""
-        size = patches_BPK.shape[-1]
         signal_NS = patches_BPK[valid_BP]  # padding is not computed
-        steps_NTC, _ = self.stack(signal_NS, torch.full((len(signal_NS),), size, device=patches_BPK.device))
-        features_NF = steps_NTC.flatten(1) if self.steps == "stacked" else steps_NTC.mean(1)
+        parts = signal_NS.split(self._rows_at_once) if len(signal_NS) else [signal_NS]
+        features_NF = torch.cat([self._features(part_NS) for part_NS in parts])
         x_BPF = features_NF.new_zeros(*valid_BP.shape, features_NF.shape[-1])
         x_BPF[valid_BP] = features_NF
         x_BPD = self.project(x_BPF)
         return _averaged(x_BPD, valid_BP, self.together)
+
+    def _features(self, signal_NS: Tensor) -> Tensor:
+        lengths_N = torch.full((len(signal_NS),), signal_NS.shape[1], device=signal_NS.device)
+        steps_NTC, _ = self.stack(signal_NS, lengths_N)
+        return steps_NTC.flatten(1) if self.steps == "stacked" else steps_NTC.mean(1)
 
 
 class WaveTokens(nn.Module):

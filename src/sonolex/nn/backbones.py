@@ -134,8 +134,10 @@ def import_ast(
         channels: how colour channels become one: "sum" (AST's code) or "mean" (its document).
 
     Raises:
-        ValueError: a shape differs, by key.
+        ValueError: a shape differs, by key; our patches are normalised.
     """
+    if not isinstance(embedding.project, nn.Linear):
+        raise ValueError("`patch_norm` must be 'none' to import AST or DeiT, whose patches are projected linearly.")
     weights = {_released_name(k.removeprefix(prefix)): v for k, v in weights.items() if k.startswith(prefix)}
     used: list[str] = []
     missing: list[str] = []

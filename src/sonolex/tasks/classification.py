@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sonolex import metrics
 from sonolex.nn.heads import ClassHead
-from sonolex.scoring import RANKING, class_name
+from sonolex.scoring import RANKING, TOP, class_name
 from sonolex.systems.base import System
 from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
@@ -27,16 +27,18 @@ class ClassificationConfig(TaskConfig):
         classes: names in the order of their ids; a label that is none of them is an error, a missing one is not. A
             protocol may leave them open (it only scores); a run must name them.
         norm: "layer" normalises the pooled vector before the head (AST, SSAST); "none" (CTAL).
+        single_logit: two classes share one logit, that of the second one (SpectroBERT's yes or no).
         hidden: width of a hidden layer in the head; 0 for none (CTAL: "one additional output layer").
         dropout: before the head.
         class_weights: one per class, for imbalanced data; empty for none.
-        metric_names: which of `sonolex.metrics.CLASSIFICATION` and `sonolex.scoring.RANKING` to report.
+        metric_names: of `sonolex.metrics.CLASSIFICATION`, and `RANKING` and `TOP` of `sonolex.scoring`, to report.
     """
 
     kind = "classification"
     label: str = "label"
     classes: tuple[str, ...] = ()
     norm: str = "none"
+    single_logit: bool = False
     hidden: int = 0
     dropout: float = 0.0
     label_smoothing: float = 0.0
@@ -48,7 +50,9 @@ class ClassificationConfig(TaskConfig):
             raise ValueError(
                 f"`classes` must be at least two different names (or left to the run), but is {self.classes}."
             )
-        unknown = set(self.metric_names) - {*metrics.CLASSIFICATION, *RANKING}
+        if self.single_logit and (len(self.classes) != 2 or self.label_smoothing):
+            raise ValueError("`single_logit` needs two classes and no label smoothing.")
+        unknown = set(self.metric_names) - {*metrics.CLASSIFICATION, *RANKING, *TOP}
         if unknown:
             raise ValueError(f"`metric_names` must be metrics of one class per clip, but has {sorted(unknown)}.")
         if self.class_weights and len(self.class_weights) != len(self.classes):
@@ -71,7 +75,11 @@ class Classification(Task):
             raise ValueError(f"`classes` of task {config.name!r} must be named by the run, but are none.")
         self.config = config
         self.head = ClassHead(
-            pooled_dim, len(config.classes), norm=config.norm, hidden=config.hidden, dropout=config.dropout
+            pooled_dim,
+            1 if config.single_logit else len(config.classes),
+            norm=config.norm,
+            hidden=config.hidden,
+            dropout=config.dropout,
         )
         self._ids = {name: i for i, name in enumerate(config.classes)}
         self._weight = torch.tensor(config.class_weights or [1.0] * len(config.classes))
@@ -93,7 +101,7 @@ class Classification(Task):
         assert encoding is not None
         ids_B = batch.targets[self.config.name]
         known_B = ids_B != MISSING
-        logits_NC = self.head(encoding.pooled_BD)[known_B].float()
+        logits_NC = self._logits(encoding)[known_B]
         losses_N = self._losses(logits_NC, ids_B[known_B])
         share_B = batch.targets.get(f"{self.config.name}/share")
         if share_B is not None:  # cross-entropy with a mixture of labels is the mixture of cross-entropies
@@ -102,7 +110,7 @@ class Classification(Task):
         return {self.config.name: Term(losses_N.sum(), batch.counts[self.config.name], self.config.weight)}
 
     def scores(self, encoding: Encoding) -> Tensor:
-        return torch.softmax(self.head(encoding.pooled_BD).float(), -1)
+        return torch.softmax(self._logits(encoding), -1)
 
     def scorer_options(self) -> dict[str, Any]:
         return {"classes": list(self.config.classes), "metric_names": list(self.config.metric_names)}
@@ -131,6 +139,11 @@ class Classification(Task):
                 f"(clip {clip_id!r}). Correct the manifest or add the class."
             )
         return self._ids[name]
+
+    def _logits(self, encoding: Encoding) -> Tensor:
+        """Return (B, C) in float32. A single logit is that of the second class against 0 for the first."""
+        logits_BC = self.head(encoding.pooled_BD).float()
+        return torch.cat([torch.zeros_like(logits_BC), logits_BC], -1) if self.config.single_logit else logits_BC
 
     def _losses(self, logits_NC: Tensor, ids_N: Tensor) -> Tensor:
         weight = self._weight.to(logits_NC.device) if self.config.class_weights else None

@@ -73,6 +73,7 @@ class _Training:
         require_unseen_report(run, self.clips)
         self.model, self.processor, start = build(run, self.clips, earlier=earlier)
         optim.freeze(self.model, run.optim.frozen)
+        self.held = optim.held_groups(self.model, run.optim, 0)
         self.module, self.optimizer = fabric.setup(self.model, optim.build_optimizer(self.model, run.optim))
         self.cache = FeatureCache(run.data.loading.cache_mb)
         self.loader = Loader(
@@ -127,7 +128,8 @@ class _Training:
 
     def _epoch(self, bar: Any) -> None:
         state, budget = self.state, self.run.budget
-        optim.training_mode(self.model)
+        self.held = optim.held_groups(self.model, self.run.optim, state["epoch"])
+        optim.training_mode(self.model, self.held)
         for batches in self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"])):
             started = time.perf_counter()
             losses = self._step(batches)
@@ -176,6 +178,7 @@ class _Training:
                 f"loss must be finite, but is {means} at step {state['step']} (clips {ids}). "
                 "Lower the learning rate, or look at these clips."
             )
+        optim.drop_gradients(self.model, self.held)
         norm = self._clip_gradients()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

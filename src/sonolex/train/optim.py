@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -34,14 +35,39 @@ def freeze(model: Model, names: tuple[str, ...]) -> None:
             part.requires_grad_(False)
 
 
-def training_mode(model: Model) -> None:
-    """Switch to training mode, except parts whose parameters are all frozen."""
+def training_mode(model: Model, held: Collection[str] = ()) -> None:
+    """Switch to training mode, except parts whose parameters are all frozen and the groups that are ``held``."""
     model.train()
-    for parts in layer_groups(model).values():
+    for name, parts in layer_groups(model).items():
         for part in parts:
             parameters = list(part.parameters())
-            if parameters and not any(p.requires_grad for p in parameters):
+            if name in held or (parameters and not any(p.requires_grad for p in parameters)):
                 part.eval()
+
+
+def held_groups(model: Model, optim: Optim, epoch: int) -> list[str]:
+    """Return the groups that gradual unfreezing still holds in an epoch (counted from 0).
+
+    Raises:
+        ValueError: a name that is no layer group.
+    """
+    groups = layer_groups(model)
+    unknown = sorted(set(optim.trained_from) - set(groups))
+    if unknown:
+        raise ValueError(f"`trained_from` must name layer groups ({', '.join(groups)}), but has {', '.join(unknown)}.")
+    return [name for name, first in optim.trained_from.items() if epoch + 1 < first]
+
+
+def drop_gradients(model: Model, held: Collection[str]) -> None:
+    """Forget the gradients of held groups, so that the optimiser leaves their weights as they are.
+
+    They are computed all the same: DistributedDataParallel was told at the start which parameters have gradients.
+    """
+    groups = layer_groups(model)
+    for name in held:
+        for part in groups[name]:
+            for p in part.parameters():
+                p.grad = None
 
 
 def build_optimizer(model: Model, optim: Optim) -> torch.optim.Optimizer:

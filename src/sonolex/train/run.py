@@ -71,6 +71,8 @@ class Optim:
         warmup_share: of all steps.
         clip_norm: of the global gradient; 0 for none.
         frozen: layer groups of the system that are not trained and stay in eval mode.
+        trained_from: first epoch, counted from 1, in which a layer group is trained (gradual unfreezing, Howard & Ruder
+            2018); until then it is as if frozen.
         group_rates: factor on the rate, by layer group; "heads" are the tasks' heads.
         epoch_decay, first_decayed_epoch: factor on the rate of each epoch from this one on, counted from 1 (AST on
             ESC-50: 0.85 from epoch 6); 1 for none.
@@ -85,6 +87,7 @@ class Optim:
     warmup_share: float = 0.07
     clip_norm: float = 1.0
     frozen: tuple[str, ...] = ()
+    trained_from: Mapping[str, int] = field(default_factory=dict)
     group_rates: Mapping[str, float] = field(default_factory=dict)
     epoch_decay: float = 1.0
     first_decayed_epoch: int = 1

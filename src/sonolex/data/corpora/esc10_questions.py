@@ -1,0 +1,62 @@
+"""Questions about ESC-10's sounds: "is there …?", yes or no, and "what is heard?", one of ten answers.
+
+Three questions a clip: one about its own sound (yes), one about another sound (no), one open. Within every official
+fold each sound is asked about equally often with the answer yes and with no, in the same words, so a question alone
+says nothing. Recordings, folds and licence are ESC-10's (`sonolex.data.corpora.esc10`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sonolex.data.corpora import esc10
+from sonolex.data.corpora.esc10 import SOUNDS
+from sonolex.data.corpora.esc50 import CLIPS_PER_CLASS_AND_FOLD
+from sonolex.data.manifest import Manifest, manifest_from_rows
+
+WORDS = {
+    "baby cry": "a crying baby",
+    "chainsaw": "a chainsaw",
+    "clock tick": "a ticking clock",
+    "dog bark": "a barking dog",
+    "fire crackling": "a crackling fire",
+    "helicopter": "a helicopter",
+    "person sneeze": "a sneeze",
+    "rain": "rain",
+    "rooster": "a rooster",
+    "sea waves": "sea waves",
+}
+ASKED = ("is there {}?", "can you hear {}?", "is {} in this recording?", "does it sound like {}?")
+OPEN = ("what is heard?", "what do you hear?", "which sound is this?", "what makes this sound?")
+
+
+def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
+    """Return the questions about the corpus under ``root`` (default: ``$SONOLEX_DATA/esc10``).
+
+    Columns: ``text`` is the question, ``question`` its kind, ``present`` the answer of the first kind (yes, no),
+    ``heard`` that of the open one, ``sound``, ``fold`` and ``source_id`` those of the clip.
+
+    Raises:
+        FileNotFoundError: no recordings there.
+        ValueError: counts differ from the official release, unless ``strict`` is False.
+    """
+    clips = esc10.prepare(root, strict=strict)
+    rows, seen = [], dict.fromkeys(((s, f) for s in SOUNDS for f in "12345"), 0)
+    folds, sources = clips.column("fold"), clips.column("source_id")
+    for clip, fold, source_id in sorted(zip(clips, folds, sources, strict=True), key=lambda row: row[0].id):
+        sound = str(clip.labels["sound"])
+        number = seen[sound, fold]
+        seen[sound, fold] += 1
+        # The n-th clip of a sound asks about the n-th sound after it: over a fold, every sound is denied equally often.
+        other = SOUNDS[(SOUNDS.index(sound) + 1 + number % CLIPS_PER_CLASS_AND_FOLD) % len(SOUNDS)]
+        asked, wanted = ASKED[number % len(ASKED)], OPEN[number % len(OPEN)]
+        shared = {"audio": clip.audio, "duration_s": clip.duration_s, "sound": sound, "fold": fold, "language": "en"}
+        shared |= {"source_id": source_id, "present": None, "heard": None}
+        rows += [
+            shared
+            | {"id": f"{clip.id}_yes", "text": asked.format(WORDS[sound]), "question": "present", "present": "yes"},
+            shared
+            | {"id": f"{clip.id}_no", "text": asked.format(WORDS[other]), "question": "present", "present": "no"},
+            shared | {"id": f"{clip.id}_open", "text": wanted, "question": "heard", "heard": sound},
+        ]
+    return manifest_from_rows(rows)
