@@ -54,24 +54,38 @@ def score(name: str, labels: Sequence[Any], scores: np.ndarray, **options: Any) 
     return SCORERS[name]([labels[i] for i in known], np.asarray(scores)[known], **options)
 
 
-def decisions(labels: Sequence[Any], scores_BC: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and predicted class ids. Raises ValueError for labels that are no class."""
+def decisions(
+    labels: Sequence[Any], scores_BC: np.ndarray, classes: Sequence[str], *, open_vocabulary: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return true and predicted class ids.
+
+    Raises:
+        ValueError: labels that are no class, unless the vocabulary is open; then they are NO_CLASS, which is never
+            predicted.
+    """
     ids = {name: i for i, name in enumerate(classes)}
     unknown = sorted({class_name(v) for v in labels} - set(ids))
-    if unknown:
+    if unknown and open_vocabulary:
+        ids |= dict.fromkeys(unknown, NO_CLASS)
+    elif unknown:
         raise ValueError(f"labels must be classes ({', '.join(classes)}), but some are {', '.join(unknown)}.")
     return np.array([ids[class_name(v)] for v in labels]), np.asarray(scores_BC).argmax(1)
 
 
 def classification(
-    labels: Sequence[Any], scores_BC: np.ndarray, *, classes: Sequence[str], metric_names: Sequence[str]
+    labels: Sequence[Any],
+    scores_BC: np.ndarray,
+    *,
+    classes: Sequence[str],
+    metric_names: Sequence[str],
+    open_vocabulary: bool = False,
 ) -> dict[str, float]:
     """Return metrics of one class per clip; "map" and "mean_roc_area" rank the scores of each class.
 
     "top2", "top5" and "top10" count a clip as right whose class is among so many best; of equal scores the first class
     is the better one.
     """
-    true_B, predicted_B = decisions(labels, scores_BC, classes)
+    true_B, predicted_B = decisions(labels, scores_BC, classes, open_vocabulary=open_vocabulary)
     ranking = _ranking(np.eye(len(classes))[true_B], scores_BC) if set(metric_names) & set(RANKING) else {}
     best_BC = np.argsort(-np.asarray(scores_BC), axis=1, kind="stable")
     ranking |= {n: float((best_BC[:, :k] == true_B[:, None]).any(1).mean()) for n, k in TOP.items()}
@@ -142,6 +156,7 @@ def probe(
     }
 
 
+NO_CLASS = -1
 TOP = {"top2": 2, "top5": 5, "top10": 10}
 RANKING = ("map", "mean_roc_area", "d_prime", "classes_scored")
 SCORERS: dict[str, Callable[..., dict[str, float]]] = {

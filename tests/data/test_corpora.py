@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -13,20 +14,40 @@ from sonolex.configs import module_names
 from sonolex.data.corpora import (
     _layout,
     audioset,
+    clotho_aqa,
+    common_voice,
     emodb,
     esc10,
+    esc10_questions,
     esc50,
     fsdd,
     iemocap,
     librispeech,
     mosei,
+    ravdess,
     speech_commands,
+    wavcaps,
 )
 from sonolex.protocols import fsdd_digits_unseen_speakers, iemocap4, iemocap4_excited, librispeech_verification
 from sonolex.protocols.base import find_protocol
 
 GENERATED = {"tonewords", "espeak_digits", "sound_scenes"}
-TESTED = {"audioset", "fsdd", "emodb", "esc10", "esc50", "librispeech", "iemocap", "mosei", "speech_commands"}
+TESTED = {
+    "clotho_aqa",
+    "common_voice",
+    "esc10_questions",
+    "ravdess",
+    "wavcaps",
+    "audioset",
+    "fsdd",
+    "emodb",
+    "esc10",
+    "esc50",
+    "librispeech",
+    "iemocap",
+    "mosei",
+    "speech_commands",
+}
 
 
 def wav(path, seconds=0.1, rate=16_000):
@@ -298,3 +319,120 @@ def test_moving_one_clip_or_renaming_one_class_changes_the_fingerprint(shared_da
     assert len(prints) == 3
     order = manifest.take(np.random.default_rng(0).permutation(len(manifest)))
     assert protocol.fingerprint(order) == protocol.fingerprint(manifest)
+
+
+def test_ravdess_and_its_protocols(tmp_path):
+    for actor in range(1, 25):
+        for emotion in range(1, 9):
+            wav(tmp_path / f"Actor_{actor:02d}" / f"03-01-{emotion:02d}-01-02-01-{actor:02d}.wav")
+    wav(tmp_path / "Actor_02" / "03-02-05-01-02-01-02.wav")  # a song
+    manifest = ravdess.prepare(tmp_path, strict=False)
+    assert len(manifest) == 24 * 8 and Counter(manifest.column("gender")) == {"male": 96, "female": 96}
+    row = manifest.where(speaker="12", emotion="fearful")
+    assert row[0].id == "03-01-06-01-02-01-12" and row[0].text == "Dogs are sitting by the door."
+    folds = find_protocol("ravdess_6fold").folds(manifest)
+    assert [len(f.report) for f in folds] == [32] * 6 and [len(f.train) for f in folds] == [128] * 6
+    assert sorted(s for f in folds for s in set(f.report.column("speaker"))) == [f"{a:02d}" for a in range(1, 25)]
+    assert "neutral" not in find_protocol("ravdess7_6fold").folds(manifest)[0].train.column("emotion")
+    with pytest.raises(ValueError, match="neutral: expected 96, found 24"):
+        ravdess.prepare(tmp_path)
+    wav(tmp_path / "Actor_03" / "03-01-05-01-02-01-04.wav")
+    wav(tmp_path / "Actor_03" / "copy of something.wav")
+    with pytest.raises(ValueError, match=r"copy of something[\s\S]*|folder of its actor, Actor_04"):
+        ravdess.prepare(tmp_path)
+    with pytest.raises(FileNotFoundError, match="Actor_01"):
+        ravdess.prepare(tmp_path / "Actor_03")
+
+
+def clotho(root):
+    for name in ("souffle_me.tallique.wav", 'Rain, "heavy".wav', "birds.wav"):
+        wav(root / "audio_files" / name)
+    text(
+        root / "clotho_aqa_metadata.csv",
+        [
+            "file_name,keywords,sound_id",
+            "souffle_me_tallique.wav,a;b,1234",
+            "birds.wav,x,77",
+            '"Rain, ""heavy"".wav",y,Not found',
+        ],
+    )
+    heads = "file_name,QuestionText,answer,confidence"
+    asked = [f"souffle_me_tallique.wav,Is it metal?,{a},yes" for a in ("yes", "Yes", "no")]
+    asked += [f'"Rain, ""heavy"".wav","What falls, and hits?",{a},maybe' for a in ("rain", "rain", "water")]
+    text(
+        root / "clotho_aqa_train.csv",
+        [heads, *asked, *(f"birds.wav,Which animal?,{a},yes" for a in ("bird", "crow", "dove"))],
+    )
+    text(root / "clotho_aqa_val.csv", [heads, "birds.wav,Is it loud?,no,yes"])
+    text(root / "clotho_aqa_test.csv", [heads, "birds.wav,Is it quiet?,yes,yes", "gone.wav,Who sings?,bird,yes"])
+
+
+def test_clotho_aqa_merges_annotators_by_a_stated_rule_and_finds_renamed_files(tmp_path, capsys):
+    clotho(tmp_path)
+    with pytest.raises(ValueError, match=r"gone\.wav is not in audio_files[\s\S]*train: expected 1174, found 3"):
+        clotho_aqa.prepare(tmp_path)
+    manifest = clotho_aqa.prepare(tmp_path, strict=False)
+    assert "1 questions have no majority answer" in capsys.readouterr().out
+    by_question = {c.text: c for c in manifest}
+    metal, rain = by_question["Is it metal?"], by_question["What falls, and hits?"]
+    assert metal.audio.endswith("souffle_me.tallique.wav") and metal.labels["binary"] == "yes"
+    assert metal.labels["agreement"] == pytest.approx(2 / 3) and rain.labels["open"] == "rain"
+    sources = dict(zip(manifest.column("text"), manifest.column("source_id"), strict=True))
+    assert sources["Is it metal?"] == "1234" and sources["What falls, and hits?"] is None
+    assert "Which animal?" not in by_question and rain.labels["binary"] is None
+    each = clotho_aqa.prepare(tmp_path, merge="each", strict=False)
+    assert Counter(each.column("open"))["crow"] == 1 and len(each) == 11
+    unanimous = clotho_aqa.prepare(tmp_path, merge="unanimous", strict=False)
+    assert sorted(unanimous.column("text")) == ["Is it loud?", "Is it quiet?"]
+    with pytest.raises(ValueError, match="merge"):
+        clotho_aqa.prepare(tmp_path, merge="loudest")
+    (fold,) = find_protocol("clotho_aqa_open").split(manifest)
+    assert fold.train.column("open") == ["rain"]
+
+
+def test_wavcaps_joins_captions_and_recordings_whatever_the_folder(tmp_path):
+    wav(tmp_path / "mnt" / "x" / "FreeSound_flac" / "1234.flac")
+    wav(tmp_path / "AudioSet_SL" / "Yb0RFKhbpFJA.flac")
+    entries = [{"id": "1234", "caption": 'A "ticking"  clock, near.'}, {"id": "99", "caption": "gone"}]
+    text(tmp_path / "json_files" / "FreeSound" / "fsd_final.json", [json.dumps({"data": entries})])
+    entries = [{"id": "Yb0RFKhbpFJA.wav", "caption": "Birds sing."}]
+    text(tmp_path / "json_files" / "AudioSet_SL" / "as_final.json", [json.dumps({"data": entries})])
+    manifest = wavcaps.prepare(tmp_path, parts=("AudioSet_SL", "FreeSound"), strict=False)
+    rows = list(zip(manifest.column("source_id"), manifest.column("text"), strict=True))
+    assert rows == [("AudioSet_SL:Yb0RFKhbpFJA", "Birds sing."), ("1234", 'A "ticking" clock, near.')]
+    with pytest.raises(ValueError, match="FreeSound: 1 of 2 captions have no recording"):
+        wavcaps.prepare(tmp_path, parts=("FreeSound",))
+    with pytest.raises(FileNotFoundError, match="SoundBible"):
+        wavcaps.prepare(tmp_path, parts=("SoundBible",))
+    with pytest.raises(ValueError, match="parts"):
+        wavcaps.prepare(tmp_path, parts=("Bible",))
+
+
+def test_common_voice_sentences_may_hold_quotes(tmp_path):
+    for name in ("a.mp3", "b.mp3"):
+        wav(tmp_path / "clips" / name.replace("mp3", "wav"))
+    (tmp_path / "clips" / "a.wav").rename(tmp_path / "clips" / "a.mp3")
+    (tmp_path / "clips" / "b.wav").rename(tmp_path / "clips" / "b.mp3")
+    head = "client_id\tpath\tsentence\tage\tgender\taccents"
+    text(tmp_path / "train.tsv", [head, 'u1\ta.mp3\t"Quoted, she said.\t\tfemale\tscottish'])
+    text(tmp_path / "dev.tsv", [head, "u2\tb\tPlain.\ttwenties\t\t"])
+    text(tmp_path / "test.tsv", [head])
+    manifest = common_voice.prepare(tmp_path)
+    assert manifest.column("text") == ['"Quoted, she said.', "Plain."] and manifest.column("speaker") == ["u1", "u2"]
+    text(tmp_path / "test.tsv", [head, "u3\tgone.mp3\tHello.\t\t\t"])
+    with pytest.raises(
+        ValueError, match=r"test.tsv, line 2: gone.mp3 has no recording[\s\S]*test: expected 1, found 0"
+    ):
+        common_voice.prepare(tmp_path)
+
+
+def test_a_question_about_a_sound_says_nothing_by_itself(shared_data):
+    manifest = esc10_questions.prepare(shared_data / "esc10")
+    folds = find_protocol("esc10_questions").folds(manifest)
+    assert len(manifest) == 1200 and [len(f.report) for f in folds] == [240] * 5
+    for fold in folds:
+        answers = Counter(zip(fold.report.column("text"), fold.report.column("present"), strict=True))
+        asked = {t for t, a in answers if a}
+        assert all(answers[t, "yes"] == answers[t, "no"] for t in asked) and len(asked) == 40
+        heard = Counter(zip(fold.report.column("text"), fold.report.column("heard"), strict=True))
+        assert {n for (t, a), n in heard.items() if a} == {2}  # every open phrasing with every answer, equally often

@@ -28,6 +28,8 @@ class ClassificationConfig(TaskConfig):
             protocol may leave them open (it only scores); a run must name them.
         norm: "layer" normalises the pooled vector before the head (AST, SSAST); "none" (CTAL).
         single_logit: two classes share one logit, that of the second one (SpectroBERT's yes or no).
+        open_vocabulary: a label that is no class is not an error: no training clip counts it, and it is wrong in
+            evaluation whatever is predicted (open questions, whose classes are the answers of the training part).
         hidden: width of a hidden layer in the head; 0 for none (CTAL: "one additional output layer").
         dropout: before the head.
         class_weights: one per class, for imbalanced data; empty for none.
@@ -39,6 +41,7 @@ class ClassificationConfig(TaskConfig):
     classes: tuple[str, ...] = ()
     norm: str = "none"
     single_logit: bool = False
+    open_vocabulary: bool = False
     hidden: int = 0
     dropout: float = 0.0
     label_smoothing: float = 0.0
@@ -50,6 +53,8 @@ class ClassificationConfig(TaskConfig):
             raise ValueError(
                 f"`classes` must be at least two different names (or left to the run), but is {self.classes}."
             )
+        if self.open_vocabulary and set(self.metric_names) - {"accuracy", *TOP}:
+            raise ValueError(f"`metric_names` with an open vocabulary must be accuracy or {', '.join(TOP)}.")
         if self.single_logit and (len(self.classes) != 2 or self.label_smoothing):
             raise ValueError("`single_logit` needs two classes and no label smoothing.")
         unknown = set(self.metric_names) - {*metrics.CLASSIFICATION, *RANKING, *TOP}
@@ -113,7 +118,9 @@ class Classification(Task):
         return torch.softmax(self._logits(encoding), -1)
 
     def scorer_options(self) -> dict[str, Any]:
-        return {"classes": list(self.config.classes), "metric_names": list(self.config.metric_names)}
+        c = self.config
+        options = {"classes": list(c.classes), "metric_names": list(c.metric_names)}
+        return options | ({"open_vocabulary": True} if c.open_vocabulary else {})
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         answers = []
@@ -129,10 +136,12 @@ class Classification(Task):
         return answers
 
     def class_id(self, value: Any, clip_id: str) -> int:
-        """Return the id of a label, `MISSING` for None. Raises ValueError for a value that is no class."""
+        """Return the id of a label, `MISSING` for None. Raises ValueError for no class of a closed vocabulary."""
         if value is None:
             return MISSING
         name = class_name(value)
+        if name not in self._ids and self.config.open_vocabulary:
+            return MISSING
         if name not in self._ids:
             raise ValueError(
                 f"`{self.config.label}` must be one of {', '.join(self.config.classes)}, but is {value!r} "
