@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.rest = rest
     try:
         arguments.function(arguments)
-    except (ValueError, TypeError, FileNotFoundError, ImportError) as e:
+    except (ValueError, TypeError, OSError, ImportError) as e:
         print(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -40,6 +40,24 @@ def prepare(arguments: argparse.Namespace) -> None:
     print(manifest)
     if arguments.out:
         print(manifest.write(arguments.out))
+
+
+def download(arguments: argparse.Namespace) -> None:
+    """Download and unpack a corpus whose licence allows it; the same command goes on where it stopped."""
+    from rich.progress import Progress
+
+    from sonolex.data.download import download_corpus
+
+    with Progress(transient=True) as bar:
+        lines: dict[str, Any] = {}
+
+        def progress(name: str, done: int, total: int) -> None:
+            if name not in lines:
+                lines[name] = bar.add_task(name, total=total or None)
+            bar.update(lines[name], completed=done)
+
+        folder = download_corpus(arguments.corpus, arguments.out, mirror=arguments.mirror, progress=progress)
+    print(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {folder}")
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -156,6 +174,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("corpus", help=", ".join(module_names("data.corpora")))
     p.add_argument("--root", help="folder of the unpacked release")
     p.add_argument("--out", help="manifest to write: .arrow, .parquet, .csv or .jsonl")
+    p = verb("download", download)
+    p.add_argument("corpus", help="a corpus that names its addresses, e.g. ravdess")
+    p.add_argument("--out", required=True, help="folder for the release")
+    p.add_argument("--mirror", help="address of a folder with the same files (and, if it has one, md5sums.txt)")
     p = verb("train", train)
     p.add_argument("recipe", help=", ".join(module_names("recipes")))
     p.add_argument("--out", help=f"folder of the runs (default: {DEFAULT_OUT}/RECIPE)")

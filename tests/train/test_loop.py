@@ -245,6 +245,31 @@ def test_a_group_that_is_trained_later_stays_bitwise_until_then(corpus, tmp_path
         train(small_run(corpus.root, optim=Optim(trained_from={"nothing": 2})), tmp_path / "wrong", quiet=True)
 
 
+def test_recordings_heard_in_pretraining_are_not_reported_on_unless_told(corpus, tmp_path):
+    clips = corpus.with_column("source_id", [f"take-{i // 2}" for i in range(len(corpus))])
+    clips.write(tmp_path / "manifest.arrow")
+    source = Source(manifest=str(tmp_path / "manifest.arrow"))
+    parts = {p: replace(source, where={"split": p}) for p in ("train", "validation")}
+    first = small_run(
+        corpus.root, name="first", tasks=(PretrainingConfig("pretraining"),), budget=Budget(epochs=1, batch_s=8),
+        data=Data(train=(source,)),
+    )  # fmt: skip
+    train(first, tmp_path / "first", quiet=True)
+    heard = json.loads((tmp_path / "first" / "heard_sources.json").read_text())
+    assert heard == sorted({f"take-{i // 2}" for i in range(len(corpus))})
+    second = small_run(
+        corpus.root, name="second", tasks=(PITCH,), budget=Budget(epochs=1, batch_s=8), init_from="first",
+        data=Data(train=(parts["train"],), selection=(parts["validation"],), report=(parts["validation"],)),
+    )  # fmt: skip
+    earlier = {"first": tmp_path / "first"}
+    with pytest.raises(ValueError, match=r"did not hear in pre-training.*source_id 'take-.*second"):
+        train(second, tmp_path / "second", earlier=earlier, quiet=True)
+    allowed = replace(second, data=replace(second.data, allow_heard_sources=True))
+    train(allowed, tmp_path / "second", earlier=earlier, quiet=True)
+    scratch = replace(second, name="third", init_from=None)
+    train(scratch, tmp_path / "third", quiet=True)
+
+
 def test_bf16_trains(corpus, tmp_path):
     run = small_run(corpus.root, precision="bf16-mixed", budget=Budget(epochs=1, batch_s=8))
     assert np.isfinite(train(run, tmp_path, quiet=True)["losses"]["total"])

@@ -27,13 +27,12 @@ from sonolex.data.loader import FeatureCache, Loader, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
 from sonolex.systems.base import save_json
-from sonolex.train import checkpoint, optim
+from sonolex.train import checkpoint, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate, selection_value
 from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
-from sonolex.train.sources import batching_s, build, load_sources, require_same_run, require_unseen_report
 from sonolex.types import Batch, Term
 
 StepBatches = list[Batch | None]
@@ -50,17 +49,18 @@ def train(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, qui
         ValueError: the folder holds another run; the loss is not finite (with the clips of the batch).
     """
     if (folder / "results.json").is_file():
-        require_same_run(folder, run)
+        sources.require_same_run(folder, run)
         return json.loads((folder / "results.json").read_text(encoding="utf-8"))
     fabric = _fabric(run)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        require_same_run(folder, run)
+        sources.require_same_run(folder, run)
     fabric.barrier()
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         training = _Training(run, folder, fabric, earlier or {}, quiet)
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
             save_json(folder / "recipe.json", run)
+            sources.write_heard(folder, run, training.clips, earlier or {})
         return training.go()
 
 
@@ -69,9 +69,9 @@ class _Training:
 
     def __init__(self, run: Run, folder: Path, fabric: Fabric, earlier: dict[str, Path], quiet: bool):
         self.run, self.folder, self.fabric, self.quiet = run, folder, fabric, quiet
-        self.clips = load_sources(run.data.train)
-        require_unseen_report(run, self.clips)
-        self.model, self.processor, start = build(run, self.clips, earlier=earlier)
+        self.clips = sources.load_sources(run.data.train)
+        sources.require_unseen_report(run, self.clips, earlier)
+        self.model, self.processor, start = sources.build(run, self.clips, earlier=earlier)
         optim.freeze(self.model, run.optim.frozen)
         self.held = optim.held_groups(self.model, run.optim, 0)
         self.module, self.optimizer = fabric.setup(self.model, optim.build_optimizer(self.model, run.optim))
@@ -86,7 +86,7 @@ class _Training:
             cache=self.cache,
         )
         self.sampler = Sampler(
-            batching_s(self.clips),
+            sources.batching_s(self.clips),
             run.budget.batch_s,
             run.budget.batch_clips,
             run.seed,
@@ -309,7 +309,7 @@ class _Training:
         if not self.run.data.selection:
             self._save_model("best")
             return
-        evaluation = self.evaluate(load_sources(self.run.data.selection))
+        evaluation = self.evaluate(sources.load_sources(self.run.data.selection))
         value = selection_value(self.model, evaluation)
         flat = {f"{t}.{m}": v for t, ms in evaluation.metrics.items() for m, v in ms.items()}
         self.journal.write("selection", step=state["step"], value=value, **flat, **evaluation.losses)
@@ -335,7 +335,7 @@ class _Training:
             self.model.load_state_dict(best.state_dict())
         if self.fabric.is_global_zero:
             self._save_model("model", folder=self.folder)
-        report = load_sources(self.run.data.report) if self.run.data.report else None
+        report = sources.load_sources(self.run.data.report) if self.run.data.report else None
         evaluation = self.evaluate(report) if report is not None else None
         results = {}
         if self.fabric.is_global_zero:

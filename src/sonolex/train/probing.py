@@ -43,7 +43,7 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     require_same_run(folder, run)
     started = time.perf_counter()
     train = load_sources(run.data.train)
-    require_unseen_report(run, train)
+    require_unseen_report(run, train, earlier or {})
     model, processor, _ = build(run, train, earlier=earlier or {})
     save_json(folder / "recipe.json", run)
     (name, task), cache = model.task_items()[0], FeatureCache(run.data.loading.cache_mb)

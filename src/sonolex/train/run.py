@@ -42,6 +42,7 @@ class Data:
     """Which clips train, select and report, and how they are read.
 
     ``protocol`` and ``fold`` give the result its fingerprint; without them ``report`` scores carry none.
+    ``allow_heard_sources`` reports on recordings (``source_id``) that ``init_from`` heard in pre-training.
     """
 
     train: tuple[Source, ...]
@@ -50,6 +51,7 @@ class Data:
     protocol: str | None = None
     fold: str | None = None
     loading: Loading = field(default_factory=Loading)
+    allow_heard_sources: bool = False
 
     @classmethod
     def of_protocol(cls, protocol: str, fold: str, *, options: Mapping[str, Any] | None = None, **changes: Any) -> Data:

@@ -15,12 +15,13 @@ from sonolex import configs
 from sonolex.audio.io import read_audio
 from sonolex.data.manifest import FORMATS, Manifest, concatenate, read_manifest
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
-from sonolex.systems.base import Processor, system_type
+from sonolex.systems.base import Processor, save_json, system_type
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import build_model, load_model, load_system_weights, model_folder
 from sonolex.train.run import Run, Source
 
 CLIPS_MEASURED = 1000  # enough for a mean and a deviation of spectrogram values
+HEARD = "heard_sources.json"  # in a run's folder: recordings its weights were trained on, pre-training included
 TEXT_CHARACTERS_PER_S = 15.0  # reading speed that gives clips without audio a length to be batched by
 
 
@@ -46,11 +47,25 @@ def load_sources(sources: tuple[Source, ...]) -> Manifest:
     return concatenate([load_source(s) for s in sources])
 
 
-def require_unseen_report(run: Run, train: Manifest) -> None:
-    """Raise ValueError if a run under a protocol would report on clips that it trains or selects on."""
-    if run.data.protocol is None or not run.data.report:
+def require_unseen_report(run: Run, train: Manifest, earlier: Mapping[str, Path]) -> None:
+    """Raise ValueError if a run would report on what it knows.
+
+    Under a protocol: clips that it trains or selects on. Always: recordings (``source_id``) that ``init_from`` heard in
+    pre-training, unless the run allows them.
+    """
+    if not run.data.report:
         return
-    report = set(load_sources(run.data.report).column("id"))
+    clips = load_sources(run.data.report)
+    again = sorted(_heard_before(run, earlier) & source_ids(clips))
+    if again and not run.data.allow_heard_sources:
+        raise ValueError(
+            f"`report` must hold recordings that {run.init_from} did not hear in pre-training, but {len(again)} were "
+            f"heard, for example source_id {again[0]!r} (run {run.name!r}). Leave them out of the pre-training, or "
+            "set allow_heard_sources=True, which the run's recipe.json will say."
+        )
+    if run.data.protocol is None:
+        return
+    report = set(clips.column("id"))
     parts = [("trained", train)]
     if run.data.selection and not find_protocol(run.data.protocol).selects_on_report:
         parts.append(("selected", load_sources(run.data.selection)))
@@ -61,6 +76,24 @@ def require_unseen_report(run: Run, train: Manifest) -> None:
                 f"`report` must hold clips that are not {use} on, but {len(seen)} are, for example {seen[0]!r} "
                 f"(run {run.name!r})."
             )
+
+
+def write_heard(folder: Path, run: Run, clips: Manifest, earlier: Mapping[str, Path]) -> None:
+    """Write the recordings that the run's weights are trained on, those of ``init_from`` included."""
+    save_json(folder / HEARD, sorted(_heard_before(run, earlier) | source_ids(clips)))
+
+
+def _heard_before(run: Run, earlier: Mapping[str, Path]) -> set[str]:
+    """Return the recordings that the weights of ``init_from`` were trained on, as far as is known."""
+    if run.init_from is None:
+        return set()
+    path = Path(earlier.get(run.init_from, run.init_from)) / HEARD
+    return set(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else set()
+
+
+def source_ids(clips: Manifest) -> set[str]:
+    """Return the recordings that clips were cut from, where the corpus names them."""
+    return {str(s) for s in clips.column("source_id") if s is not None}
 
 
 def require_same_run(folder: Path, run: Run) -> None:
