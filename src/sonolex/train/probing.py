@@ -1,7 +1,7 @@
 """Score frozen vectors: a linear classifier or an SVM on what a system hears, without training the system.
 
-The classifier's one constant is chosen on the selection part, which then joins the training part for the final fit;
-nothing is fitted on the report part.
+The classifier sees the training and the selection part; its one constant is chosen by cross-validation within them, since
+a selection part of a few dozen clips cannot choose it. Nothing is fitted on the report part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sonolex import metrics
 from sonolex.data.loader import FeatureCache
 from sonolex.data.manifest import Manifest
 from sonolex.scoring import class_name
@@ -25,7 +24,9 @@ from sonolex.train.results import write_results
 from sonolex.train.run import Run
 from sonolex.train.sources import build, load_sources, require_same_run, require_unseen_report
 
-COSTS = (0.01, 0.1, 1.0, 10.0)
+SVM_COSTS = (1.0, 10.0, 100.0)
+LINEAR_COSTS = (0.01, 0.1, 1.0, 10.0)
+NUM_FOLDS = 5
 
 
 def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> dict[str, Any]:
@@ -64,16 +65,14 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     def labels(found: Evaluation) -> np.ndarray:
         return np.array([class_name(v) for v in found.labels[name]])
 
-    seen, selection, report = (vectors(m) for m in (train, *(load_sources(s) for s in _other_parts(run))))
-    fitted = [_classifier(run.frozen_classifier, cost).fit(seen.pooled_BD, labels(seen)) for cost in COSTS]
-    values = [metrics.balanced_accuracy(labels(selection), c.predict(selection.pooled_BD)) for c in fitted]
-    best = _classifier(run.frozen_classifier, COSTS[int(np.argmax(values))]).fit(
-        np.concatenate([seen.pooled_BD, selection.pooled_BD]), np.concatenate([labels(seen), labels(selection)])
-    )
+    train_part, selection_part, report = (vectors(m) for m in (train, *(load_sources(s) for s in _other_parts(run))))
+    seen_ND = np.concatenate([train_part.pooled_BD, selection_part.pooled_BD])
+    known_N = np.concatenate([labels(train_part), labels(selection_part)])
+    best, value = _chosen(run.frozen_classifier, seen_ND, known_N)
     classes = list(task.config.classes)  # type: ignore[attr-defined]
     one_hot = np.eye(len(classes))[[classes.index(c) for c in best.predict(report.pooled_BD)]]
     scored = replace(report, scores={name: one_hot}, metrics={name: task.metrics(report.labels[name], one_hot)})
-    state = {"step": 0, "best": float(max(values)), "train_s": time.perf_counter() - started}
+    state = {"step": 0, "best": value, "train_s": time.perf_counter() - started}
     return write_results(folder, run, model, state, load_sources(run.data.report), scored)
 
 
@@ -81,11 +80,19 @@ def _other_parts(run: Run) -> tuple:
     return run.data.selection, run.data.report
 
 
-def _classifier(name: str, cost: float) -> Any:
+def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray) -> tuple[Any, float]:
+    """Return the fitted classifier with the best cross-validated constant, and its mean accuracy there."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    last = SVC(C=10 * cost) if name == "svm" else LogisticRegression(C=cost, max_iter=2000)
-    return make_pipeline(StandardScaler(), last)
+    last = SVC() if name == "svm" else LogisticRegression(max_iter=2000)
+    costs = SVM_COSTS if name == "svm" else LINEAR_COSTS
+    _, counts = np.unique(known_N, return_counts=True)
+    folds = StratifiedKFold(max(2, min(NUM_FOLDS, int(counts.min()))), shuffle=True, random_state=0)
+    grid = {f"{type(last).__name__.lower()}__C": costs}
+    search = GridSearchCV(make_pipeline(StandardScaler(), last), grid, cv=folds, scoring="balanced_accuracy")
+    search.fit(seen_ND, known_N)
+    return search.best_estimator_, float(search.best_score_)
