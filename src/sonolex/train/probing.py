@@ -1,7 +1,7 @@
 """Score frozen vectors: a linear classifier or an SVM on what a system hears, without training the system.
 
-The classifier sees the training and the selection part; its one constant is chosen by cross-validation within them, since
-a selection part of a few dozen clips cannot choose it. Nothing is fitted on the report part.
+The classifier sees the training and the selection part; its one constant is chosen by cross-validation within them,
+since a selection part of a few dozen clips cannot choose it. Nothing is fitted on the report part.
 """
 
 from __future__ import annotations
