@@ -18,6 +18,7 @@ from sonolex.data.corpora import (
     common_voice,
     emodb,
     esc10,
+    esc10_captions,
     esc10_questions,
     esc50,
     fsdd,
@@ -33,6 +34,7 @@ from sonolex.protocols.base import find_protocol
 
 GENERATED = {"tonewords", "espeak_digits", "sound_scenes"}
 TESTED = {
+    "esc10_captions",
     "clotho_aqa",
     "common_voice",
     "esc10_questions",
@@ -424,6 +426,13 @@ def test_common_voice_sentences_may_hold_quotes(tmp_path):
         ValueError, match=r"test.tsv, line 2: gone.mp3 has no recording[\s\S]*test: expected 1, found 0"
     ):
         common_voice.prepare(tmp_path)
+
+
+def test_captions_say_what_is_heard(shared_data):
+    manifest = esc10_captions.prepare(shared_data / "esc10")
+    for clip, sound in zip(manifest, manifest.column("sound"), strict=True):
+        assert esc10_questions.WORDS[sound] in clip.text
+    assert len({t for t, s in zip(manifest.column("text"), manifest.column("sound"), strict=True) if s == "rain"}) == 4
 
 
 def test_a_question_about_a_sound_says_nothing_by_itself(shared_data):

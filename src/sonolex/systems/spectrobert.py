@@ -65,6 +65,7 @@ class SpectroBertProcessorConfig(FramesAndTokensConfig):
         audio: "spectrogram", or "waveform" (mean 0 and deviation 1 per clip, as wav2vec2 reads it).
         window_ms, num_mels, mean, std: of the filter banks; (x − mean) / (2 · std).
         tokenizer: folder of a BERT checkpoint whose vocabulary to use; None trains one on the transcripts.
+        more_texts: read by the trained tokenizer besides the transcripts, e.g. the questions that fine-tuning will ask.
         max_frames, long_clip: published are 1024 and "cut"; the default covers longer clips by windows.
     """
 
@@ -77,6 +78,7 @@ class SpectroBertProcessorConfig(FramesAndTokensConfig):
     mean: float = AUDIOSET_MEAN
     std: float = AUDIOSET_STD
     tokenizer: str | None = None
+    more_texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,7 +167,7 @@ class SpectroBertProcessor(FramesAndTokensProcessor):
     def new_tokenizer(cls, config: SpectroBertProcessorConfig, transcripts: Sequence[str]) -> Tokenizer:
         if config.tokenizer is not None:
             return text_.load_tokenizer(backbones.checkpoint_folder(config.tokenizer))
-        return text_.train_wordpiece(transcripts, vocab_size=config.vocab_size)
+        return text_.train_wordpiece([*transcripts, *config.more_texts], vocab_size=config.vocab_size)
 
     @property
     def positions_per_second(self) -> int:
