@@ -68,6 +68,19 @@ def train(arguments: argparse.Namespace) -> None:
     recipe = module.tiny if arguments.tiny else module.recipe
     runs = recipe(**_options_of(recipe, arguments.rest))
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
+    if arguments.slurm:
+        from sonolex.train.slurm import write_sbatch
+
+        words = [
+            "train",
+            arguments.recipe,
+            "--out",
+            str(folder),
+            *(["--tiny"] if arguments.tiny else []),
+            *arguments.rest,
+        ]
+        print(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
+        return
     train_all(runs, folder, quiet=arguments.quiet)
     print(f"Results are in {folder}. Next: sonolex report {folder}")
 
@@ -183,6 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--out", help=f"folder of the runs (default: {DEFAULT_OUT}/RECIPE)")
     p.add_argument("--tiny", action="store_true", help="a size that trains in seconds")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.add_argument("--slurm", metavar="FILE", help="only write an sbatch file that trains, requeues and goes on")
+    p.add_argument("--gpus", type=int, default=0, help="with --slurm: GPUs of the node (default: none)")
+    p.add_argument("--hours", type=int, default=24, help="with --slurm: time limit (default: 24)")
     p = verb("evaluate", evaluate)
     p.add_argument("model", help="run folder, model folder or hub id")
     p.add_argument("--protocol", required=True, help=", ".join(module_names("protocols")) + ", or a protocol.json")
