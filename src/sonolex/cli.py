@@ -12,6 +12,7 @@ from sonolex.configs import find_module, module_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+SWEEPS = ("noise", "reverberation", "speed")
 DEFAULT_OUT = "runs"
 
 
@@ -95,6 +96,22 @@ def evaluate(arguments: argparse.Namespace) -> None:
         arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out
     )
     print(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
+
+
+def robustness(arguments: argparse.Namespace) -> None:
+    """Score a trained model under noise, reverberation and speed change."""
+    from sonolex.robustness import robustness as sweep
+    from sonolex.robustness import robustness_lines
+
+    results = sweep(
+        arguments.model,
+        arguments.protocol,
+        fold=arguments.fold,
+        root=arguments.root,
+        out=arguments.out,
+        sweeps=arguments.sweeps,
+    )
+    print("\n".join(robustness_lines(results)))
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -199,12 +216,17 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--slurm", metavar="FILE", help="only write an sbatch file that trains, requeues and goes on")
     p.add_argument("--gpus", type=int, default=0, help="with --slurm: GPUs of the node (default: none)")
     p.add_argument("--hours", type=int, default=24, help="with --slurm: time limit (default: 24)")
-    p = verb("evaluate", evaluate)
-    p.add_argument("model", help="run folder, model folder or hub id")
-    p.add_argument("--protocol", required=True, help=", ".join(module_names("protocols")) + ", or a protocol.json")
-    p.add_argument("--fold", help="default: the only one")
-    p.add_argument("--root", help="folder of the corpus")
-    p.add_argument("--out", help="folder for results.json and predictions")
+    for name, function in (("evaluate", evaluate), ("robustness", robustness)):
+        p = verb(name, function)
+        p.add_argument("model", help="run folder, model folder or hub id")
+        p.add_argument("--protocol", required=True, help=", ".join(module_names("protocols")) + ", or a protocol.json")
+        p.add_argument("--fold", help="default: the only one")
+        p.add_argument("--root", help="folder of the corpus")
+        if name == "evaluate":
+            p.add_argument("--out", help="folder for results.json and predictions")
+        else:
+            p.add_argument("--out", help="folder for robustness.json; that of a run puts the curves into its report")
+            p.add_argument("--sweeps", nargs="+", default=SWEEPS, help=f"some of {', '.join(SWEEPS)}")
     p = verb("compare", compare)
     p.add_argument("runs", nargs="+", help="folders of runs")
     p.add_argument("--markdown", action="store_true", help="as Markdown")

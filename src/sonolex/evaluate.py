@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from sonolex.audio.degrade import Degradation
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_fold, find_protocol
 from sonolex.systems.base import count_parameters, save_json
@@ -25,8 +26,12 @@ def evaluate_model(
     fold: str | None = None,
     root: str | None = None,
     out: str | None = None,
+    degradation: Degradation | None = None,
 ) -> dict[str, Any]:
     """Return the results of a model on the report part of one fold, beside the floors.
+
+    Args:
+        degradation: what is done to the recordings first (`sonolex.robustness`).
 
     Raises:
         ValueError: the protocol has several folds and none is named, or the model lacks its tasks.
@@ -43,7 +48,7 @@ def evaluate_model(
         trained,
         processor,
         part.report,
-        loading=Loading(modalities=modalities),
+        loading=Loading(modalities=modalities, degradation=degradation),
         batch_s=BATCH_S,
         batch_clips=BATCH_CLIPS,
         device=torch.device("cpu"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
         parts.append(_html_table(table))
         parts += _table_figures(table)
         parts += _fraction_figures(table)
+    parts += _robustness_figures(results)
     parts += ["<h2>Learning curves</h2>", _figure(_curves_figure(results))]
     projected = _projection_figures(results)
     if projected:
@@ -118,6 +120,31 @@ def _fraction_figures(table: Table) -> list[str]:
     axes.set_ylabel(table.primary)
     axes.legend(fontsize=7)
     return ["<h3>Label fractions</h3>", _figure(figure)]
+
+
+def _robustness_figures(results: list[dict[str, Any]]) -> list[str]:
+    """Curves of `sonolex.robustness`, for runs whose folder has them."""
+    figures = []
+    for r in results:
+        path = r["folder"] / "robustness.json"
+        if not path.is_file():
+            continue
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for name, points in found["sweeps"].items():
+            figure, axes = _new_figure(3.6, 2.8)
+            for task, clean in found["scores"].items():
+                metric = found["primary"] if found["primary"] in clean else next(iter(clean))
+                amounts = [p["amount"] for p in points]
+                line = axes.plot(
+                    amounts, [p["scores"][task][metric] for p in points], marker="o", label=f"{task}, {metric}"
+                )
+                axes.axhline(clean[metric], linestyle=":", color=line[0].get_color())
+            axes.set_xlabel(found["units"][name], fontsize=8)
+            axes.set_title(f"{r['run']}: {name}", fontsize=9)
+            axes.legend(fontsize=7)
+            figures.append(_figure(figure))
+    head = "<h2>Robustness</h2><p>Dotted: the recordings as they are.</p>"
+    return [head, f'<div class="row">{"".join(figures)}</div>'] if figures else []
 
 
 def _curves_figure(results: list[dict[str, Any]]) -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sonolex.audio.degrade import Degradation
 from sonolex.audio.io import MAX_DURATION_S, AudioError, read_audio
 from sonolex.audio.views import Views, mix_clips
 from sonolex.data.manifest import Clip, Manifest
@@ -66,6 +67,7 @@ class Loading:
         partners: chance that a clip with audio and text brings the audio of another clip along, for objectives that ask
             whether sound and words belong together: never its own audio, never a clip with the same transcript.
             In training and evaluation alike; None where no objective asks.
+        degradation: what is done to every recording first, for robustness curves.
         on_bad_clip: "error" stops at the first file that cannot be used, "skip" leaves it out and lists it.
         max_bad_clips: "skip" stops when more clips than this are bad.
         max_duration_s: longer clips are bad.
@@ -79,6 +81,7 @@ class Loading:
     views: Views = field(default_factory=Views)
     mixup: float = 0.0
     partners: float | None = None
+    degradation: Degradation | None = None
     on_bad_clip: str = "error"
     max_bad_clips: int = 100
     max_duration_s: float = MAX_DURATION_S
@@ -239,6 +242,9 @@ class Loader:
             duration_s=clip.duration_s if clip.offset_s is not None else None,
             max_duration_s=self.loading.max_duration_s,
         )
+        if self.loading.degradation is not None:
+            seed = clip_seed(self.seed, 0, clip.id)
+            wave_S = self.loading.degradation.apply(wave_S, rate_hz=self.processor.config.rate_hz, seed=seed)
         front = self.processor.front(wave_S)
         self._cache.put(clip.id, front)
         return front
