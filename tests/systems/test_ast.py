@@ -71,6 +71,22 @@ def test_states_and_pooled_vector_equal_transformers_given_the_same_weights(thei
     assert torch.allclose(ours_by_band, given.last_hidden_state[:, 2:], atol=1e-4)
 
 
+def test_a_run_may_start_from_a_checkpoint_folder(theirs, tmp_path):
+    from transformers import ASTForAudioClassification
+
+    model = ASTForAudioClassification(theirs.config)
+    model.audio_spectrogram_transformer.load_state_dict(theirs.state_dict())
+    model.save_pretrained(tmp_path)
+    expected = ours_like(theirs)
+    grid = Grid(stride_frames=8, stride_bins=8, num_mels=32, partial="drop")
+    found = Ast(AstConfig(grid=grid, table_frames=64, norm_eps=1e-12, **SIZES)).eval()
+    (report,) = found.import_pretrained({"ast": str(tmp_path)}).values()
+    assert not report.missing and all("classifier" not in k for k in report.used)
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), found.parameters(), strict=True))
+    with pytest.raises(ValueError, match="ast or deit"):
+        found.import_pretrained({"vit": str(tmp_path)})
+
+
 def test_old_key_names_of_released_checkpoints_are_understood(theirs):
     from sonolex.nn.backbones import _released_name
 

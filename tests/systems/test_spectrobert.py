@@ -22,6 +22,10 @@ from sonolex.systems.spectrobert import (
     SpectroBertProcessorConfig,
     frozen_groups,
 )
+from sonolex.tasks.base import Model, build_task
+from sonolex.tasks.classification import ClassificationConfig
+from sonolex.train import optim
+from sonolex.train.run import Optim
 from sonolex.types import Batch
 
 SIZES = {"num_layers": 2, "width": 32, "num_heads": 2, "ffn_width": 64, "conv_width": 8, "dropout": 0.0}
@@ -195,6 +199,28 @@ def test_presets_name_layer_groups_and_train_what_the_thesis_trained(preset):
     assert trained == expected
     with pytest.raises(ValueError, match="bin-frz"):
         frozen_groups("nothing", model.config)
+
+
+def test_frozen_groups_draw_no_dropout_and_do_not_move():
+    model = small(dropout=0.5, attention_dropout=0.5)
+    head = build_task(ClassificationConfig("answer", label="answer", classes=("no", "yes"), single_logit=True), 32)
+    trained = Model(model, {"answer": head})
+    run = Optim(lr=0.1, frozen=frozen_groups("bin-frz", model.config))
+    optim.freeze(trained, run.frozen)
+    optim.training_mode(trained)
+    tokens = torch.randint(5, 60, (2, 8))
+    batch = Batch(
+        ("a", "b"), frames_BTF=torch.randn(2, 40, 8), frames_valid_BT=torch.ones(2, 40, dtype=torch.bool),
+        tokens_BL=tokens, tokens_valid_BL=tokens > 0, labels={"answer": ("yes", "no")}, seeds=(1, 2),
+    )  # fmt: skip
+    assert torch.equal(model.encode(batch).pooled_BD, model.encode(batch).pooled_BD)
+    before = {k: v.clone() for k, v in trained.state_dict().items()}
+    optimizer = optim.build_optimizer(trained, run)
+    for _ in range(3):
+        trained(trained.prepare(batch)).total.backward()
+        optimizer.step()
+    moved = {k for k, v in trained.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved and all(k.startswith("tasks.answer") for k in moved)
 
 
 def test_pretraining_hides_words_only_and_knows_which_pairs_belong_together():

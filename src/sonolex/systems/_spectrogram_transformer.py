@@ -6,7 +6,7 @@ with class and distillation token. Clips keep their own length: padding is never
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from sonolex.audio import features
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.configs import from_json
+from sonolex.nn import backbones
 from sonolex.nn.embeddings import PatchEmbedding
 from sonolex.nn.linear_attention import RandomFeatureAttention
 from sonolex.nn.pooling import masked_mean, masked_mean_std
@@ -320,6 +321,32 @@ class SpectrogramTransformer(System):
         patches_BPD, patches_valid_BP = states_BPD[:, SPECIAL_TOKENS:], valid_BP[:, SPECIAL_TOKENS:]
         pool = masked_mean if self.config.pool == "mean" else masked_mean_std
         return pool(patches_BPD, patches_valid_BP)
+
+    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
+        """Fill the encoder from one "ast" or "deit" checkpoint: a local folder or a hub id."""
+        reports = {}
+        for part, place in sources.items():
+            if part not in ("ast", "deit"):
+                raise ValueError(f"`pretrained` must name ast or deit for {self.name}, but names {part!r}.")
+            theirs = backbones.read_config(place)
+            if part == "ast":
+                patch = theirs["patch_size"]
+                columns = 1 + (theirs["max_length"] - patch) // theirs["time_stride"]
+                rows = 1 + (theirs["num_mel_bins"] - patch) // theirs["frequency_stride"]
+            else:
+                columns = rows = theirs["image_size"] // theirs["patch_size"]
+            weights = backbones.read_weights(place)
+            prefix = "audio_spectrogram_transformer." if part == "ast" else "deit."
+            reports[part] = backbones.import_ast(
+                self.embedding,
+                self.layers,
+                self.norm,
+                weights,
+                size=(columns, rows),
+                patch=(self.config.grid.frames, self.config.grid.bins),
+                prefix=prefix if any(k.startswith(prefix) for k in weights) else "",
+            )
+        return reports
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding]}
