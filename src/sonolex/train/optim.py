@@ -71,7 +71,7 @@ def drop_gradients(model: Model, held: Collection[str]) -> None:
 
 
 def build_optimizer(model: Model, optim: Optim) -> torch.optim.Optimizer:
-    """Return AdamW or LARS with no weight decay on biases and normalisation (BERT, CTAL C4) and per-group rates."""
+    """Return the optimiser, with no weight decay on biases and normalisation (BERT, CTAL C4) and per-group rates."""
     groups = layer_groups(model)
     unknown = sorted(set(optim.group_rates) - set(groups))
     if unknown:
@@ -98,6 +98,10 @@ def build_optimizer(model: Model, optim: Optim) -> torch.optim.Optimizer:
         except ImportError as e:
             raise ImportError("algorithm='lars' needs pytorch-optimizer: pip install 'sonolex[lars]'") from e
         return LARS(parameter_groups, lr=optim.lr, momentum=optim.betas[0])
+    if optim.algorithm == "radam":
+        return torch.optim.RAdam(
+            parameter_groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, decoupled_weight_decay=True
+        )
     return torch.optim.AdamW(parameter_groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
 
 

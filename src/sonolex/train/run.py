@@ -66,7 +66,7 @@ class Optim:
     """The optimiser and its schedule, in optimiser steps.
 
     Attributes:
-        algorithm: "adamw", or "lars" with ``betas[0]`` as its momentum (VICReg, VCR-AST).
+        algorithm: "adamw", "radam" (SpectroBERT), or "lars" with ``betas[0]`` as its momentum (VICReg, VCR-AST).
         lr: peak learning rate.
         schedule: "linear" (BERT: warm-up, then to 0), "cosine", "constant" or "plateau" (halved whenever
             ``plateau_patience`` evaluations have not improved the selection value), all after the warm-up.
@@ -98,7 +98,7 @@ class Optim:
     plateau_patience: int = 2
 
     def __post_init__(self) -> None:
-        one_of("algorithm", self.algorithm, ("adamw", "lars"))
+        one_of("algorithm", self.algorithm, ("adamw", "radam", "lars"))
         one_of("schedule", self.schedule, ("linear", "cosine", "constant", "plateau"))
         if not (self.lr > 0 and 0 <= self.warmup_share < 1 and self.clip_norm >= 0 and 0 < self.layer_decay <= 1):
             raise ValueError(
