@@ -43,6 +43,14 @@ def test_markdown_has_the_same_cells(tmp_path, capsys):
     assert {r.count("|") for r in (header, *rows)} == {header.count("|")}
 
 
+def test_training_times_are_given_a_clip(tmp_path, capsys):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", seed=1)
+    assert main(["compare", str(tmp_path), "--times"]) == 0
+    (line,) = [s for s in capsys.readouterr().out.splitlines() if s.split()[:2] == ["model", "20.0"]]
+    assert line.split() == ["model", "20.0", "2.50", "2"]
+
+
 def test_different_fingerprints_are_refused_with_the_field_that_differs(tmp_path, capsys):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", fingerprint="bbb")

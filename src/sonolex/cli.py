@@ -116,11 +116,13 @@ def robustness(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Print tables of runs, and differences from one row; refuse different fingerprints."""
-    from sonolex.compare import compare_runs, markdown_tables, text_tables
+    from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
     from sonolex.paired import difference_lines
 
     tables = compare_runs(arguments.runs)
     print((markdown_tables if arguments.markdown else text_tables)(tables))
+    if arguments.times:
+        print("\n".join(["", *time_lines(arguments.runs)]))
     if arguments.against:
         print("\n".join(difference_lines(tables, arguments.against, markdown=arguments.markdown)))
 
@@ -230,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     p = verb("compare", compare)
     p.add_argument("runs", nargs="+", help="folders of runs")
     p.add_argument("--markdown", action="store_true", help="as Markdown")
+    p.add_argument("--times", action="store_true", help="also print the training time a clip, pre-trainings included")
     p.add_argument("--against", metavar="ROW", help="also print paired differences of every row from this one")
     p = verb("report", report)
     p.add_argument("runs", nargs="+", help="folders of runs")

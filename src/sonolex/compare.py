@@ -101,6 +101,23 @@ def compare_runs(folders: Sequence[str | Path]) -> list[Table]:
     return tables
 
 
+def time_lines(folders: Sequence[str | Path]) -> list[str]:
+    """Return the training time of every row, pre-trainings included, in milliseconds a clip (VCR-AST's table 5.2).
+
+    The time is that of optimiser steps, data included, on the machines the runs were made on.
+    """
+    by_row: dict[str, list[dict[str, Any]]] = {}
+    for r in read_results(folders):
+        if r.get("trained_clips"):
+            by_row.setdefault(r["row"], []).append(r)
+    lines = [f"  {'':{max(map(len, by_row), default=0)}}  ms a clip  million parameters  runs"] if by_row else []
+    for row, runs in by_row.items():
+        each = [1000 * r["train_s"] / r["trained_clips"] for r in runs]
+        size = runs[0]["num_parameters"] / 1e6
+        lines.append(f"  {row:{max(map(len, by_row))}}  {np.mean(each):9.1f}  {size:18.2f}  {len(runs):4}")
+    return lines
+
+
 def text_tables(tables: Sequence[Table]) -> str:
     """Return the tables as plain text for a terminal."""
     lines = []

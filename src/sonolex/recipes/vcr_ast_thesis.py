@@ -6,7 +6,7 @@ Cost: a published-size cell (AST-Base, 100 epochs, batch 12) is hours on one GPU
 mechanism on a CPU. Finished cells are skipped, so the command may be stopped and given again. The published numbers
 stand beside ours in the table (protocol ``esc50``); a cell pre-trains on the training part of the fold it is tested on.
 
-Tables: ``systems`` (5.3, and 5.2 by the runs' time), ``size`` (5.4), ``masked`` (figure 5.5), ``batch`` (figure 5.6),
+Tables: ``systems`` (5.3; 5.2, time a clip, with ``compare --times``), ``size`` (5.4), ``masked`` (figure 5.5), ``batch`` (figure 5.6),
 ``expander`` (section 5.6.4).
 """
 
@@ -122,6 +122,7 @@ def _pretraining(name: str, cell: Cell, config: Any, corpus: str, fold: str, see
     options = corpus_options(*CORPORA[corpus])
     return Run(
         name=name,
+        row=f"pre-training, {cell.row}",
         system=cell.system,
         config=config,
         processor=PROCESSOR,

@@ -13,6 +13,7 @@ from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import environment
 from sonolex.train.evaluation import Evaluation, write_embeddings, write_predictions, write_scores
 from sonolex.train.floors import floors_of_fold
+from sonolex.train.journal import read_journal
 from sonolex.train.run import Run
 from sonolex.train.sources import protocol_manifest
 
@@ -38,6 +39,7 @@ def write_results(
         "selected_step": state.get("best_step", state["step"]) if run.budget.select == "best" else state["step"],
         "selection_value": state["best"],
         "train_s": round(state["train_s"], 2),
+        "trained_clips": sum(e.get("clips", 0) for e in read_journal(folder) if e["event"] == "step"),
         "environment": environment(),
     }
     if evaluation is not None and report is not None:
