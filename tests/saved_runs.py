@@ -35,7 +35,8 @@ def make_run(folder, *, row="model", seed=0, fold="one", fingerprint="aaa", card
     results = {
         "run": folder.name, "row": row, "seed": seed, "fold": fold, "protocol": "p", "fingerprint": fingerprint,
         "card": card or {"protocol": "p", "labels": fingerprint}, "primary": "accuracy", "notes": "",
-        "scores": {task: {"accuracy": 0.0}}, "published": {"the paper": {"accuracy": 0.9}}, "train_s": 1.0, "trained_clips": 50, "num_parameters": 2_500_000,
+        "scores": {task: {"accuracy": 0.0}}, "published": {"the paper": {"accuracy": 0.9}}, "train_s": 1.0,
+        "trained_clips": 50, "num_parameters": 2_500_000,
         "environment": {"sonolex": "0", "git_commit": "c" * 40, "git_dirty": False, "torch": "2", "num_cpus": 2},
     }  # fmt: skip
     (folder / "results.json").write_text(json.dumps(results))

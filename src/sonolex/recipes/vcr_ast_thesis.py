@@ -6,8 +6,8 @@ Cost: a published-size cell (AST-Base, 100 epochs, batch 12) is hours on one GPU
 mechanism on a CPU. Finished cells are skipped, so the command may be stopped and given again. The published numbers
 stand beside ours in the table (protocol ``esc50``); a cell pre-trains on the training part of the fold it is tested on.
 
-Tables: ``systems`` (5.3; 5.2, time a clip, with ``compare --times``), ``size`` (5.4), ``masked`` (figure 5.5), ``batch`` (figure 5.6),
-``expander`` (section 5.6.4).
+Tables: ``systems`` (5.3; 5.2, time a clip, with ``compare --times``), ``size`` (5.4), ``masked`` (figure 5.5),
+``batch`` (figure 5.6), ``expander`` (section 5.6.4).
 """
 
 from __future__ import annotations
