@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from sonolex import text as text_
 from sonolex.audio.patches import Grid
+from sonolex.audio.views import Views
 from sonolex.nn.audio_tokens import AudioProjection, ConvStack
 from sonolex.nn.backbones import import_bert, import_conv_stack, read_config, read_weights
 from sonolex.systems.base import count_parameters
@@ -176,6 +177,8 @@ def test_samples_may_take_the_place_of_spectrograms():
     together = model.encode(processor.collate(made)).pooled_BD
     alone = torch.cat([model.encode(processor.collate([e])).pooled_BD for e in made])
     assert torch.allclose(together, alone, atol=1e-5)
+    with pytest.raises(ValueError, match="views and mixup"):
+        processor.example("c", front=processor.front(waves[0]), text=None, views=Views(gain_db=3))
     with pytest.raises(ValueError, match=r"40000 samples.*clip-9"):
         processor.finish(torch.zeros(40_001), "clip-9")
     with pytest.raises(ValueError, match="waveform"):

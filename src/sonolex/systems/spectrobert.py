@@ -28,6 +28,7 @@ from torch import Generator, Tensor, nn
 from sonolex import text as text_
 from sonolex.audio import features
 from sonolex.audio.patches import Grid, cut_patches
+from sonolex.audio.views import Views
 from sonolex.nn import backbones
 from sonolex.nn.audio_tokens import PatchTokens, WaveTokens
 from sonolex.nn.fusion import JoinedEmbedding
@@ -37,7 +38,7 @@ from sonolex.objectives import corruption, masked, matching
 from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 from sonolex.systems._spectrogram_transformer import AUDIOSET_MEAN, AUDIOSET_STD
 from sonolex.systems._windows import Windows
-from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig, one_of, pad_rows
+from sonolex.systems.base import LONGEST_STARTER_S, NO_VIEWS, System, SystemConfig, one_of, pad_rows
 from sonolex.types import Batch, Encoding, Example, Term
 
 if TYPE_CHECKING:
@@ -184,6 +185,13 @@ class SpectroBertProcessor(FramesAndTokensProcessor):
         return features.clip_fbank(
             wave_S, rate_hz=c.rate_hz, num_mels=c.num_mels, window_ms=c.window_ms, hop_ms=c.hop_ms
         )
+
+    def example(self, clip_id: str, *, views: Views = NO_VIEWS, own_share: float = 1.0, **given: Any) -> Example:
+        if self.config.audio == "waveform" and (views != NO_VIEWS or own_share < 1):
+            raise ValueError(
+                "views and mixup change spectrograms, but this processor's `audio` is 'waveform'. Leave them out."
+            )
+        return super().example(clip_id, views=views, own_share=own_share, **given)
 
     def finish(self, front: Tensor, clip_id: str) -> Tensor:
         c = self.config
