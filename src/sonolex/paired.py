@@ -82,7 +82,8 @@ def difference_lines(tables: Sequence[Table], reference: str, *, markdown: bool 
 
 
 def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> Difference:
-    pairs = [(_aligned(row.saved[a], base.saved[b]), base.saved[b]) for a, b in _common_seeds(row, base)]
+    seeds = _common_seeds(row, base)
+    pairs = [(_ready(_aligned(row.saved[a], base.saved[b]), metric), _ready(base.saved[b], metric)) for a, b in seeds]
     by_seed = tuple(score(a)[metric] - score(b)[metric] for a, b in pairs)
     if row.saved[next(iter(row.saved))]["scorer"] not in CLIPWISE:
         return Difference(row.name, base.name, metric, by_seed, None)
@@ -90,8 +91,8 @@ def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> 
     num_clips, drawn = len(pairs[0][0]["clip_ids"]), []
     for _ in range(num_draws):
         clips = rng.integers(0, num_clips, num_clips)
-        seeds = rng.integers(0, len(pairs), len(pairs))
-        values = [[score(_chosen(p, clips)).get(metric, np.nan) for p in pairs[s]] for s in seeds]
+        drawn_seeds = rng.integers(0, len(pairs), len(pairs))
+        values = [[score(_chosen(p, clips)).get(metric, np.nan) for p in pairs[s]] for s in drawn_seeds]
         drawn.append(float(np.mean([a - b for a, b in values])))
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return Difference(row.name, base.name, metric, by_seed, (float(low), float(high)))
@@ -111,8 +112,19 @@ def _aligned(predictions: dict[str, Any], other: dict[str, Any]) -> dict[str, An
     place = {clip: i for i, clip in enumerate(predictions["clip_ids"])}
     if set(place) != set(other["clip_ids"]):
         raise ValueError("rows must have predictions of the same clips to be compared, but have others.")
-    return _chosen(predictions, [place[c] for c in other["clip_ids"]])
+    order = [place[c] for c in other["clip_ids"]]
+    return predictions | {k: [predictions[k][i] for i in order] for k in ("clip_ids", "labels", "scores")}
 
 
-def _chosen(predictions: dict[str, Any], clips: Sequence[int] | np.ndarray) -> dict[str, Any]:
-    return predictions | {k: [predictions[k][i] for i in clips] for k in ("clip_ids", "labels", "scores")}
+def _ready(predictions: dict[str, Any], metric: str) -> dict[str, Any]:
+    """Return predictions as arrays that are quick to draw from, scored by this metric alone."""
+    options = predictions["options"]
+    options = options | ({"metric_names": [metric]} if "metric_names" in options else {})
+    labels_B = np.empty(len(predictions["labels"]), object)
+    labels_B[:] = predictions["labels"]
+    arrays = {"clip_ids": np.array(predictions["clip_ids"]), "labels": labels_B}
+    return predictions | arrays | {"options": options, "scores": np.asarray(predictions["scores"], float)}
+
+
+def _chosen(predictions: dict[str, Any], clips: np.ndarray) -> dict[str, Any]:
+    return predictions | {k: predictions[k][clips] for k in ("clip_ids", "labels", "scores")}
