@@ -17,17 +17,22 @@ import numpy as np
 from sonolex.configs import cache_folder
 from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
 
-VERSION = 1
+VERSION = 2
 RATE_HZ = 16_000
 EVENTS = ("noise", "chirp", "bell", "siren", "engine")
-NUM_SCENES = {"tiny": 60, "small": 900}
+NUM_SCENES = {"tiny": 60, "small": 900, "large": 4000}
+COUNTS = ("2", "3")
+KINDS = ("present", "last", "count")
+PHRASINGS = ("is there a {}?", "can you hear a {}?", "does a {} sound?")
+LAST, COUNT = "which sound comes last?", "how many sounds are there?"
 SPLITS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
 
 def prepare(root: str | Path | None = None, *, size: str = "small", seed: int = 0) -> Manifest:
     """Return the scenes, one row per scene and question, making them first if ``root`` lacks them.
 
-    Columns: ``text`` is the question, ``question`` its kind, ``answer`` the answer, ``source_id`` the scene.
+    Columns: ``text`` is the question, ``question`` its kind (present, last, count), the column of that name its
+    answer (the two others are empty), ``source_id`` the scene.
 
     Raises:
         ValueError: unknown size.
@@ -91,7 +96,8 @@ def _make(folder: Path, num_scenes: int, seed: int) -> None:
                     "source_id": f"scene{number:05d}",
                     "split": split,
                     "question": kind,
-                    "answer": answer,
+                    **dict.fromkeys(KINDS),
+                    kind: answer,
                 }
             )
     manifest_from_rows(rows, root=building).write(building / "manifest.arrow")
@@ -113,9 +119,8 @@ def _questions(events: list[str], number: int, rng: np.random.Generator) -> list
     present = number % 2 == 0
     others = [e for e in EVENTS if e not in events]
     asked = str(rng.choice(events if present else others))
-    phrasings = ("is there a {}?", "can you hear a {}?", "does a {} sound?")
     return [
-        ("presence", str(rng.choice(phrasings)).format(asked), "yes" if present else "no"),
-        ("last", "which sound comes last?", events[-1]),
-        ("count", "how many sounds are there?", str(len(events))),
+        ("present", str(rng.choice(PHRASINGS)).format(asked), "yes" if present else "no"),
+        ("last", LAST, events[-1]),
+        ("count", COUNT, str(len(events))),
     ]
