@@ -120,7 +120,7 @@ def _run(
             loading=Loading(modalities=modalities, views=VIEWS, cache_mb=2000),
         ),
         optim=OPTIM,
-        budget=Budget(epochs=epochs, batch_s=10_000, batch_clips=32, evaluate_epochs=5),
+        budget=Budget(epochs=epochs, batch_s=10_000, batch_clips=32, evaluate_epochs=10, select="last"),
         init_from=init_from,
         precision="auto",
         seed=seed,
