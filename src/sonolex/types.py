@@ -150,9 +150,11 @@ class Encoding:
         streams: hidden states by modality, e.g. ``{"audio": (B, T', D), "text": (B, L, D)}``.
         valid: validity of each stream, at the stream's own rate.
         penalties: loss terms that every fine-tuning adds (CTAL's orthogonal term).
+        aligned: unit vectors (B, D) by modality, comparable across modalities; of systems that are trained so.
     """
 
     pooled_BD: Tensor
     streams: Mapping[str, Tensor] = field(default_factory=dict)
     valid: Mapping[str, Tensor] = field(default_factory=dict)
     penalties: Mapping[str, Term] = field(default_factory=dict)
+    aligned: Mapping[str, Tensor] = field(default_factory=dict)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from sonolex.audio.patches import Grid
+from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
 from sonolex.configs import module_names
 from sonolex.systems._spectrogram_transformer import SpectrogramConfig
 from sonolex.systems.ast import AstConfig
 from sonolex.systems.base import build_system, system_type
+from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.systems.ctal import CtalConfig
 from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorConfig
 from sonolex.systems.ssast import SsastConfig
@@ -27,6 +28,8 @@ SMALL = {"table_frames": 64, "num_layers": 2, "width": 32, "num_heads": 4, "ffn_
 GRID = Grid(frames=4, bins=4, num_mels=16)
 BERT = {"num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "conv_width": 16, "num_positions": 160}
 BERT |= {"window_positions": 400, "max_tokens": 40}
+CALM = {"num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "max_tokens": 40}
+CALM |= {"blocks": (Blocks(12, 6),), "grid": Grid(6, 8, 3, 4, num_mels=16), "spectran_width": 16}
 SYSTEMS = {
     "ast": [
         AstConfig(**SMALL, grid=replace(GRID, stride_frames=3, stride_bins=3)),
@@ -61,6 +64,16 @@ SYSTEMS = {
             **(BERT | {"window_positions": 40}), grid=Grid(frames=8, bins=16, num_mels=16), mlm_on="matched"
         ),
     ],
+    "calm": [
+        CalmConfig(**CALM, learn_temperature=True, block_fill="learned"),
+        CalmConfig(
+            **(CALM | {"blocks": (Blocks(12, 6), Blocks(20, 20))}),
+            align="clip",
+            spaces="standardised",
+            symmetric=False,
+        ),
+        CalmConfig(**CALM, align="transformer", summary="cls", denominator="without_positive", same_text="negative"),
+    ],
     "ctal": [
         TINY,
         replace(TINY, stem="linear", frames_per_step=1, fusion="code", orthogonal="code", replace_level="frame"),
@@ -71,7 +84,8 @@ SYSTEMS = {
 BERT_PROCESSOR = SpectroBertProcessorConfig(
     rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200, mean=-8.0, std=3.0
 )
-PROCESSORS = {"ctal": TINY_PROCESSOR, "spectrobert": BERT_PROCESSOR} | dict.fromkeys(
+CALM_PROCESSOR = CalmProcessorConfig(rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200)
+PROCESSORS = {"ctal": TINY_PROCESSOR, "spectrobert": BERT_PROCESSOR, "calm": CALM_PROCESSOR} | dict.fromkeys(
     ("ast", "ssast", "vcr_ast"), SpectrogramConfig(rate_hz=8000, num_mels=16, max_frames=400, mean=-8.0, std=3.0)
 )
 CASES = [pytest.param(name, config, id=f"{name}-{i}") for name, cs in SYSTEMS.items() for i, config in enumerate(cs)]

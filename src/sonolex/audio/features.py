@@ -18,6 +18,7 @@ from torch import Tensor
 
 KALDI_EPSILON = 1.1920928955078125e-07  # float32 epsilon, Kaldi's floor under the logarithm
 SAMPLES_AT_ONCE = 48 * 2048
+AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # of Kaldi filter banks (AST, reference D1)
 DECIBEL = math.log(10) / 10  # of power, in natural-log units
 
 

@@ -90,3 +90,36 @@ def join_patches(patches_BPK: Tensor, grid: Grid) -> Tensor:
     shape = (batch, num_patches // grid.num_rows, grid.num_rows, grid.frames, grid.bins)
     # (B, columns, rows, frames, bins) -> (B, columns, frames, rows, bins) -> (B, T, F)
     return patches_BPK.reshape(shape).transpose(2, 3).reshape(batch, -1, grid.num_mels)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Stretches of a spectrogram that become one token each (CALM section 5.1: 50 frames, every 30).
+
+    The last block of a clip is as long as what is left of it; no frame is lost.
+    """
+
+    frames: int = 50
+    hop: int = 30
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.hop <= self.frames:
+            raise ValueError(f"`hop` must be 1 to frames ({self.frames}), so that no frame is lost, but is {self.hop}.")
+
+    def num_blocks(self, num_frames: int) -> int:
+        """Return the number of blocks of a clip; 0 without frames."""
+        return 0 if num_frames <= 0 else 1 + -(-max(0, num_frames - self.frames) // self.hop)
+
+
+def cut_blocks(frames_BTF: Tensor, valid_BT: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
+    """Return blocks (B, N, frames, F) and the validity of their frames (B, N, frames)."""
+    blocks_B = [blocks.num_blocks(n) for n in valid_BT.sum(1).tolist()]
+    num_blocks = max(1, *blocks_B)
+    needed = (num_blocks - 1) * blocks.hop + blocks.frames
+    short = max(0, needed - frames_BTF.shape[1])
+    frames_BTF = F.pad(frames_BTF, (0, 0, 0, short))[:, :needed]
+    valid_BT = F.pad(valid_BT, (0, short))[:, :needed]
+    # (B, T, F) -> (B, N, F, frames) -> (B, N, frames, F)
+    blocks_BNSF = frames_BTF.unfold(1, blocks.frames, blocks.hop).transpose(2, 3)
+    own_BN = torch.arange(num_blocks, device=valid_BT.device) < torch.tensor(blocks_B, device=valid_BT.device)[:, None]
+    return blocks_BNSF, valid_BT.unfold(1, blocks.frames, blocks.hop) & own_BN[..., None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 TEXT, AUDIO = 0, 1  # rows of the segment table: BERT's first and second sentence
@@ -33,6 +34,8 @@ class JoinedEmbedding(nn.Module):
     Args:
         num_positions: BERT's table; text and audio of a clip share it.
         start_id, end_id: tokens that open the sequence and close each part.
+        time_positions: rows of a table of the audio's own positions, which count from its start (CALM); 0 counts them
+            on from the text's in the one table, as BERT counts its second sentence.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class JoinedEmbedding(nn.Module):
         end_id: int,
         dropout: float,
         eps: float,
+        time_positions: int = 0,
     ):
         super().__init__()
         self.start_id, self.end_id = start_id, end_id
         self.token = nn.Embedding(vocab_size, width)
         self.position = nn.Embedding(num_positions, width)
         self.modality = nn.Embedding(2, width)
+        self.time = nn.Embedding(time_positions, width) if time_positions else None
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
@@ -60,12 +65,15 @@ class JoinedEmbedding(nn.Module):
         tokens_valid_BL: Tensor | None,
         audio_BTD: Tensor | None,
         audio_valid_BT: Tensor | None,
+        *,
+        audio_times_T: Tensor | None = None,
     ) -> Joined:
         """Return the joined sequence. A clip without text has [CLS] alone in its place; without audio, nothing.
 
         Args:
             tokens_BL: with start and end token, right-padded.
-            audio_BTD: audio tokens of the model's width, right-padded; the end token is added here.
+            audio_BTD: audio tokens of the model's width; the end token is added here, after the last valid one.
+            audio_times_T: positions of the audio tokens and of one more place; counted from 0 if not given.
 
         Raises:
             ValueError: a clip needs more positions than there are, or the batch is empty.
@@ -87,29 +95,41 @@ class JoinedEmbedding(nn.Module):
         num_text = tokens_BL.shape[1]
         x_BLD = self.token(tokens_BL) + self.modality.weight[TEXT]
         places_BL = torch.arange(num_text, device=device).expand(size, -1)
-        valid_BL = tokens_valid_BL
-        if audio_BTD is not None and audio_valid_BT is not None:
-            audio_BTD, audio_valid_BT = self._ended(audio_BTD, audio_valid_BT)
-            x_BLD = torch.cat([x_BLD, audio_BTD.to(x_BLD.dtype) + self.modality.weight[AUDIO]], 1)
-            after_BT = tokens_valid_BL.sum(1, keepdim=True) + torch.arange(audio_BTD.shape[1], device=device)
-            places_BL = torch.cat([places_BL, after_BT], 1)
-            valid_BL = torch.cat([valid_BL, audio_valid_BT], 1)
+        x_BLD = x_BLD + self._placed(self.position, places_BL, tokens_valid_BL)
+        if audio_BTD is None or audio_valid_BT is None:
+            return Joined(self._finished(x_BLD), tokens_valid_BL, num_text)
+        audio_BTD, audio_valid_BT = self._ended(audio_BTD, audio_valid_BT)
+        audio_BTD = audio_BTD.to(x_BLD.dtype) + self.modality.weight[AUDIO]
+        if audio_times_T is None:
+            audio_times_T = torch.arange(audio_BTD.shape[1], device=device)
+        times_BT, table = audio_times_T.expand(size, -1), self.time
+        if table is None:
+            times_BT, table = times_BT + tokens_valid_BL.sum(1, keepdim=True), self.position
+        audio_BTD = audio_BTD + self._placed(table, times_BT, audio_valid_BT)
+        valid_BL = torch.cat([tokens_valid_BL, audio_valid_BT], 1)
+        return Joined(self._finished(torch.cat([x_BLD, audio_BTD], 1)), valid_BL, num_text)
+
+    def _finished(self, x_BLD: Tensor) -> Tensor:
+        return self.dropout(self.norm(x_BLD))
+
+    def _placed(self, table: nn.Embedding, places_BL: Tensor, valid_BL: Tensor) -> Tensor:
+        """Return the vectors of the places; padding takes the first one."""
         places_BL = places_BL * valid_BL
         longest = int(places_BL.max()) + 1
-        if longest > self.position.num_embeddings:
+        if longest > table.num_embeddings:
+            name = "time_positions" if table is self.time else "num_positions"
             raise ValueError(
-                f"text and audio of a clip must have at most {self.position.num_embeddings} tokens together "
-                f"(num_positions), but have {longest}. Lower max_tokens, or let an audio token cover more."
+                f"a clip must have at most {table.num_embeddings} tokens ({name}; text and audio together unless audio "
+                f"has its own), but has {longest}. Raise it, lower max_tokens, or let an audio token cover more."
             )
-        x_BLD = self.dropout(self.norm(x_BLD + self.position(places_BL)))
-        return Joined(x_BLD, valid_BL, num_text)
+        return table(places_BL)
 
     def _ended(self, audio_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Return audio with the end token's embedding after each clip's last vector; clips without audio get none."""
-        size, _, width = audio_BTD.shape
-        count_B1 = valid_BT.sum(1, keepdim=True)
+        size, num_audio, width = audio_BTD.shape
         audio_BTD = torch.cat([audio_BTD, audio_BTD.new_zeros(size, 1, width)], 1)
-        places_1T = torch.arange(audio_BTD.shape[1], device=audio_BTD.device)[None]
-        end_BT = (places_1T == count_B1) & (count_B1 > 0)
+        places_T = torch.arange(num_audio + 1, device=audio_BTD.device)
+        end_B1 = (valid_BT * places_T[1:]).amax(1, keepdim=True)  # the place after the last valid one; 0: no audio
+        end_BT = (places_T == end_B1) & (end_B1 > 0)
         end_D = self.token.weight[self.end_id].to(audio_BTD.dtype)
-        return torch.where(end_BT[..., None], end_D, audio_BTD), (places_1T < count_B1) | end_BT
+        return torch.where(end_BT[..., None], end_D, audio_BTD), F.pad(valid_BT, (0, 1)) | end_BT

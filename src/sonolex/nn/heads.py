@@ -73,3 +73,15 @@ class Expander(nn.Module):
     def forward(self, x_ND: Tensor) -> Tensor:
         """Return (N, outputs). Needs all rows of the effective batch: their statistics normalise them."""
         return self.layers(x_ND)
+
+
+class Temperature(nn.Module):
+    """A learned temperature, kept positive by its logarithm."""
+
+    def __init__(self, start: float):
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(start).log())
+
+    def forward(self) -> Tensor:
+        """Return it."""
+        return self.log.exp()

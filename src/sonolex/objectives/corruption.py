@@ -141,6 +141,20 @@ def corrupt_frames(
     return chosen_T, torch.where(replaced_T[:, None], others_TF, corrupted_TF)
 
 
+def choose_runs(num_blocks: int, *, share: float, run: int, generator: Generator) -> Tensor:
+    """Return chosen_N: each block starts a run of ``run`` with chance ``share``; at least one does. CALM section 4.5.
+
+    Inside a long clip a block is chosen with 1 − (1 − share)^run: 27 % for 10 % and 3.
+    """
+    starts_N = torch.rand(num_blocks, generator=generator) < share
+    if num_blocks and not starts_N.any():
+        starts_N[_below(num_blocks, generator)] = True
+    chosen_N = starts_N.clone()
+    for later in range(1, min(run, num_blocks)):
+        chosen_N[later:] |= starts_N[:-later]
+    return chosen_N
+
+
 def choose_patches(
     num_columns: int, num_rows: int, share: float, *, sampler: str, sides: tuple[int, int], generator: Generator
 ) -> Tensor:

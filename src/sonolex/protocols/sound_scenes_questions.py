@@ -1,4 +1,4 @@
-"""Questions about generated sound scenes (`sonolex.data.corpora.sound_scenes`): what is there, what comes last, how many.
+"""Questions about generated sound scenes: is there a …, what comes last, how many.
 
 Scenes are disjoint between the parts and a question alone says nothing, so all three answers have to be heard; what
 comes last needs the order of the sounds.

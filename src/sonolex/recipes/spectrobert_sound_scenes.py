@@ -3,7 +3,8 @@
     sonolex train spectrobert_sound_scenes --out runs/scenes && sonolex compare runs/scenes
 
 All three questions are trained together, from scratch; the words-alone row must stay at chance (50, 20 and 50 %).
-Three seeds take about ten minutes on two cores.
+A seed takes about nine minutes on one core. With the 900 scenes of ``--size small`` and 15 epochs, two and a half, but
+"is there a …" is learned suddenly and late: seeds end between 0.58 and 0.97.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PROCESSOR = SpectroBertProcessorConfig(
 CONFIG = SpectroBertConfig.tiny(num_layers=3, conv_width=32, max_tokens=16, window_positions=400)
 
 
-def recipe(*, seeds: tuple[int, ...] = (0, 1, 2), size: str = "small", epochs: int = 15) -> list[Run]:
+def recipe(*, seeds: tuple[int, ...] = (0, 1, 2), size: str = "large", epochs: int = 10) -> list[Run]:
     """Return both rows for every seed; ``size`` is the corpus's."""
     runs = []
     for seed in seeds:
@@ -54,5 +55,5 @@ def recipe(*, seeds: tuple[int, ...] = (0, 1, 2), size: str = "small", epochs: i
 def tiny() -> list[Run]:
     """Return one run of a few steps."""
     small = replace(CONFIG, num_layers=1, width=32, num_heads=2, ffn_width=64, conv_width=8)
-    whole = recipe(seeds=(0,), size="tiny", epochs=1)[0]
+    whole = recipe(seeds=(0,), size="tiny", epochs=4)[0]
     return [replace(whole, config=small, budget=replace(whole.budget, max_steps=12))]

@@ -39,7 +39,6 @@ from sonolex.systems.base import (
 )
 from sonolex.types import Batch, Encoding, Example
 
-AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 SPECIAL_TOKENS = 2
 """Class and distillation token, before the patches."""
 
@@ -61,8 +60,8 @@ class SpectrogramConfig(ProcessorConfig):
     window_ms: float = 25.0
     hop_ms: float = 10.0
     num_mels: int = 128
-    mean: float = AUDIOSET_MEAN
-    std: float = AUDIOSET_STD
+    mean: float = features.AUDIOSET_MEAN
+    std: float = features.AUDIOSET_STD
     statistics: str = "given"
     frames: str = "own"
     max_frames: int = 6000

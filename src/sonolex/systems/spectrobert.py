@@ -17,8 +17,7 @@ windows, and their vectors averaged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,13 +26,12 @@ from torch import Generator, Tensor, nn
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.nn import backbones
 from sonolex.nn.audio_tokens import PatchTokens, WaveTokens
-from sonolex.nn.fusion import JoinedEmbedding
-from sonolex.nn.heads import TokenHead
-from sonolex.nn.transformer import PostNormLayer, attends_to_valid, initialise_normal
-from sonolex.objectives import corruption, masked, matching
+from sonolex.nn.transformer import initialise_normal
+from sonolex.objectives import matching
+from sonolex.systems._bert import BertConfig, BertSystem
 from sonolex.systems._spectrobert_input import SpectroBertProcessor, SpectroBertProcessorConfig
 from sonolex.systems._windows import Windows
-from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig, one_of
+from sonolex.systems.base import LONGEST_STARTER_S, one_of
 from sonolex.types import Batch, Encoding, Term
 
 SLICES = Grid(frames=16, bins=128, stride_frames=10)
@@ -51,61 +49,37 @@ FREEZING: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class SpectroBertConfig(SystemConfig):
+class SpectroBertConfig(BertConfig):
     """BERT's sizes (base by default) and the audio's tokens.
 
     Attributes:
         num_positions: shared by the text and one window of audio; checked when the model is built.
-        start_id, end_id, mask_id, first_word_id: of the tokenizer; filled in from the processor.
         audio: "slices" or "patches" of ``grid``, or "waveform".
         conv_width: channels of the convolutions (wav2vec2: 512).
         together: audio tokens that are averaged to one.
         steps: a slice's convolution steps are averaged ("mean") or keep their order ("stacked").
         window_positions: frames (or samples) of one window.
-        token_share: of the words that MLM hides.
-        mask_rule: "always" replaces by [MASK] (thesis), "bert" does 80/10/10.
         mlm_on: "all" clips, or "matched" ones only (the thesis does not say).
         mlm_reduction: "mean" over hidden words, or "sum" per clip as printed, which swamps SAP.
     """
 
-    vocab_size: int = 30_522
-    num_layers: int = 12
-    width: int = 768
-    num_heads: int = 12
-    ffn_width: int = 3072
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    norm_eps: float = 1e-12
-    num_positions: int = 512
-    max_tokens: int = 128
-    start_id: int = 101
-    end_id: int = 102
-    mask_id: int = 103
-    first_word_id: int = 104
     audio: str = "slices"
     grid: Grid = field(default_factory=lambda: SLICES)
     conv_width: int = 512
     together: int = 1
     steps: str = "mean"
     window_positions: int = 1024
-    token_share: float = 0.15
-    mask_rule: str = "always"
     mlm_on: str = "all"
     mlm_reduction: str = "mean"
     mlm_weight: float = 0.5
     sap_weight: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("audio", self.audio, ("slices", "patches", "waveform"))
         one_of("steps", self.steps, ("mean", "stacked"))
-        one_of("mask_rule", self.mask_rule, ("always", "bert"))
         one_of("mlm_on", self.mlm_on, ("all", "matched"))
         one_of("mlm_reduction", self.mlm_reduction, ("mean", "sum"))
-
-    @classmethod
-    def base(cls, **changes: Any) -> SpectroBertConfig:
-        """Return BERT-Base with full-height slices: 114M parameters."""
-        return cls(**changes)
 
     @classmethod
     def tiny(cls, **changes: Any) -> SpectroBertConfig:
@@ -114,15 +88,8 @@ class SpectroBertConfig(SystemConfig):
         sizes |= {"max_tokens": 32, "num_positions": 160, "steps": "stacked", "attention_dropout": 0.0}
         return cls(**(sizes | changes))
 
-    @classmethod
-    def like(cls, place: str | Path, **changes: Any) -> SpectroBertConfig:
-        """Return the sizes of a BERT checkpoint (local folder or hub id), for `SpectroBert.import_pretrained`."""
-        theirs = backbones.read_config(place)
-        sizes = {ours: theirs[name] for name, ours in _BERT_SIZES.items()}
-        return cls(**(sizes | changes))
 
-
-class SpectroBert(System):
+class SpectroBert(BertSystem):
     """BERT's encoder over joined words and audio tokens, and the two pre-training heads."""
 
     name = "spectrobert"
@@ -133,21 +100,8 @@ class SpectroBert(System):
     config: SpectroBertConfig
 
     def __init__(self, config: SpectroBertConfig):
-        super().__init__()
-        self.config = c = config
-        sizes = (c.width, c.num_heads, c.ffn_width)
-        layer = {"dropout": c.dropout, "attention_dropout": c.attention_dropout, "eps": c.norm_eps}
-        self.embedding = JoinedEmbedding(
-            c.vocab_size,
-            c.num_positions,
-            c.width,
-            start_id=c.start_id,
-            end_id=c.end_id,
-            dropout=c.dropout,
-            eps=c.norm_eps,
-        )
-        self.layers = nn.ModuleList(PostNormLayer(*sizes, **layer) for _ in range(c.num_layers))
-        self.mlm_head = TokenHead(c.width, c.vocab_size, eps=c.norm_eps)
+        super().__init__(config)
+        c = config
         self.sap_head = nn.Linear(c.width, 1)
         initialise_normal(self)
         if c.audio == "waveform":
@@ -172,16 +126,7 @@ class SpectroBert(System):
             raise ValueError(
                 f"`grid.num_mels` must be the processor's {processor.config.num_mels}, but is {config.grid.num_mels}."
             )
-        special = processor.special
-        return replace(
-            config,
-            vocab_size=processor.tokenizer.get_vocab_size(),
-            max_tokens=processor.config.max_tokens,
-            start_id=special.start,
-            end_id=special.end,
-            mask_id=special.mask,
-            first_word_id=special.first_word,
-        )
+        return super().matched(config, processor)
 
     @classmethod
     def starter(cls, *, num_clips: int, longest_s: float) -> tuple[SpectroBertConfig, SpectroBertProcessorConfig]:
@@ -191,10 +136,6 @@ class SpectroBert(System):
                 vocab_size=1000, max_frames=max_frames
             )
         return SpectroBertConfig.base(), SpectroBertProcessorConfig(max_frames=max_frames)
-
-    @property
-    def pooled_dim(self) -> int:
-        return self.config.width
 
     def encode(self, batch: Batch) -> Encoding:
         audio, valid = _audio_of(batch)
@@ -214,18 +155,7 @@ class SpectroBert(System):
             seen, seen_valid, matched_B = matching.with_partners(audio, valid, partner, batch.partner_valid_BT)
             extras |= {"audio": seen, "audio_valid": seen_valid, "matched_B": matched_B}
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            rule = {"masked": 1.0, "random": 0.0} if c.mask_rule == "always" else {}
-            chosen_BL, corrupted_BL = corruption.each_clip(
-                corruption.corrupt_words,
-                batch.tokens_BL,
-                batch.tokens_valid_BL,
-                generators,
-                share=c.token_share,
-                mask_id=c.mask_id,
-                first_word_id=c.first_word_id,
-                vocab_size=c.vocab_size,
-                **rule,
-            )
+            chosen_BL, corrupted_BL = self.hidden_words(batch, generators)
             if c.mlm_on == "matched":
                 chosen_BL = chosen_BL & matched_B[:, None]
             extras |= {"chosen_tokens_BL": chosen_BL, "corrupted_tokens_BL": corrupted_BL}
@@ -241,10 +171,7 @@ class SpectroBert(System):
         states = self._states(
             extras["corrupted_tokens_BL"], batch.tokens_valid_BL, extras.get("audio"), extras.get("audio_valid")
         )
-        chosen_BL, text_BLD = extras["chosen_tokens_BL"], states.streams["text"][0]
-        logits_NV = self.mlm_head(text_BLD[chosen_BL], self.embedding.token.weight)
-        loss = masked.cross_entropy_sum(logits_NV, batch.tokens_BL[chosen_BL])
-        terms["mlm"] = Term(loss, batch.counts["mlm"], c.mlm_weight)
+        terms["mlm"] = self.mlm_term(states.streams["text"][0], batch, extras["chosen_tokens_BL"], c.mlm_weight)
         if "sap" in batch.counts:
             both_B = extras["audio_valid"].any(1) & batch.tokens_valid_BL.any(1)
             logits_N = self.sap_head(states.pooled_BD[both_B])[:, 0]
@@ -254,22 +181,13 @@ class SpectroBert(System):
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding], "audio": [self.audio]}
-        groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
-        return groups | {"pretraining_heads": [self.mlm_head, self.sap_head]}
+        return groups | self.bert_groups() | {"pretraining_heads": [self.mlm_head, self.sap_head]}
 
-    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
-        """Fill the encoder from "bert" and the audio tokens from "wav2vec2": local folders or hub ids."""
-        reports = {}
-        for part, place in sources.items():
-            if part == "bert":
-                weights = backbones.read_weights(place)
-                reports[part] = backbones.import_bert(self.embedding, self.layers, self.mlm_head, weights)
-            elif part == "wav2vec2":
-                weights = backbones.read_weights(place)
-                reports[part] = backbones.import_conv_stack(self.audio.stack, self.audio.project, weights)
-            else:
-                raise ValueError(f"`pretrained` must name bert or wav2vec2 for {self.name}, but names {part!r}.")
-        return reports
+    def import_part(self, part: str, weights: dict[str, Tensor]) -> backbones.ImportReport:
+        """Fill the audio tokens from "wav2vec2"."""
+        if part != "wav2vec2":
+            raise ValueError(f"`pretrained` must name bert or wav2vec2 for {self.name}, but names {part!r}.")
+        return backbones.import_conv_stack(self.audio.stack, self.audio.project, weights)
 
     def _states(
         self,
@@ -281,13 +199,13 @@ class SpectroBert(System):
         """Encode every window with the clip's words; vectors and text states are means over a clip's windows."""
         if audio is None or audio_valid is None:
             joined = self.embedding(tokens_BL, tokens_valid_BL, None, None)
-            x_BLD = self._encoded(joined.x_BLD, joined.valid_BL)
+            x_BLD = self.encoded(joined.x_BLD, joined.valid_BL)
             return _States(x_BLD[:, 0], {"text": (x_BLD, joined.valid_BL)})
         windows = Windows.over(audio_valid, self.config.window_positions)
         pieces, pieces_valid = windows.cut(audio, audio_valid)
         tokens_NL, tokens_valid_NL = windows.repeated(tokens_BL), windows.repeated(tokens_valid_BL)
         joined = self.embedding(tokens_NL, tokens_valid_NL, *self._audio_tokens(pieces, pieces_valid))
-        x_NLD = self._encoded(joined.x_BLD, joined.valid_BL)
+        x_NLD = self.encoded(joined.x_BLD, joined.valid_BL)
         text_NLD, audio_NTD = joined.split(x_NLD)
         streams = {"audio": windows.chained(audio_NTD, joined.valid_BL[:, joined.num_text :])}
         if tokens_BL is not None and tokens_valid_BL is not None:
@@ -298,12 +216,6 @@ class SpectroBert(System):
         if self.config.audio == "waveform":
             return self.audio(audio, valid)
         return self.audio(*cut_patches(audio, valid, self.config.grid))
-
-    def _encoded(self, x_BLD: Tensor, valid_BL: Tensor) -> Tensor:
-        attends_B1LL = attends_to_valid(valid_BL)
-        for layer in self.layers:
-            x_BLD = layer(x_BLD, attends_B1LL)
-        return x_BLD
 
 
 @dataclass(frozen=True)
@@ -316,17 +228,6 @@ def _audio_of(batch: Batch) -> tuple[Tensor | None, Tensor | None]:
     if batch.frames_BTF is not None:
         return batch.frames_BTF, batch.frames_valid_BT
     return batch.samples_BS, batch.samples_valid_BS
-
-
-_BERT_SIZES = {
-    "vocab_size": "vocab_size",
-    "num_hidden_layers": "num_layers",
-    "hidden_size": "width",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "ffn_width",
-    "max_position_embeddings": "num_positions",
-    "layer_norm_eps": "norm_eps",
-}
 
 
 def frozen_groups(preset: str, config: SpectroBertConfig) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from sonolex.audio.features import AUDIOSET_STD
 from sonolex.audio.patches import cut_patches
 from sonolex.audio.views import Views
 from sonolex.nn.embeddings import HiddenPatch
@@ -26,7 +27,6 @@ from sonolex.nn.heads import Expander
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import vicreg
 from sonolex.systems._spectrogram_transformer import (
-    AUDIOSET_STD,
     SpectrogramTransformer,
     TransformerConfig,
     hide_patches,

@@ -115,7 +115,7 @@ class Model(nn.Module):
             return losses
         if row_gradients is None:
             return Losses({**losses.terms, **self.joint_losses(rows)})
-        pairs = [(x, row_gradients[name]) for name, x in rows.items()]
+        pairs = [(rows[name], gradient) for name, gradient in row_gradients.items()]
         return Losses(losses.terms, torch.stack([(x.float() * g).sum() for x, g in pairs]).sum())
 
     def separate_losses(self, batch: Batch) -> Losses:

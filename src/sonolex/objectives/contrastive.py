@@ -1,0 +1,61 @@
+"""NT-Xent between paired vectors, and how often the right partner is the nearest.
+
+Source: CALM eq. 2 (reference E3). Rows are clips, and the loss looks at all rows given: callers join the rows of
+accumulated batches and of all processes first.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RECALLS = (1, 5, 10)
+
+
+def nt_xent_sum(
+    anchors_ND: Tensor,
+    positives_ND: Tensor,
+    *,
+    temperature: float | Tensor,
+    same_NN: Tensor | None = None,
+    denominator: str = "with_positive",
+    symmetric: bool = True,
+) -> tuple[Tensor, int]:
+    """Return the summed −log(exp(s_ii/τ) / Σ_j exp(s_ij/τ)) of cosines s, in float32, and over how many rows.
+
+    Args:
+        same_NN: pairs that are not negatives of each other, e.g. clips with the same transcript.
+        denominator: "with_positive" (NT-Xent), or "without_positive" (CALM eq. 2 as printed: j ≠ i, unbounded below).
+        symmetric: average the loss from anchors to positives and back; False looks from the anchors only, as printed.
+
+    A row without any negative says nothing and is not counted.
+
+    Raises:
+        ValueError: an unknown denominator.
+    """
+    if denominator not in ("with_positive", "without_positive"):
+        raise ValueError(f"`denominator` must be with_positive or without_positive, but is {denominator!r}.")
+    own_NN = torch.eye(len(anchors_ND), dtype=torch.bool, device=anchors_ND.device)
+    negative_NN = ~own_NN if same_NN is None else ~(own_NN | same_NN)
+    counted_N = negative_NN.any(1)
+    with torch.autocast(anchors_ND.device.type, enabled=False):  # it would take the product in half precision
+        scores_NN = F.normalize(anchors_ND.float(), dim=-1) @ F.normalize(positives_ND.float(), dim=-1).T / temperature
+    compared_NN = negative_NN if denominator == "without_positive" else negative_NN | own_NN
+    losses = []
+    for direction_NN in (scores_NN, scores_NN.T) if symmetric else (scores_NN,):
+        against_N = direction_NN.masked_fill(~compared_NN, -torch.inf)[counted_N].logsumexp(1)
+        losses.append((against_N - direction_NN.diagonal()[counted_N]).sum())
+    return torch.stack(losses).mean(), int(counted_N.sum())
+
+
+def recalls(queries_ND: Tensor, items_MD: Tensor, right_NM: Tensor) -> dict[int, float]:
+    """Return, for k in RECALLS, the share of queries that have a right item among their k nearest by cosine.
+
+    Of equally near items those come first that are not right, so that a constant vector finds nothing.
+    """
+    scores_NM = F.normalize(queries_ND.float(), dim=-1) @ F.normalize(items_MD.float(), dim=-1).T
+    best_N = scores_NM.masked_fill(~right_NM, -torch.inf).amax(1)
+    wrong_NM = scores_NM.masked_fill(right_NM, -torch.inf)
+    nearer_N = (wrong_NM >= best_N[:, None]).sum(1)
+    return {k: float((nearer_N < k).float().mean()) for k in RECALLS}

@@ -1,0 +1,68 @@
+"""The processor of systems that read filter banks and WordPiece tokens (SpectroBERT, CALM)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from sonolex import text as text_
+from sonolex.audio import features
+from sonolex.nn import backbones
+from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class BanksAndWordsConfig(FramesAndTokensConfig):
+    """Kaldi filter banks and WordPiece tokens.
+
+    Attributes:
+        window_ms, num_mels, mean, std: of the filter banks; (x − mean) / (2 · std).
+        tokenizer: folder of a BERT checkpoint whose vocabulary to use; None trains one on the transcripts.
+        more_texts: read by the trained tokenizer besides the transcripts, e.g. the questions that fine-tuning will ask.
+    """
+
+    max_frames: int = 6000
+    max_tokens: int = 128
+    cleaner: str = "none"
+    window_ms: float = 25.0
+    num_mels: int = 128
+    mean: float = features.AUDIOSET_MEAN
+    std: float = features.AUDIOSET_STD
+    tokenizer: str | None = None
+    more_texts: tuple[str, ...] = ()
+
+
+class BanksAndWordsProcessor(FramesAndTokensProcessor):
+    """Waveform to filter banks; words to WordPiece between [CLS] and [SEP]."""
+
+    config_type = BanksAndWordsConfig
+    config: BanksAndWordsConfig
+
+    @classmethod
+    def new_tokenizer(cls, config: BanksAndWordsConfig, transcripts: Sequence[str]) -> Tokenizer:
+        if config.tokenizer is not None:
+            return text_.load_tokenizer(backbones.checkpoint_folder(config.tokenizer))
+        return text_.train_wordpiece([*transcripts, *config.more_texts], vocab_size=config.vocab_size)
+
+    @property
+    def num_features(self) -> int:
+        return self.config.num_mels
+
+    def front(self, wave_S: np.ndarray) -> Tensor:
+        c = self.config
+        return features.clip_fbank(
+            wave_S, rate_hz=c.rate_hz, num_mels=c.num_mels, window_ms=c.window_ms, hop_ms=c.hop_ms
+        )
+
+    def finish(self, front: Tensor, clip_id: str) -> Tensor:
+        c = self.config
+        if self.too_long("audio", "frames", len(front), c.max_frames, clip_id):
+            front = front[: c.max_frames]
+        return (front - c.mean) / (2 * c.std)
