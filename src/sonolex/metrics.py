@@ -143,6 +143,19 @@ def acc7(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
     return accuracy(np.round(np.clip(true_B, -3, 3)), np.round(np.clip(predicted_B, -3, 3)))
 
 
+def recalls(scores_NM: np.ndarray, right_NM: np.ndarray) -> dict[int, float]:
+    """Return, for k in 1, 5 and 10, the share of queries with a right item among their k best.
+
+    Of equally good items the wrong ones come first, so that a constant score finds nothing.
+
+    >>> recalls(np.array([[0.9, 0.1], [0.7, 0.2]]), np.array([[True, False], [False, True]]))
+    {1: 0.5, 5: 1.0, 10: 1.0}
+    """
+    best_N1 = np.where(right_NM, scores_NM, -np.inf).max(1, keepdims=True)
+    better_N = ((scores_NM >= best_N1) & ~right_NM).sum(1)
+    return {k: float((better_N < k).mean()) for k in (1, 5, 10)}
+
+
 def eer(same_N: np.ndarray, scores_N: np.ndarray) -> float:
     """Return the equal error rate over all N trials: where the ROC's straight lines cross fpr = 1 − tpr.
 

@@ -156,11 +156,36 @@ def probe(
     }
 
 
+def retrieval(labels: Sequence[Any], scores_BD: np.ndarray) -> dict[str, float]:
+    """Return recall at 1, 5 and 10 from audio to text and back; the two halves of a row are its two unit vectors.
+
+    Clips with one label share one text, the mean of theirs. Of equally near answers the wrong ones come first.
+
+    Raises:
+        ValueError: fewer than two different labels.
+    """
+    names_B = np.array([class_name(v) for v in labels])
+    audio_BD, text_BD = np.split(np.asarray(scores_BD, np.float64), 2, axis=1)
+    names_M, text_B = np.unique(names_B, return_inverse=True)
+    if len(names_M) < 2:
+        raise ValueError("retrieval must have at least two different labels, but there is one.")
+    right_BM = text_B[:, None] == np.arange(len(names_M))
+    texts_MD = (right_BM.T @ text_BD) / right_BM.sum(0)[:, None]
+    cosines_BM = audio_BD @ (texts_MD / np.maximum(np.linalg.norm(texts_MD, axis=1, keepdims=True), 1e-12)).T
+    found = {}
+    for direction, scores, right in (
+        ("audio_to_text", cosines_BM, right_BM),
+        ("text_to_audio", cosines_BM.T, right_BM.T),
+    ):
+        found |= {f"{direction}_recall_at_{k}": v for k, v in metrics.recalls(scores, right).items()}
+    return found
+
+
 NO_CLASS = -1
 TOP = {"top2": 2, "top5": 5, "top10": 10}
 RANKING = ("map", "mean_roc_area", "d_prime", "classes_scored")
 SCORERS: dict[str, Callable[..., dict[str, float]]] = {
-    f.__name__: f for f in (classification, tagging, regression, verification, probe)
+    f.__name__: f for f in (classification, tagging, regression, verification, probe, retrieval)
 }
 
 

@@ -1,4 +1,4 @@
-"""NT-Xent between paired vectors, and how often the right partner is the nearest.
+"""NT-Xent between paired vectors.
 
 Source: CALM eq. 2 (reference E3). Rows are clips, and the loss looks at all rows given: callers join the rows of
 accumulated batches and of all processes first.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-RECALLS = (1, 5, 10)
 
 
 def nt_xent_sum(
@@ -47,15 +45,3 @@ def nt_xent_sum(
         against_N = direction_NN.masked_fill(~compared_NN, -torch.inf)[counted_N].logsumexp(1)
         losses.append((against_N - direction_NN.diagonal()[counted_N]).sum())
     return torch.stack(losses).mean(), int(counted_N.sum())
-
-
-def recalls(queries_ND: Tensor, items_MD: Tensor, right_NM: Tensor) -> dict[int, float]:
-    """Return, for k in RECALLS, the share of queries that have a right item among their k nearest by cosine.
-
-    Of equally near items those come first that are not right, so that a constant vector finds nothing.
-    """
-    scores_NM = F.normalize(queries_ND.float(), dim=-1) @ F.normalize(items_MD.float(), dim=-1).T
-    best_N = scores_NM.masked_fill(~right_NM, -torch.inf).amax(1)
-    wrong_NM = scores_NM.masked_fill(right_NM, -torch.inf)
-    nearer_N = (wrong_NM >= best_N[:, None]).sum(1)
-    return {k: float((nearer_N < k).float().mean()) for k in RECALLS}

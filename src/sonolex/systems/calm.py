@@ -31,7 +31,7 @@ from sonolex.nn.heads import FrameHead, Temperature
 from sonolex.nn.pooling import masked_mean
 from sonolex.nn.transformer import initialise_normal, initialise_truncated
 from sonolex.objectives import masked
-from sonolex.objectives.contrastive import nt_xent_sum, recalls
+from sonolex.objectives.contrastive import nt_xent_sum
 from sonolex.systems._banks_and_words import BanksAndWordsConfig, BanksAndWordsProcessor
 from sonolex.systems._bert import BertConfig, BertSystem
 from sonolex.systems._calm_blocks import AudioTokens, BlockTokens, draw_pairs, hidden_name, hide_blocks
@@ -273,10 +273,7 @@ class Calm(BertSystem):
         text_ND = self._in_space("text", rows["text"][both_N])
         same_NN = None if same_NN is None else same_NN[both_N][:, both_N]
         loss, count = nt_xent_sum(audio_ND, text_ND, same_NN=same_NN, **options)
-        terms["alignment"] = Term(loss, count, c.text_weight)
-        if len(audio_ND):
-            terms |= self._recalls(audio_ND.detach(), text_ND.detach(), keys_NK[both_N])
-        return terms
+        return terms | {"alignment": Term(loss, count, c.text_weight)}
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         heads: list[nn.Module] = [self.mlm_head, self.mam_heads, self.spaces]
@@ -345,22 +342,6 @@ class Calm(BertSystem):
 
     def _unit(self, modality: str, x_BD: Tensor) -> Tensor:
         return F.normalize(self._in_space(modality, x_BD).float(), dim=-1)
-
-    def _recalls(self, audio_ND: Tensor, text_ND: Tensor, keys_NK: Tensor) -> dict[str, Term]:
-        """Return recalls in both directions as terms of weight 0; clips with one transcript share one text."""
-        keys_MK, text_N = torch.unique(keys_NK, dim=0, return_inverse=True)
-        places_M = torch.arange(len(keys_MK), device=text_N.device)
-        right_NM = text_N[:, None] == places_M
-        texts_MD = text_ND[right_NM.int().argmax(0)]
-        directions = {
-            "audio_to_text": recalls(audio_ND, texts_MD, right_NM),
-            "text_to_audio": recalls(texts_MD, audio_ND, right_NM.T),
-        }
-        return {
-            f"{name}_recall_at_{k}": Term(torch.tensor(value, device=text_ND.device), 1.0, 0.0)
-            for name, found in directions.items()
-            for k, value in found.items()
-        }
 
 
 @dataclass(frozen=True)

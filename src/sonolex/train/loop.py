@@ -23,7 +23,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from sonolex.data.loader import FeatureCache, Loader, clip_seed
+from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
 from sonolex.systems.base import save_json
@@ -288,13 +288,13 @@ class _Training:
         exhausted = state["epoch"] >= budget.epochs or state["step"] >= self.num_steps
         return exhausted or bool(budget.patience and state["stale"] >= budget.patience)
 
-    def evaluate(self, clips: Manifest) -> Evaluation:
+    def evaluate(self, clips: Manifest, *, loading: Loading | None = None) -> Evaluation:
         budget = self.run.budget
         return evaluate(
             self.model,
             self.processor,
             clips,
-            loading=self.run.data.loading,
+            loading=loading or self.run.data.loading,
             batch_s=budget.batch_s,
             batch_clips=budget.batch_clips,
             device=self.fabric.device,
@@ -336,7 +336,7 @@ class _Training:
         if self.fabric.is_global_zero:
             self._save_model("model", folder=self.folder)
         report = sources.load_sources(self.run.data.report) if self.run.data.report else None
-        evaluation = self.evaluate(report) if report is not None else None
+        evaluation = self.evaluate(report, loading=self.run.data.report_loading) if report is not None else None
         results = {}
         if self.fabric.is_global_zero:
             results = write_results(self.folder, self.run, self.model, self.state, report, evaluation)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sonolex.data.loader import FeatureCache
+from sonolex.data.loader import FeatureCache, Loading
 from sonolex.data.manifest import Manifest
 from sonolex.scoring import class_name
 from sonolex.systems.base import save_json
@@ -49,12 +49,12 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     save_json(folder / "recipe.json", run)
     (name, task), cache = model.task_items()[0], FeatureCache(run.data.loading.cache_mb)
 
-    def vectors(clips: Manifest) -> Evaluation:
+    def vectors(clips: Manifest, loading: Loading) -> Evaluation:
         return evaluate(
             model,
             processor,
             clips,
-            loading=run.data.loading,
+            loading=loading,
             batch_s=run.budget.batch_s,
             batch_clips=run.budget.batch_clips,
             device=torch.device("cpu"),
@@ -65,7 +65,9 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     def labels(found: Evaluation) -> np.ndarray:
         return np.array([class_name(v) for v in found.labels[name]])
 
-    train_part, selection_part, report = (vectors(m) for m in (train, *(load_sources(s) for s in _other_parts(run))))
+    train_part = vectors(train, run.data.loading)
+    selection_part = vectors(load_sources(run.data.selection), run.data.loading)
+    report = vectors(load_sources(run.data.report), run.data.report_loading)
     seen_ND = np.concatenate([train_part.pooled_BD, selection_part.pooled_BD])
     known_N = np.concatenate([labels(train_part), labels(selection_part)])
     best, value = _chosen(run.frozen_classifier, seen_ND, known_N)
@@ -74,10 +76,6 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     scored = replace(report, scores={name: one_hot}, metrics={name: task.metrics(report.labels[name], one_hot)})
     state = {"step": 0, "best": value, "train_s": time.perf_counter() - started}
     return write_results(folder, run, model, state, load_sources(run.data.report), scored)
-
-
-def _other_parts(run: Run) -> tuple:
-    return run.data.selection, run.data.report
 
 
 def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray) -> tuple[Any, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sonolex.data.loader import Loading
@@ -43,6 +43,8 @@ class Data:
 
     ``protocol`` and ``fold`` give the result its fingerprint; without them ``report`` scores carry none.
     ``allow_heard_sources`` reports on recordings (``source_id``) that ``init_from`` heard in pre-training.
+    ``report_modalities`` are what the report part may show, where that differs from ``loading.modalities``: a model
+    that was trained on words and is asked about sound.
     """
 
     train: tuple[Source, ...]
@@ -52,6 +54,12 @@ class Data:
     fold: str | None = None
     loading: Loading = field(default_factory=Loading)
     allow_heard_sources: bool = False
+    report_modalities: tuple[str, ...] = ()
+
+    @property
+    def report_loading(self) -> Loading:
+        """How the report part is read."""
+        return replace(self.loading, modalities=self.report_modalities) if self.report_modalities else self.loading
 
     @classmethod
     def of_protocol(cls, protocol: str, fold: str, *, options: Mapping[str, Any] | None = None, **changes: Any) -> Data:

@@ -1,0 +1,60 @@
+"""Find the words of a recording among all words, and the recordings of words among all recordings. Nothing is trained.
+
+Reads what a system aligned (`Encoding.aligned`); clips need both modalities. Clips with the same value of ``label`` are
+right answers to each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sonolex.systems.base import System
+from sonolex.tasks.base import Task, TaskConfig
+from sonolex.types import Batch, Encoding, Term
+
+
+@dataclass(frozen=True)
+class RetrievalConfig(TaskConfig):
+    """Which clips say the same.
+
+    Attributes:
+        label: the manifest's column; by default the transcript.
+    """
+
+    kind = "retrieval"
+    label: str = "text"
+
+
+class Retrieval(Task):
+    """Scores are the clip's audio vector and its text vector, side by side."""
+
+    config_type = RetrievalConfig
+    trained = False
+    scorer = "retrieval"
+    primary_metric = "audio_to_text_recall_at_1"
+    config: RetrievalConfig
+
+    def __init__(self, config: RetrievalConfig, pooled_dim: int):
+        super().__init__()
+        self.config = config
+
+    def prepare(self, batch: Batch, system: System) -> Batch:
+        return batch
+
+    def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
+        return {}
+
+    def scores(self, encoding: Encoding) -> Tensor:
+        missing = [m for m in ("audio", "text") if m not in encoding.aligned]
+        if missing:
+            raise ValueError(
+                f"task {self.config.name!r} must have aligned audio and text, but {' and '.join(missing)} is missing. "
+                "Use a system that aligns them (CALM with pooled='aligned') and clips with both."
+            )
+        return torch.cat([encoding.aligned["audio"], encoding.aligned["text"]], 1).float()
+
+
+TASK = Retrieval

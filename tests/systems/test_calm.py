@@ -1,0 +1,223 @@
+"""CALM beyond the contract: published counts, alignment by hand, what is hidden, and one model for either modality."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sonolex.audio.patches import Blocks, Grid, cut_blocks
+from sonolex.nn.heads import FrameHead
+from sonolex.nn.spectran import SpecTran
+from sonolex.objectives.contrastive import nt_xent_sum
+from sonolex.objectives.corruption import choose_runs
+from sonolex.systems.base import build_system, count_parameters
+from sonolex.systems.calm import PATCHES, Calm, CalmConfig, CalmProcessor, CalmProcessorConfig
+from sonolex.tasks.base import Model, build_task
+from sonolex.tasks.classification import ClassificationConfig
+
+SIZES = {"num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "max_tokens": 40}
+SMALL = CalmConfig(**SIZES, blocks=(Blocks(12, 6),), grid=Grid(6, 8, 3, 4, num_mels=16))
+
+
+@pytest.fixture(scope="module")
+def processor(corpus):
+    config = CalmProcessorConfig(rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200)
+    return CalmProcessor.create(config, transcripts=corpus.column("text"))
+
+
+def batch_of(processor, corpus, modalities=("audio", "text"), rows=range(6)):
+    from sonolex.audio.io import read_audio
+
+    made = []
+    for row in rows:
+        clip = corpus[row]
+        front = processor.front(read_audio(clip.audio, rate_hz=8000)) if "audio" in modalities else None
+        text = clip.text if "text" in modalities else None
+        made.append(processor.example(clip.id, front=front, text=text, seed=row + 1))
+    return processor.collate(made)
+
+
+def system_of(config, processor, seed=0):
+    return build_system("calm", Calm.matched(config, processor), seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("grid", "count"),
+    [(PATCHES, 63), (Grid(2, 64, 1, 64, num_mels=64), 49), (Grid(20, 8, 10, 4, num_mels=64), 60)],
+)
+def test_a_block_has_the_published_number_of_patches(grid, count):
+    assert grid.num_patches(50) == count
+
+
+@pytest.mark.parametrize(("width", "heads", "spectran", "mam"), [(128, 2, 0.43e6, 0.43e6), (768, 12, 14.35e6, 3.05e6)])
+def test_spectran_and_the_mam_head_have_the_counts_of_reference_e2(width, heads, spectran, mam):
+    part = SpecTran(
+        160, 63, width=width, num_layers=2, num_heads=heads, ffn_width=4 * width, out_width=width, dropout=0.0
+    )
+    assert count_parameters(part) == pytest.approx(spectran, rel=0.02)
+    assert count_parameters(part) == 2 * (12 * width**2 + 13 * width) + 161 * width + 63 * width + 3 * width
+    assert count_parameters(FrameHead(width, 3200, eps=1e-12)) == pytest.approx(mam, rel=0.01)
+
+
+def test_the_tiny_model_has_the_published_five_million_parameters():
+    assert count_parameters(build_system("calm", CalmConfig.tiny())) == pytest.approx(5.2e6, rel=0.03)
+
+
+@pytest.mark.parametrize("num_frames", [1, 49, 50, 51, 80, 81, 333])
+def test_blocks_lose_no_frame_and_do_not_depend_on_padding(num_frames):
+    blocks = Blocks(50, 30)
+    frames_BTF = torch.randn(2, 400, 4)
+    valid_BT = torch.arange(400) < torch.tensor([[num_frames], [400]])
+    cut_BNSF, valid_BNS = cut_blocks(frames_BTF, valid_BT, blocks)
+    assert int(valid_BNS[0].any(1).sum()) == blocks.num_blocks(num_frames)
+    seen = {30 * n + s for n, s in valid_BNS[0].nonzero().tolist()}
+    assert seen == set(range(num_frames))
+    assert torch.equal(cut_BNSF[1, 3], frames_BTF[1, 90:140])
+
+
+def test_nt_xent_by_hand():
+    anchors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    positives = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 3.0]])
+    root = 2**-0.5
+    scores = torch.tensor([[1.0, root, 0.0], [0.0, root, 1.0], [root, 1.0, root]]) / 0.5
+    every = scores.exp()
+    own = scores.diagonal()
+    with_positive = (every.sum(1).log() - own).sum()
+    found, count = nt_xent_sum(anchors, positives, temperature=0.5, symmetric=False)
+    assert count == 3
+    assert float(found) == pytest.approx(float(with_positive), rel=1e-5)
+    both = (with_positive + (every.sum(0).log() - own).sum()) / 2
+    assert float(nt_xent_sum(anchors, positives, temperature=0.5)[0]) == pytest.approx(float(both), rel=1e-5)
+    others = every - torch.diag(every.diagonal())
+    as_printed = (others.sum(1).log() - own).sum()
+    options = {"temperature": 0.5, "symmetric": False, "denominator": "without_positive"}
+    assert float(nt_xent_sum(anchors, positives, **options)[0]) == pytest.approx(float(as_printed), rel=1e-5)
+
+
+def test_without_the_positive_the_loss_has_no_lower_bound():
+    rows = torch.eye(3)
+    losses = [
+        float(nt_xent_sum(rows, rows, temperature=t, denominator="without_positive")[0]) for t in (0.1, 0.01, 0.001)
+    ]
+    assert losses[0] < -20 and losses[1] < 5 * losses[0] and losses[2] < 5 * losses[1]
+    assert float(nt_xent_sum(rows, rows, temperature=0.001)[0]) >= 0
+
+
+def test_clips_with_one_transcript_are_no_negatives_of_each_other():
+    anchors, positives = torch.randn(4, 8), torch.randn(4, 8)
+    same = torch.zeros(4, 4, dtype=torch.bool)
+    same[0, 1] = same[1, 0] = True
+    found, _ = nt_xent_sum(anchors, positives, temperature=0.1, same_NN=same)
+    scores = torch.nn.functional.cosine_similarity(anchors[:, None], positives[None], dim=-1) / 0.1
+    kept = scores.masked_fill(same, -torch.inf)
+    by_hand = ((kept.logsumexp(1) + kept.logsumexp(0)) / 2 - scores.diagonal()).sum()
+    assert float(found) == pytest.approx(float(by_hand), rel=1e-5)
+    everything_same = torch.ones(4, 4, dtype=torch.bool)
+    assert nt_xent_sum(anchors, positives, temperature=0.1, same_NN=everything_same)[1] == 0
+
+
+def test_runs_of_blocks_are_hidden_as_often_as_the_paper_says():
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.stack([choose_runs(200, share=0.1, run=3, generator=generator) for _ in range(300)])
+    assert float(chosen[:, 2:].float().mean()) == pytest.approx(1 - 0.9**3, abs=0.01)
+    for row in chosen[:20].tolist():
+        runs = "".join("x" if c else " " for c in row).rstrip("x").split()
+        assert not runs or min(len(run) for run in runs) >= 3
+    assert all(choose_runs(n, share=0.0, run=3, generator=generator).any() for n in (1, 2, 3, 9))
+
+
+def test_mam_asks_for_the_log_mel_of_hidden_blocks_and_nothing_else(processor, corpus):
+    system = system_of(replace(SMALL, stage="hide"), processor).eval()
+    batch = system.corrupt(batch_of(processor, corpus))
+    chosen_BN = batch.extras["hidden_blocks_0_BN"]
+    blocks_BNSF, valid_BNS = cut_blocks(batch.frames_BTF, batch.frames_valid_BT, SMALL.blocks[0])
+    assert batch.counts["mam"] == int(valid_BNS[chosen_BN].sum()) * 16
+    with torch.no_grad():
+        for head in system.mam_heads:
+            head.out.weight.zero_()
+            head.out.bias.zero_()
+        found = system.pretraining_losses(batch)["mam"]
+    by_hand = blocks_BNSF[chosen_BN][valid_BNS[chosen_BN]].square().sum()
+    assert float(found.sum) == pytest.approx(float(by_hand), rel=1e-5)
+
+
+def test_hidden_blocks_cannot_be_seen(processor, corpus):
+    """With everything hidden, the states do not depend on the sound."""
+    system = system_of(replace(SMALL, stage="hide", block_share=1.0), processor).eval()
+    batch = system.corrupt(batch_of(processor, corpus, ("audio",)))
+    other = replace(batch, frames_BTF=torch.randn_like(batch.frames_BTF))
+    states = [system._states(None, None, system._audio(b, hidden=b.extras)).pooled_BD for b in (batch, other)]
+    assert torch.equal(*states)
+
+
+def test_neighbours_share_frames_unless_a_gap_is_asked_for(processor, corpus):
+    for gap, shared in ((1, 6), (2, 0)):
+        system = system_of(replace(SMALL, neighbour_gap=gap), processor)
+        pairs = system.corrupt(batch_of(processor, corpus)).extras["pairs_B3"]
+        both = pairs[pairs[:, 2] >= 0]
+        assert len(both) and (both[:, 2] - both[:, 1] == gap).all()
+        assert SMALL.blocks[0].frames - gap * SMALL.blocks[0].hop == shared
+
+
+def test_stages_have_their_own_objectives(processor, corpus):
+    batch = batch_of(processor, corpus)
+    for stage, separate, joint in (
+        ("align", set(), {"neighbours", "alignment"}),
+        ("hide", {"mlm", "mam"}, set()),
+        ("both", {"mlm", "mam"}, {"neighbours", "alignment"}),
+    ):
+        system = system_of(replace(SMALL, stage=stage), processor)
+        prepared = system.corrupt(batch)
+        assert set(system.pretraining_losses(prepared)) == separate
+        rows = system.pretraining_rows(prepared)
+        assert set(system.joint_losses(rows) if rows else {}) == joint
+
+
+@pytest.mark.parametrize("align", ["block", "clip", "transformer"])
+def test_aligned_vectors_are_unit_and_independent_of_the_other_modality(processor, corpus, align):
+    system = system_of(replace(SMALL, align=align, pooled="aligned"), processor).eval()
+    both, audio, text = (
+        system.encode(batch_of(processor, corpus, m)) for m in (("audio", "text"), ("audio",), ("text",))
+    )
+    assert torch.allclose(both.aligned["audio"], audio.aligned["audio"], atol=1e-5)
+    assert torch.allclose(both.aligned["text"], text.aligned["text"], atol=1e-5)
+    assert torch.allclose(both.aligned["audio"].norm(dim=-1), torch.ones(6), atol=1e-5)
+    assert torch.allclose(audio.pooled_BD, audio.aligned["audio"], atol=1e-6)
+    assert torch.allclose(both.pooled_BD, (both.aligned["audio"] + both.aligned["text"]) / 2, atol=1e-5)
+
+
+def test_alignment_brings_a_clip_and_its_words_together(processor, corpus):
+    system = system_of(replace(SMALL, stage="align", pooled="aligned", dropout=0.0), processor)
+    batch = system.corrupt(batch_of(processor, corpus, rows=range(12)))
+    optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        terms = system.joint_losses(system.pretraining_rows(batch))
+        loss = sum(t.weight * t.mean for t in terms.values())
+        loss.backward()
+        optimizer.step()
+        losses.append(terms["alignment"].mean.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_another_head_changes_no_heads_answer(processor, corpus):
+    """Multi-task without interference: with a frozen backbone, heads neither see nor move each other."""
+    batch = batch_of(processor, corpus)
+    batch = replace(batch, labels={"mood": ("good", "bad") * 3, "pitch": ("low", "high") * 3})
+    mood = ClassificationConfig("mood", label="mood", classes=("good", "bad"), hidden=64)
+    pitch = ClassificationConfig("pitch", label="pitch", classes=("low", "high"), hidden=64)
+
+    def trained(configs):
+        system = system_of(SMALL, processor).eval().requires_grad_(False)
+        model = Model(system, {c.name: build_task(c, system.pooled_dim) for c in configs})
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+        for _ in range(5):
+            optimizer.zero_grad()
+            model(model.prepare(batch)).total.backward()
+            optimizer.step()
+        return model.predict(batch)[0]
+
+    assert torch.equal(trained([mood])["mood"], trained([mood, pitch])["mood"])
