@@ -77,6 +77,46 @@ def mean_binary_accuracy(true_BC: np.ndarray, predicted_BC: np.ndarray) -> float
     return float(np.mean(true_BC == predicted_BC))
 
 
+def mean_binary_f1(true_BC: np.ndarray, predicted_BC: np.ndarray) -> float:
+    """Return the mean over classes of the F1 of "yes"; 0 for a class without any yes ("macro F1" of tagging)."""
+    return float(np.mean([_f1(true_BC[:, c], predicted_BC[:, c]) for c in range(true_BC.shape[1])]))
+
+
+def pooled_binary_f1(true_BC: np.ndarray, predicted_BC: np.ndarray) -> float:
+    """Return the F1 of "yes" over all decisions of all classes ("micro F1")."""
+    return _f1(true_BC.ravel(), predicted_BC.ravel())
+
+
+def calm_f1(true_BC: np.ndarray, predicted_BC: np.ndarray) -> float:
+    """Return CALM appendix B's "micro-averaged F1" as printed: Σ_c (TP_c + TN_c) / (all labels) · F1_c.
+
+    The weights are the classes' shares of correct decisions and sum to the mean accuracy, so it is neither micro nor
+    weighted by support (reference E7), and is below the mean of the F1s.
+    """
+    right_C = (true_BC == predicted_BC).sum(0) / true_BC.size
+    return float(sum(w * _f1(true_BC[:, c], predicted_BC[:, c]) for c, w in enumerate(right_C)))
+
+
+def best_thresholds(true_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
+    """Return, per class, the threshold with the best ½ (recall + specificity): "yes" from there on.
+
+    It lies halfway between two neighbouring scores; the middle one of equally good ones. A class without positives or
+    without negatives keeps 0.5.
+    """
+    found_C = np.full(true_BC.shape[1], 0.5)
+    for c in range(true_BC.shape[1]):
+        positive = true_BC[:, c].astype(bool)
+        if positive.all() or not positive.any():
+            continue
+        steps = np.unique(scores_BC[:, c])
+        cuts = np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2])
+        yes = scores_BC[:, c][:, None] >= cuts
+        value = yes[positive].mean(0) - yes[~positive].mean(0)
+        best = np.flatnonzero(value == value.max())
+        found_C[c] = cuts[best[len(best) // 2]]
+    return found_C
+
+
 def mean_average_precision(true_BC: np.ndarray, scores_BC: np.ndarray) -> float:
     """Return the mean over classes of step-wise average precision."""
     from sklearn.metrics import average_precision_score
@@ -262,6 +302,13 @@ CLASSIFICATION: dict[str, Metric] = {
     "macro_f1": macro_f1,
     "weighted_f1": weighted_f1,
 }
+TAGGING: dict[str, Metric] = {
+    "mean_binary_balanced_accuracy": mean_binary_balanced_accuracy,
+    "mean_binary_accuracy": mean_binary_accuracy,
+    "mean_binary_f1": mean_binary_f1,
+    "pooled_binary_f1": pooled_binary_f1,
+    "calm_f1": calm_f1,
+}
 REGRESSION: dict[str, Metric] = {
     "mae": mae,
     "pearson": pearson,
@@ -277,8 +324,17 @@ PAPER_WORDS = {
     "balanced_accuracy": "UA in CTAL",
     "acc2_zeros_dropped": "Acc2 in CTAL",
     "map": "AP in VCR-AST",
+    "mean_binary_balanced_accuracy": "WA in CALM",
+    "mean_binary_accuracy": "Acc in CALM",
+    "calm_f1": "F1 in CALM",
     "mean_roc_area": "AUC in VCR-AST",
 }
+
+
+def _f1(true_N: np.ndarray, predicted_N: np.ndarray) -> float:
+    both = float((true_N.astype(bool) & predicted_N.astype(bool)).sum())
+    either = float(true_N.sum() + predicted_N.sum())
+    return 2 * both / either if either else 0.0
 
 
 def _same_length(a: np.ndarray, b: np.ndarray) -> None:

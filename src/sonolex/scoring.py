@@ -96,10 +96,30 @@ def classification(
     }
 
 
-def tagging(labels: Sequence[Any], scores_BC: np.ndarray, *, classes: Sequence[str]) -> dict[str, float]:
-    """Return metrics of any number of classes per clip, over classes with both positives and negatives."""
+def tagging(
+    labels: Sequence[Any],
+    scores_BC: np.ndarray,
+    *,
+    classes: Sequence[str],
+    metric_names: Sequence[str] = (),
+    thresholds: Sequence[float] = (),
+) -> dict[str, float]:
+    """Return metrics of any number of classes per clip, over classes with both positives and negatives.
+
+    A metric of yes-or-no decisions is given once per threshold policy, which its name ends in: ``@0.5``; ``@argmax``,
+    where a clip has the one class with the highest score; ``@tuned``, with ``thresholds`` chosen on other clips.
+    """
     true_BC = np.array([[float(c in tags) for c in classes] for tags in map(tags_of, labels)])
-    return _ranking(true_BC, scores_BC)
+    scores_BC = np.asarray(scores_BC)
+    found = _ranking(true_BC, scores_BC)
+    scored = [c for c in range(len(classes)) if 0 < true_BC[:, c].sum() < len(true_BC)]
+    policies = {"0.5": scores_BC >= 0.5, "argmax": np.eye(len(classes), dtype=bool)[scores_BC.argmax(1)]}
+    if len(thresholds):
+        policies["tuned"] = scores_BC >= np.asarray(thresholds)
+    for name in metric_names if scored else ():
+        for policy, decided_BC in policies.items():
+            found[f"{name}@{policy}"] = metrics.TAGGING[name](true_BC[:, scored], decided_BC[:, scored].astype(float))
+    return found
 
 
 def regression(labels: Sequence[Any], scores_B1: np.ndarray, *, metric_names: Sequence[str]) -> dict[str, float]:

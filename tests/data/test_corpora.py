@@ -25,6 +25,7 @@ from sonolex.data.corpora import (
     iemocap,
     librispeech,
     mosei,
+    msp_podcast,
     ravdess,
     speech_commands,
     wavcaps,
@@ -48,6 +49,7 @@ TESTED = {
     "librispeech",
     "iemocap",
     "mosei",
+    "msp_podcast",
     "speech_commands",
 }
 
@@ -279,6 +281,7 @@ def test_mosei_and_its_protocol(tmp_path):
         lines = [f"{video}___0___0.0___0.9___it's {video}, ___ well", f"{video}___1___1.0___1.8___", "broken line"]
         text(tmp_path / "Transcript" / "Segmented" / "Combined" / f"{video}.txt", lines)
         labels += [f"{video},{s},{fold},{v},0,0,0,0,0,0" for s, v in ((0, -1.333), (1, 2.0))]
+    labels[1] = labels[1].replace(",0,0,0,0,0,0", ",0.333,0,0,0,0,3")
     labels.append("gone,0,train,1.0,0,0,0,0,0,0")
     text(tmp_path / "labels.csv", labels)
     manifest = mosei.prepare(tmp_path, strict=False)
@@ -286,8 +289,41 @@ def test_mosei_and_its_protocol(tmp_path):
     assert manifest[0].offset_s == 0.0 and manifest[1].duration_s == pytest.approx(0.8)
     (fold,) = find_protocol("mosei_sentiment").folds(manifest)
     assert (len(fold.train), len(fold.selection), len(fold.report)) == (4, 2, 2)
+    assert set(manifest.column("emotions")) == {"none", "happy;fear"}
+    (fold,) = find_protocol("mosei_emotion").folds(manifest)
+    assert len(fold.report) == 2
     with pytest.raises(ValueError, match=r"gone, segment 0: audio missing[\s\S]*train: expected 16327, found 4"):
         mosei.prepare(tmp_path)
+
+
+def test_msp_podcast_and_its_protocols(tmp_path):
+    turns = [("0001_0001", "A", "Train"), ("0002_0001", "N", "Development"), ("0003_0001", "X", "Test1")]
+    turns += [("0003_0002", "H", "Test1"), ("0004_0001", "O", "Test2")]
+    for name, _, _ in turns:
+        wav(tmp_path / "Audios" / f"MSP-PODCAST_{name}.wav")
+    consensus = ["FileName,EmoClass,EmoAct,SpkrID,Gender,Split_Set"]
+    consensus += [f"MSP-PODCAST_{n}.wav,{c},4.2,{'Unknown' if c == 'O' else '7'},Male,{s}" for n, c, s in turns]
+    text(tmp_path / "Labels" / "labels_concensus.csv", consensus)
+    detailed = ["FileName,Worker,EmoClass_Major,EmoClass_Second"]
+    detailed += ['MSP-PODCAST_0001_0001.wav,1,Angry,"Angry,Contempt"', "MSP-PODCAST_0001_0001.wav,2,Neutral,"]
+    detailed += ["MSP-PODCAST_0002_0001.wav,1,Other-bored,", 'MSP-PODCAST_0003_0001.wav,1,Happy,"Happy,Surprise"']
+    text(tmp_path / "Labels" / "labels_detailed.csv", detailed)
+    text(tmp_path / "Transcripts" / "MSP-PODCAST_0001_0001.txt", ["Well, no."])
+    manifest = msp_podcast.prepare(tmp_path)
+    assert manifest.column("split") == ["train", "validation", "test1", "test1", "test2"]
+    assert manifest.column("emotion") == ["angry", "neutral", None, "happy", None]
+    assert manifest.column("emotions") == ["angry;contempt;neutral", "none", "happy;surprise", None, None]
+    assert manifest[0].text == "Well, no." and manifest[1].text is None and manifest[4].speaker is None
+    (primary,) = find_protocol("msp_podcast_primary").folds(manifest)
+    assert primary.report.column("id") == ["MSP-PODCAST_0003_0002"]
+    (every,) = find_protocol("msp_podcast_all").folds(manifest)
+    assert every.report.column("id") == ["MSP-PODCAST_0003_0001"]
+    text(tmp_path / "Labels" / "labels_concensus.csv", [*consensus, "gone.wav,Q,1,7,Male,Train"])
+    with pytest.raises(ValueError, match=r"gone\.wav: audio missing"):
+        msp_podcast.prepare(tmp_path)
+    (tmp_path / "Labels" / "labels_concensus.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="labels_consensus"):
+        msp_podcast.prepare(tmp_path)
 
 
 def test_an_excerpt_at_the_start_of_a_file_is_not_the_whole_file(tmp_path, processor):

@@ -13,6 +13,7 @@ from sonolex import text as text_
 from sonolex.audio import features
 from sonolex.nn import backbones
 from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
+from sonolex.systems.base import one_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -24,6 +25,8 @@ class BanksAndWordsConfig(FramesAndTokensConfig):
 
     Attributes:
         window_ms, num_mels, mean, std: of the filter banks; (x − mean) / (2 · std).
+        range_db: values further below the clip's highest are raised to this range; None keeps all.
+        level: "kept", or "removed": the clip's own mean stands for ``mean``.
         tokenizer: folder of a BERT checkpoint whose vocabulary to use; None trains one on the transcripts.
         more_texts: read by the trained tokenizer besides the transcripts, e.g. the questions that fine-tuning will ask.
     """
@@ -35,8 +38,14 @@ class BanksAndWordsConfig(FramesAndTokensConfig):
     num_mels: int = 128
     mean: float = features.AUDIOSET_MEAN
     std: float = features.AUDIOSET_STD
+    range_db: float | None = None
+    level: str = "kept"
     tokenizer: str | None = None
     more_texts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("level", self.level, ("kept", "removed"))
 
 
 class BanksAndWordsProcessor(FramesAndTokensProcessor):
@@ -65,4 +74,6 @@ class BanksAndWordsProcessor(FramesAndTokensProcessor):
         c = self.config
         if self.too_long("audio", "frames", len(front), c.max_frames, clip_id):
             front = front[: c.max_frames]
-        return (front - c.mean) / (2 * c.std)
+        if c.range_db is not None:
+            front = front.clamp_min(front.max() - c.range_db * features.DECIBEL)
+        return (front - (front.mean() if c.level == "removed" else c.mean)) / (2 * c.std)

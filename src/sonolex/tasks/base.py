@@ -78,6 +78,14 @@ class Task(nn.Module, abc.ABC):
         """Return named metrics over clips whose label is known."""
         return scoring.score(self.scorer, labels, scores, **self.scorer_options()) if self.scorer else {}
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether something of its answers is chosen on the selection part once training is over."""
+        return False
+
+    def calibrate(self, labels: Sequence[Any], scores: np.ndarray) -> None:
+        """Choose it, from labels and scores of the selection part. It is saved with the model."""
+
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         """Return one readable answer per clip."""
         return [{} for _ in scores]

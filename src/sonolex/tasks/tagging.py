@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sonolex import metrics
 from sonolex.nn.heads import ClassHead
 from sonolex.scoring import NO_TAG, TAG_SEPARATOR, tags_of
 from sonolex.systems.base import System
@@ -25,12 +27,17 @@ class TaggingConfig(TaskConfig):
         label: the manifest's column: names joined by ";", an empty cell for a clip with no label known, "none" for one
             that is known to have no tag.
         classes: names in the order of their ids.
+        metric_names: of `sonolex.metrics.TAGGING`, each given for every threshold policy (`sonolex.scoring.tagging`).
+        tune_thresholds: choose a threshold for each class on the selection part, with `metrics.best_thresholds`; it is
+            saved with the model, and what the model answers with. Otherwise 0.5.
         norm, hidden, dropout: of the head, as in classification.
     """
 
     kind = "tagging"
     label: str = "tags"
     classes: tuple[str, ...] = ()
+    metric_names: tuple[str, ...] = ()
+    tune_thresholds: bool = False
     norm: str = "none"
     hidden: int = 0
     dropout: float = 0.0
@@ -41,6 +48,9 @@ class TaggingConfig(TaskConfig):
         wrong = [c for c in self.classes if tags_of(c) != [c]]
         if wrong:
             raise ValueError(f"`classes` must not hold {TAG_SEPARATOR!r} or be {NO_TAG!r}, but has {wrong}.")
+        unknown = sorted(set(self.metric_names) - set(metrics.TAGGING))
+        if unknown:
+            raise ValueError(f"`metric_names` must be some of {', '.join(metrics.TAGGING)}, but has {unknown}.")
 
 
 class Tagging(Task):
@@ -50,6 +60,7 @@ class Tagging(Task):
     scorer = "tagging"
     primary_metric = "map"
     config: TaggingConfig
+    thresholds_C: Tensor
 
     def __init__(self, config: TaggingConfig, pooled_dim: int):
         super().__init__()
@@ -58,6 +69,7 @@ class Tagging(Task):
             pooled_dim, len(config.classes), norm=config.norm, hidden=config.hidden, dropout=config.dropout
         )
         self._ids = {name: i for i, name in enumerate(config.classes)}
+        self.register_buffer("thresholds_C", torch.full((len(config.classes),), 0.5))
 
     def prepare(self, batch: Batch, system: System) -> Batch:
         values = batch.labels.get(self.config.label, (None,) * len(batch))
@@ -83,13 +95,25 @@ class Tagging(Task):
         return torch.sigmoid(self.head(encoding.pooled_BD).float())
 
     def scorer_options(self) -> dict[str, Any]:
-        return {"classes": list(self.config.classes)}
+        c = self.config
+        options: dict[str, Any] = {"classes": list(c.classes), "metric_names": list(c.metric_names)}
+        return options | ({"thresholds": self.thresholds_C.tolist()} if c.tune_thresholds else {})
+
+    @property
+    def calibrates(self) -> bool:
+        return self.config.tune_thresholds
+
+    def calibrate(self, labels: Sequence[Any], scores: np.ndarray) -> None:
+        known = [i for i, v in enumerate(labels) if v is not None]
+        true_BC = np.array([[float(c in tags_of(labels[i])) for c in self.config.classes] for i in known])
+        self.thresholds_C.copy_(torch.from_numpy(metrics.best_thresholds(true_BC, np.asarray(scores)[known])))
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         answers = []
+        thresholds_C = self.thresholds_C.tolist()
         for row in scores:
             order = np.argsort(-row, kind="stable")
-            present = [self.config.classes[i] for i in order if row[i] >= 0.5]
+            present = [self.config.classes[i] for i in order if row[i] >= thresholds_C[i]]
             answers.append({"labels": present, "scores": {self.config.classes[i]: float(row[i]) for i in order}})
         return answers
 

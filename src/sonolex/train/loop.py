@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -21,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 
 from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
@@ -31,6 +29,7 @@ from sonolex.train import checkpoint, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate, selection_value
 from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar
+from sonolex.train.processes import launched
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
 from sonolex.types import Batch, Term
@@ -51,7 +50,7 @@ def train(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, qui
     if (folder / "results.json").is_file():
         sources.require_same_run(folder, run)
         return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    fabric = _fabric(run)
+    fabric = launched(run)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         sources.require_same_run(folder, run)
@@ -333,6 +332,11 @@ class _Training:
         if self.run.budget.select == "best" and self.state["best"] is not None:
             best, _, _ = checkpoint.load_model(self.folder / "checkpoints" / "best")
             self.model.load_state_dict(best.state_dict())
+        if self.run.data.selection and any(task.calibrates for _, task in self.model.task_items()):
+            known = self.evaluate(sources.load_sources(self.run.data.selection))
+            for name, task in self.model.task_items():
+                if task.calibrates:
+                    task.calibrate(known.labels[name], known.scores[name])
         if self.fabric.is_global_zero:
             self._save_model("model", folder=self.folder)
         report = sources.load_sources(self.run.data.report) if self.run.data.report else None
@@ -376,24 +380,3 @@ class _Training:
             lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
             (self.folder / "bad_clips.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             self.journal.write("bad_clips", step=self.state["step"], count=len(bad))
-
-
-def _fabric(run: Run) -> Fabric:
-    """Return one process and device, or those that torchrun started."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    options: dict[str, Any] = {"devices": 1}
-    if processes > 1:
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        strategy = DDPStrategy(find_unused_parameters=True, process_group_backend=backend)
-        options = {"devices": int(os.environ.get("LOCAL_WORLD_SIZE", processes)), "strategy": strategy}
-    fabric = Fabric(accelerator="auto", precision=_precision(run), **options)
-    fabric.launch()
-    return fabric
-
-
-def _precision(run: Run) -> Any:
-    if run.precision != "auto":
-        return run.precision
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"

@@ -22,6 +22,8 @@ NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)")
 def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
     """Return the corpus under ``root`` (default: ``$SONOLEX_DATA/fsdd``).
 
+    Columns: ``digit`` as a word, and two of its properties, ``even`` and ``above_four`` (yes, no).
+
     Raises:
         FileNotFoundError: no recordings there.
         ValueError: counts differ from the official release, unless ``strict`` is False.
@@ -34,15 +36,18 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
         if match is None:
             problems.append(f"{file.name}: name must be digit_speaker_index")
             continue
+        digit = int(match["digit"])
         rows.append(
             {
                 "id": file.stem,
                 "audio": str(file.relative_to(root)),
-                "text": DIGITS[int(match["digit"])],
+                "text": DIGITS[digit],
                 "language": "en",
                 "speaker": match["speaker"],
                 "split": "test" if int(match["index"]) < 5 else "train",
-                "digit": DIGITS[int(match["digit"])],
+                "digit": DIGITS[digit],
+                "even": "no" if digit % 2 else "yes",
+                "above_four": "yes" if digit > 4 else "no",
             }
         )
     expected = {f"{s}, {d}": 50 for s in SPEAKERS for d in DIGITS}

@@ -30,6 +30,8 @@ COLUMNS = ("video", "segment", "fold", "sentiment", *EMOTIONS)
 def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
     """Return the labelled segments under ``root`` (default: $SONOLEX_DATA/mosei).
 
+    Columns: ``sentiment`` in [-3, 3], each emotion in [0, 3], and ``emotions``, those above 0 (CALM section 5.2).
+
     Raises:
         FileNotFoundError: labels.csv, audio or transcripts are missing.
         ValueError: counts differ from the standard folds, or segments lack audio or times, unless ``strict`` is False.
@@ -58,6 +60,7 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
                 "split": label["fold"] or "none",
                 "sentiment": float(label["sentiment"]),
                 **{e: float(label[e]) for e in EMOTIONS},
+                "emotions": ";".join(e for e in EMOTIONS if float(label[e]) > 0) or "none",
             }
         )
     print(f"CMU-MOSEI: {without_text} of {len(rows)} segments have no transcript")
