@@ -131,3 +131,19 @@ def test_bootstrap_interval_covers_and_is_wider_by_group():
     wide = metrics.bootstrap_interval(metrics.accuracy, true, predicted, groups_B=np.repeat(np.arange(20), 10))
     assert low < metrics.accuracy(true, predicted) < high
     assert wide[1] - wide[0] > high - low
+
+
+def test_thresholds_are_those_with_the_best_recall_and_specificity():
+    true = np.array([[1, 0], [1, 0], [0, 0], [0, 0]])
+    scores = np.array([[0.4, 0.3], [0.2, 0.6], [0.1, 0.1], [0.05, 0.9]])
+    first, second = metrics.best_thresholds(true, scores)
+    assert first == pytest.approx(0.15) and second == 0.5  # halfway between 0.1 and 0.2; no positives
+
+
+def test_calms_f1_is_as_printed():
+    true = np.array([[1, 0], [1, 1], [0, 0], [0, 1]])
+    predicted = np.array([[1, 0], [0, 1], [0, 1], [0, 1]])
+    # Class 0: F1 2/3, 3 of 4 right; class 1: F1 4/5, 3 of 4 right; weights 3/8 each.
+    assert metrics.calm_f1(true, predicted) == pytest.approx(3 / 8 * 2 / 3 + 3 / 8 * 4 / 5)
+    assert metrics.mean_binary_f1(true, predicted) == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert metrics.pooled_binary_f1(true, predicted) == pytest.approx(2 * 3 / (4 + 4))

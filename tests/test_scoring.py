@@ -41,3 +41,28 @@ def test_verification_reports_the_sampled_eer_beside_the_exact_one_from_four_spe
     both = scoring.verification(four, vectors)
     assert both["eer"] == metrics.eer(*metrics.all_pairs(four, vectors))
     assert both["eer_ge2e_sampled"] == metrics.eer_ge2e_sampled({str(k): vectors[four == k] for k in range(4)})
+
+
+def test_retrieval_by_hand():
+    audio = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    text = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    found = scoring.score("retrieval", ["dog", "rain", "dog"], np.concatenate([audio, text], 1))
+    # Texts: dog (1, 0), rain (0, 1). The third recording is nearer to rain, so two of three find their text.
+    assert found["audio_to_text_recall_at_1"] == pytest.approx(2 / 3)
+    assert found["text_to_audio_recall_at_1"] == 1.0 and found["audio_to_text_recall_at_5"] == 1.0
+    constant = scoring.score("retrieval", ["dog", "rain", "dog"], np.ones((3, 4)))
+    assert constant["audio_to_text_recall_at_1"] == 0.0
+    without = np.concatenate([audio, np.zeros((3, 2))], 1)
+    assert scoring.score("retrieval", ["dog", "rain", "dog"], without) == {}
+
+
+def test_yes_or_no_metrics_say_how_they_were_decided():
+    labels = ["a", "a;b", "none", "b"]
+    scores = np.array([[0.4, 0.1], [0.45, 0.3], [0.2, 0.05], [0.1, 0.2]])
+    options = {"classes": ["a", "b"], "metric_names": ["mean_binary_accuracy", "mean_binary_f1"]}
+    plain = scoring.score("tagging", labels, scores, **options)
+    assert plain["mean_binary_accuracy@0.5"] == 0.5 and plain["mean_binary_f1@0.5"] == 0.0
+    assert plain["mean_binary_accuracy@argmax"] == pytest.approx(6 / 8)
+    assert "mean_binary_accuracy@tuned" not in plain
+    tuned = scoring.score("tagging", labels, scores, thresholds=[0.3, 0.15], **options)
+    assert tuned["mean_binary_accuracy@tuned"] == 1.0 and tuned["mean_binary_f1@tuned"] == 1.0

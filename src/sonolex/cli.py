@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sonolex.configs import find_module, module_names
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-SWEEPS = ("noise", "reverberation", "speed")
+SWEEPS = ("noise", "reverberation", "speed")  # those of audio; "words" is for models that read text
 DEFAULT_OUT = "runs"
 
 
@@ -193,15 +191,50 @@ def doctor(arguments: argparse.Namespace) -> None:
     print(diagnosis())
 
 
+def transcribe(arguments: argparse.Namespace) -> None:
+    """Fill in missing transcripts with a speech recogniser; the same command goes on where it stopped."""
+    from sonolex.transcribe import transcribe as fill
+
+    print(fill(arguments.manifest, asr=arguments.asr, out=arguments.out))
+    print(arguments.out)
+
+
+def index(arguments: argparse.Namespace) -> None:
+    """Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
+    from sonolex.search import build_index
+
+    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out)
+    print(f"{arguments.out}: {total} recordings, {added} of them new")
+
+
+def search(arguments: argparse.Namespace) -> None:
+    """Find the recordings of an index that are nearest to words or to another recording."""
+    from sonolex.search import SoundIndex
+
+    for hit in SoundIndex.open(arguments.index).search(text=arguments.words, audio=arguments.audio, top=arguments.top):
+        print(f"{hit.similarity:.3f}  {hit.path}")
+
+
+Verb = Callable[[str, Callable[[argparse.Namespace], None]], argparse.ArgumentParser]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sonolex", description=(__import__("sonolex").__doc__ or "").split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
 
-    def verb(name: str, function: Any) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=function.__doc__.split("\n")[0], description=function.__doc__)
+    def verb(name: str, function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        words = function.__doc__ or ""
+        added = verbs.add_parser(name, help=words.split("\n")[0], description=words)
         added.set_defaults(function=function)
         return added
 
+    for add in (_data_verbs, _training_verbs, _scoring_verbs, _model_verbs):
+        add(verb)
+    verb("doctor", doctor)
+    return parser
+
+
+def _data_verbs(verb: Verb) -> None:
     p = verb("prepare", prepare)
     p.add_argument("corpus", help=", ".join(module_names("data.corpora")))
     p.add_argument("--root", help="folder of the unpacked release")
@@ -210,6 +243,13 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("corpus", help="a corpus that names its addresses, e.g. ravdess")
     p.add_argument("--out", required=True, help="folder for the release")
     p.add_argument("--mirror", help="address of a folder with the same files (and, if it has one, md5sums.txt)")
+    p = verb("transcribe", transcribe)
+    p.add_argument("manifest", help="manifest with clips that lack a transcript")
+    p.add_argument("--asr", required=True, help="pocketsphinx, whisper:FOLDER or whisper:HUB_ID")
+    p.add_argument("--out", required=True, help="manifest to write")
+
+
+def _training_verbs(verb: Verb) -> None:
     p = verb("train", train)
     p.add_argument("recipe", help=", ".join(module_names("recipes")))
     p.add_argument("--out", help=f"folder of the runs (default: {DEFAULT_OUT}/RECIPE)")
@@ -218,6 +258,19 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--slurm", metavar="FILE", help="only write an sbatch file that trains, requeues and goes on")
     p.add_argument("--gpus", type=int, default=0, help="with --slurm: GPUs of the node (default: none)")
     p.add_argument("--hours", type=int, default=24, help="with --slurm: time limit (default: 24)")
+    p = verb("fit", fit)
+    p.add_argument("table", help="CSV, TSV, JSONL, Parquet or Arrow with an audio column and labels")
+    p.add_argument("--label", required=True, help="column to predict")
+    p.add_argument("--system", default="ctal", help=", ".join(module_names("systems")))
+    p.add_argument("--from", help="run folder, model folder or hub id to start from")
+    p.add_argument("--epochs", type=int, help="default: by the number of clips")
+    p.add_argument("--out", help="folder for the model and the report (default: runs/fit-TABLE-LABEL)")
+    p.add_argument("--skip-bad", action="store_true", help="leave rows out that cannot be used, after listing them")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _scoring_verbs(verb: Verb) -> None:
     for name, function in (("evaluate", evaluate), ("robustness", robustness)):
         p = verb(name, function)
         p.add_argument("model", help="run folder, model folder or hub id")
@@ -228,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
             p.add_argument("--out", help="folder for results.json and predictions")
         else:
             p.add_argument("--out", help="folder for robustness.json; that of a run puts the curves into its report")
-            p.add_argument("--sweeps", nargs="+", default=SWEEPS, help=f"some of {', '.join(SWEEPS)}")
+            p.add_argument("--sweeps", nargs="+", default=SWEEPS, help=f"some of {', '.join(SWEEPS)}, words")
     p = verb("compare", compare)
     p.add_argument("runs", nargs="+", help="folders of runs")
     p.add_argument("--markdown", action="store_true", help="as Markdown")
@@ -237,6 +290,9 @@ def _parser() -> argparse.ArgumentParser:
     p = verb("report", report)
     p.add_argument("runs", nargs="+", help="folders of runs")
     p.add_argument("--out", help="page to write (default: report.html in the first folder)")
+
+
+def _model_verbs(verb: Verb) -> None:
     for name, function in (("embed", embed), ("predict", predict)):
         p = verb(name, function)
         p.add_argument("model", help="run folder, model folder or hub id")
@@ -248,18 +304,15 @@ def _parser() -> argparse.ArgumentParser:
             p.add_argument("--hop-s", type=float, help="from one window to the next (default: no overlap)")
         else:
             p.add_argument("--top", type=int, help="show only so many classes")
-    p = verb("fit", fit)
-    p.add_argument("table", help="CSV, TSV, JSONL, Parquet or Arrow with an audio column and labels")
-    p.add_argument("--label", required=True, help="column to predict")
-    p.add_argument("--system", default="ctal", help=", ".join(module_names("systems")))
-    p.add_argument("--from", help="run folder, model folder or hub id to start from")
-    p.add_argument("--epochs", type=int, help="default: by the number of clips")
-    p.add_argument("--out", help="folder for the model and the report (default: runs/fit-TABLE-LABEL)")
-    p.add_argument("--skip-bad", action="store_true", help="leave rows out that cannot be used, after listing them")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--quiet", action="store_true", help="no progress bar")
-    verb("doctor", doctor)
-    return parser
+    p = verb("index", index)
+    p.add_argument("folder", help="folder of recordings, searched with all its subfolders")
+    p.add_argument("--model", required=True, help="run folder, model folder or hub id of a system that aligns")
+    p.add_argument("--out", required=True, help="folder for the index")
+    p = verb("search", search)
+    p.add_argument("index", help="folder that `sonolex index` wrote")
+    p.add_argument("words", nargs="?", help="what to look for")
+    p.add_argument("--audio", help="a recording to look for instead")
+    p.add_argument("--top", type=int, default=10, help="how many to show (default: 10)")
 
 
 def _options_of(function: Any, words: list[str]) -> dict[str, Any]:

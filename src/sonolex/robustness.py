@@ -1,4 +1,4 @@
-"""How a model's score falls as recordings get worse: one evaluation under a protocol for each degradation."""
+"""How a model's score falls as recordings or transcripts get worse: one evaluation for each degradation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ SWEEPS: dict[str, tuple[tuple[float, Degradation], ...]] = {
     "noise": tuple((snr, Degradation(noise_snr_db=snr)) for snr in (20.0, 15.0, 10.0, 5.0, 0.0, -5.0)),
     "reverberation": tuple((s, Degradation(reverberation_s=s)) for s in (0.3, 0.6, 1.0, 2.0)),
     "speed": tuple((s, Degradation(speed=s)) for s in (0.8, 0.9, 1.1, 1.25)),
+    "words": tuple((s, Degradation(word_errors=s)) for s in (0.1, 0.2, 0.3, 0.5)),
 }
 UNITS = {"noise": "signal-to-noise ratio, dB", "reverberation": "reverberation time, s", "speed": "times as fast"}
+UNITS |= {"words": "share of wrong words"}
+AUDIO_SWEEPS = ("noise", "reverberation", "speed")
 FILE = "robustness.json"
 
 
@@ -26,7 +29,7 @@ def robustness(
     fold: str | None = None,
     root: str | None = None,
     out: str | Path | None = None,
-    sweeps: Sequence[str] = tuple(SWEEPS),
+    sweeps: Sequence[str] = AUDIO_SWEEPS,
 ) -> dict[str, Any]:
     """Return scores by sweep and amount, beside those of the recordings as they are; write them to ``out`` if given.
 

@@ -179,16 +179,15 @@ def probe(
 def retrieval(labels: Sequence[Any], scores_BD: np.ndarray) -> dict[str, float]:
     """Return recall at 1, 5 and 10 from audio to text and back; the two halves of a row are its two unit vectors.
 
-    Clips with one label share one text, the mean of theirs. Of equally near answers the wrong ones come first.
-
-    Raises:
-        ValueError: fewer than two different labels.
+    Clips with one label share one text, the mean of theirs. Of equally near answers the wrong ones come first. Clips
+    that lack a modality (zeros) are left out; empty without two different labels.
     """
-    names_B = np.array([class_name(v) for v in labels])
     audio_BD, text_BD = np.split(np.asarray(scores_BD, np.float64), 2, axis=1)
-    names_M, text_B = np.unique(names_B, return_inverse=True)
+    both_B = audio_BD.any(1) & text_BD.any(1)
+    audio_BD, text_BD = audio_BD[both_B], text_BD[both_B]
+    names_M, text_B = np.unique(np.array([class_name(v) for v in labels])[both_B], return_inverse=True)
     if len(names_M) < 2:
-        raise ValueError("retrieval must have at least two different labels, but there is one.")
+        return {}
     right_BM = text_B[:, None] == np.arange(len(names_M))
     texts_MD = (right_BM.T @ text_BD) / right_BM.sum(0)[:, None]
     cosines_BM = audio_BD @ (texts_MD / np.maximum(np.linalg.norm(texts_MD, axis=1, keepdims=True), 1e-12)).T

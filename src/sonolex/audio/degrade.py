@@ -1,7 +1,8 @@
-"""Worse recordings, on purpose: noise, reverberation and speed at the level of samples, for robustness curves."""
+"""Worse recordings and transcripts, on purpose: noise, reverberation, speed and wrong words, for robustness curves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +19,19 @@ class Degradation:
             of digital silence stays as it is.
         reverberation_s: time in which a room's answer falls by 60 dB; 0 for none.
         speed: how many times as fast the recording is played, pitch included.
+        word_errors: share of a transcript's words that a recogniser would get wrong (`wrong_words`).
     """
 
     noise_snr_db: float | None = None
     reverberation_s: float = 0.0
     speed: float = 1.0
+    word_errors: float = 0.0
 
     def __post_init__(self) -> None:
         if self.reverberation_s < 0 or not 0.1 <= self.speed <= 10:
             raise ValueError("`reverberation_s` must be at least 0 and `speed` 0.1 to 10.")
+        if not 0 <= self.word_errors <= 1:
+            raise ValueError(f"`word_errors` must be 0 to 1, but is {self.word_errors}.")
 
     def apply(self, wave_S: np.ndarray, *, rate_hz: int, seed: int) -> np.ndarray:
         """Return the degraded samples (S′,), float32; the same for the same seed."""
@@ -73,3 +78,22 @@ def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
     import soxr
 
     return soxr.resample(wave_S, factor, 1.0, quality="HQ")
+
+
+def wrong_words(text: str, share: float, *, vocabulary: Sequence[str], rng: np.random.Generator) -> str:
+    """Return the transcript with errors: each word is one with chance ``share``, and at least one word stays.
+
+    Half of the errors put another word of ``vocabulary`` in its place, a quarter leave the word out, and a quarter add
+    a word after it, so the expected word error rate is ``share``.
+    """
+    heard: list[str] = []
+    for word in text.split():
+        draw = rng.random() / share if share else 2.0
+        other = str(vocabulary[int(rng.integers(len(vocabulary)))])
+        if draw < 0.5:
+            heard.append(other)
+        elif draw < 0.75:
+            continue
+        else:
+            heard += [word, other] if draw < 1 else [word]
+    return " ".join(heard) or text

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Barrier, Lock
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sonolex.audio.degrade import Degradation
+from sonolex.audio.degrade import Degradation, wrong_words
 from sonolex.audio.io import MAX_DURATION_S, AudioError, read_audio
 from sonolex.audio.views import Views, mix_clips
 from sonolex.data.manifest import Clip, Manifest
@@ -174,7 +175,7 @@ class Loader:
             return self.processor.example(
                 clip.id,
                 front=front,
-                text=clip.text if use_text else None,
+                text=self._text(clip) if use_text else None,
                 labels=clip.labels,
                 seed=seed,
                 views=self.loading.views if self.training else Views(),
@@ -228,6 +229,17 @@ class Loader:
             audio = draw >= self.loading.drop_audio
             text = not (self.loading.drop_audio <= draw < self.loading.drop_audio + self.loading.drop_text)
         return audio, text
+
+    def _text(self, clip: Clip) -> str | None:
+        share = self.loading.degradation.word_errors if self.loading.degradation else 0.0
+        if not clip.text or not share:
+            return clip.text
+        rng = np.random.default_rng(clip_seed(self.seed, 0, clip.id))
+        return wrong_words(clip.text, share, vocabulary=self._vocabulary, rng=rng)
+
+    @cached_property
+    def _vocabulary(self) -> list[str]:
+        return sorted({word for text in self.manifest.column("text") for word in (text or "").split()})
 
     def _front(self, clip: Clip) -> Tensor:
         cached = self._cache.get(clip.id)

@@ -157,6 +157,11 @@ class System(nn.Module, abc.ABC):
         return found
 
     @property
+    def aligns_modalities(self) -> bool:
+        """Whether vectors of audio alone and of text alone may be compared with each other. Default: no."""
+        return False
+
+    @property
     @abc.abstractmethod
     def pooled_dim(self) -> int:
         """Length of `Encoding.pooled_BD`."""

@@ -165,6 +165,10 @@ class Calm(BertSystem):
     def objectives(self) -> tuple[str, ...]:  # type: ignore[override]
         return self.joint_objectives + (() if self.config.stage == "align" else ("mlm", "mam"))
 
+    @property
+    def aligns_modalities(self) -> bool:
+        return self.config.pooled == "aligned"
+
     @classmethod
     def matched(cls, config: CalmConfig, processor: CalmProcessor) -> CalmConfig:
         if config.grid.num_mels != processor.config.num_mels:
@@ -183,7 +187,7 @@ class Calm(BertSystem):
         if batch.frames_BTF is None and batch.tokens_BL is None:
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
         audio = self._audio(batch)
-        if self.config.pooled == "aligned":
+        if self.aligns_modalities:
             return self._aligned(batch, audio)
         states = self._states(batch.tokens_BL, batch.tokens_valid_BL, audio)
         return Encoding(states.pooled_BD, states.streams, states.valid)

@@ -1,7 +1,7 @@
 """Find the words of a recording among all words, and the recordings of words among all recordings. Nothing is trained.
 
-Reads what a system aligned (`Encoding.aligned`); clips need both modalities. Clips with the same value of ``label`` are
-right answers to each other.
+Reads what a system aligned (`Encoding.aligned`), of clips that have both modalities. Clips with the same value of
+``label`` are right answers to each other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sonolex.systems.base import System
 from sonolex.tasks.base import Task, TaskConfig
-from sonolex.types import Batch, Encoding, Term
+from sonolex.types import MODALITIES, Batch, Encoding, Term
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RetrievalConfig(TaskConfig):
 
 
 class Retrieval(Task):
-    """Scores are the clip's audio vector and its text vector, side by side."""
+    """Scores are the clip's audio vector and its text vector, side by side; zeros for one it lacks."""
 
     config_type = RetrievalConfig
     trained = False
@@ -48,13 +48,13 @@ class Retrieval(Task):
         return {}
 
     def scores(self, encoding: Encoding) -> Tensor:
-        missing = [m for m in ("audio", "text") if m not in encoding.aligned]
-        if missing:
+        if not encoding.aligned:
             raise ValueError(
-                f"task {self.config.name!r} must have aligned audio and text, but {' and '.join(missing)} is missing. "
-                "Use a system that aligns them (CALM with pooled='aligned') and clips with both."
+                f"task {self.config.name!r} must have vectors that are comparable across modalities, but the system "
+                "offers none. Use one that aligns them: CALM with pooled='aligned'."
             )
-        return torch.cat([encoding.aligned["audio"], encoding.aligned["text"]], 1).float()
+        absent_BD = torch.zeros_like(next(iter(encoding.aligned.values())))
+        return torch.cat([encoding.aligned.get(m, absent_BD) for m in MODALITIES], 1).float()
 
 
 TASK = Retrieval

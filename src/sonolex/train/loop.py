@@ -340,7 +340,11 @@ class _Training:
         if self.fabric.is_global_zero:
             self._save_model("model", folder=self.folder)
         report = sources.load_sources(self.run.data.report) if self.run.data.report else None
-        evaluation = self.evaluate(report, loading=self.run.data.report_loading) if report is not None else None
+        for asked in self.run.data.also_report if report is not None else ():
+            evaluation = self.evaluate(report, loading=self.run.data.asked_with(asked))
+            if self.fabric.is_global_zero:
+                write_results(self.folder, self.run, self.model, self.state, report, evaluation, asked=asked)
+        evaluation = self.evaluate(report) if report is not None else None
         results = {}
         if self.fabric.is_global_zero:
             results = write_results(self.folder, self.run, self.model, self.state, report, evaluation)

@@ -67,15 +67,20 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
 
     train_part = vectors(train, run.data.loading)
     selection_part = vectors(load_sources(run.data.selection), run.data.loading)
-    report = vectors(load_sources(run.data.report), run.data.report_loading)
     seen_ND = np.concatenate([train_part.pooled_BD, selection_part.pooled_BD])
     known_N = np.concatenate([labels(train_part), labels(selection_part)])
     best, value = _chosen(run.frozen_classifier, seen_ND, known_N)
-    classes = list(task.config.classes)  # type: ignore[attr-defined]
-    one_hot = np.eye(len(classes))[[classes.index(c) for c in best.predict(report.pooled_BD)]]
-    scored = replace(report, scores={name: one_hot}, metrics={name: task.metrics(report.labels[name], one_hot)})
+    classes, report = list(task.config.classes), load_sources(run.data.report)  # type: ignore[attr-defined]
+
+    def scored(loading: Loading) -> Evaluation:
+        found = vectors(report, loading)
+        one_hot = np.eye(len(classes))[[classes.index(c) for c in best.predict(found.pooled_BD)]]
+        return replace(found, scores={name: one_hot}, metrics={name: task.metrics(found.labels[name], one_hot)})
+
     state = {"step": 0, "best": value, "train_s": time.perf_counter() - started}
-    return write_results(folder, run, model, state, load_sources(run.data.report), scored)
+    for asked in run.data.also_report:
+        write_results(folder, run, model, state, report, scored(run.data.asked_with(asked)), asked=asked)
+    return write_results(folder, run, model, state, report, scored(run.data.loading))
 
 
 def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray) -> tuple[Any, float]:

@@ -25,14 +25,25 @@ def write_results(
     state: dict[str, Any],
     report: Manifest | None,
     evaluation: Evaluation | None,
+    *,
+    asked: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Write results.json and the predictions, and return the results."""
+    """Write results.json and the predictions, and return the results.
+
+    Args:
+        asked: the modalities of one of ``Data.also_report``: a row of its own, in a folder within the run's.
+    """
+    trained_clips = sum(e.get("clips", 0) for e in read_journal(folder) if e["event"] == "step")
+    row = run.row or run.name
+    if asked:
+        folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"
+        folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
         "run": run.name,
-        "row": run.row or run.name,
+        "row": row,
         "system": run.system,
         "seed": run.seed,
-        "modalities": list(run.data.report_loading.modalities),
+        "modalities": list(asked or run.data.loading.modalities),
         "trained_modalities": list(run.data.loading.modalities),
         "init_from": run.init_from,
         "num_parameters": count_parameters(model.system),
@@ -40,7 +51,7 @@ def write_results(
         "selected_step": state.get("best_step", state["step"]) if run.budget.select == "best" else state["step"],
         "selection_value": state["best"],
         "train_s": round(state["train_s"], 2),
-        "trained_clips": sum(e.get("clips", 0) for e in read_journal(folder) if e["event"] == "step"),
+        "trained_clips": trained_clips,
         "environment": environment(),
     }
     if evaluation is not None and report is not None:

@@ -20,6 +20,7 @@ class Source:
         corpus: module name in ``data/corpora`` with ``options`` for its ``prepare``; or
         protocol, fold, part: one part of a fold; ``options`` go to the protocol's corpus.
         where: column values that rows must have, e.g. ``{"split": "train"}``.
+        share, draw: only this share of the clips, chosen by clip id and draw; a smaller share is part of a larger one.
         rename: columns to copy under another name, e.g. ``{"keyword": "digit"}``.
     """
 
@@ -30,11 +31,15 @@ class Source:
     part: str = "train"
     options: Mapping[str, Any] = field(default_factory=dict)
     where: Mapping[str, Any] = field(default_factory=dict)
+    share: float = 1.0
+    draw: int = 0
     rename: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if sum(v is not None for v in (self.manifest, self.corpus, self.protocol)) != 1:
             raise ValueError("a source must name exactly one of `manifest`, `corpus` and `protocol`.")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"`share` must be above 0 and at most 1, but is {self.share}.")
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class Data:
 
     ``protocol`` and ``fold`` give the result its fingerprint; without them ``report`` scores carry none.
     ``allow_heard_sources`` reports on recordings (``source_id``) that ``init_from`` heard in pre-training.
-    ``report_modalities`` are what the report part may show, where that differs from ``loading.modalities``: a model
-    that was trained on words and is asked about sound.
+    ``also_report`` are sets of modalities with which the report part is scored once more, as rows of their own: what a
+    model of audio and words makes of words alone, or one that learned from words of audio.
     """
 
     train: tuple[Source, ...]
@@ -54,12 +59,11 @@ class Data:
     fold: str | None = None
     loading: Loading = field(default_factory=Loading)
     allow_heard_sources: bool = False
-    report_modalities: tuple[str, ...] = ()
+    also_report: tuple[tuple[str, ...], ...] = ()
 
-    @property
-    def report_loading(self) -> Loading:
-        """How the report part is read."""
-        return replace(self.loading, modalities=self.report_modalities) if self.report_modalities else self.loading
+    def asked_with(self, modalities: tuple[str, ...]) -> Loading:
+        """Return how the report part is read for one of ``also_report``."""
+        return replace(self.loading, modalities=modalities)
 
     @classmethod
     def of_protocol(cls, protocol: str, fold: str, *, options: Mapping[str, Any] | None = None, **changes: Any) -> Data:

@@ -13,6 +13,7 @@ import numpy as np
 
 from sonolex import configs
 from sonolex.audio.io import read_audio
+from sonolex.data.loader import clip_seed
 from sonolex.data.manifest import FORMATS, Manifest, concatenate, read_manifest
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
 from sonolex.systems.base import Processor, save_json, system_type
@@ -37,9 +38,17 @@ def load_source(source: Source) -> Manifest:
         manifest = _fold_part(source.protocol, source.fold, source.part, options)
     if source.where:
         manifest = manifest.where(**source.where)
+    if source.share < 1:
+        manifest = _share_of(manifest, source.share, source.draw)
     for old, new in source.rename.items():
         manifest = manifest.with_column(new, manifest.column(old))
     return manifest if not np.isnan(manifest.durations_s).any() else manifest.with_durations()
+
+
+def _share_of(manifest: Manifest, share: float, draw: int) -> Manifest:
+    """Return the clips that come first in an order of their ids which depends on ``draw`` alone."""
+    order = sorted(range(len(manifest)), key=[clip_seed(draw, 0, i) for i in manifest.column("id")].__getitem__)
+    return manifest.take(sorted(order[: max(1, round(share * len(manifest)))]))
 
 
 def load_sources(sources: tuple[Source, ...]) -> Manifest:

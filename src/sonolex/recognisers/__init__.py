@@ -1,0 +1,4 @@
+"""Speech recognisers that fill in missing transcripts: one module each, found by its name (`sonolex.transcribe`).
+
+A module has ``open_recogniser(place)``: ``place`` is a model folder or hub id, or None for the recogniser's own model.
+"""

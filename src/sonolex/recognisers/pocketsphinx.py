@@ -1,0 +1,36 @@
+"""CMU PocketSphinx with the English model it carries: works offline and at once, with many errors.
+
+Needs the extra ``asr``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class PocketSphinx:
+    """One decoder; every clip is one utterance."""
+
+    def __init__(self, place: str | None):
+        try:
+            from pocketsphinx import Decoder
+        except ImportError as e:
+            raise ImportError("PocketSphinx must be installed: pip install 'sonolex[asr]'.") from e
+        options = {} if place is None else {"hmm": place}
+        self.name = "pocketsphinx" if place is None else f"pocketsphinx:{place}"
+        self._decoder = Decoder(samprate=16_000, loglevel="FATAL", **options)
+
+    def transcribe(self, wave_S: np.ndarray) -> str:
+        pcm = (np.clip(wave_S, -1, 1) * 32767).astype("<i2").tobytes()
+        # What one clip was like must not change what is heard in the next: resuming would give other words.
+        self._decoder.reinit_feat()
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm, full_utt=True)
+        self._decoder.end_utt()
+        found = self._decoder.hyp()
+        return found.hypstr if found else ""
+
+
+def open_recogniser(place: str | None) -> PocketSphinx:
+    """Return the recogniser; ``place`` is a folder with another acoustic model."""
+    return PocketSphinx(place)
