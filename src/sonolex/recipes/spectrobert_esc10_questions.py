@@ -88,7 +88,7 @@ def _pretraining(fold: str, seed: int, epochs: int) -> Run:
 
 
 def _from_bert(bert: str, fold: str, seed: int, epochs: int) -> list[Run]:
-    config = SpectroBertConfig.like(bert, attention_dropout=0.0, **AUDIO)
+    config = SpectroBertConfig.like(bert, attention_dropout=0.0, **AUDIO, together=2)
     base = _run("bert", "BERT's weights", fold, seed, epochs)
     given = replace(base, config=config, processor=replace(PROCESSOR, tokenizer=bert), pretrained={"bert": bert})
     given = replace(given, optim=replace(OPTIM, lr=3e-4))

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sonolex.audio.patches import Grid
+from sonolex.audio.views import Views
 from sonolex.configs import find_module
 from sonolex.data.corpora.emodb import SPEAKERS
 from sonolex.data.loader import Loading
@@ -57,6 +59,8 @@ PRETRAININGS = {
 }
 SMALL: dict[str, Any] = {"num_layers": 3, "width": 128, "num_heads": 4, "ffn_width": 512, "num_positions": 160}
 SMALL |= {"conv_width": 32, "max_tokens": 24, "window_positions": 1000, "steps": "stacked", "attention_dropout": 0.0}
+SMALL |= {"grid": Grid(frames=16, bins=128)}  # slices side by side: two thirds of the tokens
+SMALL_VIEWS = Views(crop_share=0.3, gain_db=3, equalise_db=3, num_time_masks=1, time_mask_share=0.1)
 
 
 def recipe(
@@ -145,10 +149,20 @@ class _Parts:
         return SpectroBertProcessorConfig(tokenizer=tokenizer, long_clip="refuse")
 
     @property
+    def views(self) -> Views:
+        return SMALL_VIEWS if self.size == "small" else Views()
+
+    @property
     def optim(self) -> Optim:
         if self.size == "small":
             return Optim(lr=1e-3, weight_decay=0.05, schedule="cosine")
         return Optim(algorithm="radam", lr=1e-5, weight_decay=0.0, schedule="constant", warmup_share=0.0, clip_norm=5.0)
+
+    def budget(self, epochs: int) -> Budget:
+        if self.size == "base":
+            return Budget(epochs=epochs, batch_s=10_000, batch_clips=24)
+        # A few dozen selection clips cannot tell good epochs from lucky ones: the last one counts.
+        return Budget(epochs=epochs, batch_s=10_000, batch_clips=32, evaluate_epochs=epochs, select="last")
 
     def pretraining(self, name: str, corpus: str, fold: str | None, seed: int, epochs: int) -> Run:
         module, folders = PRETRAININGS[corpus]
@@ -161,7 +175,7 @@ class _Parts:
             tasks=(PretrainingConfig("pretraining"),),
             data=Data(
                 train=(Source(corpus=module, options=corpus_options(*folders), where=where),),
-                loading=Loading(partners=0.5),
+                loading=Loading(partners=0.5, views=self.views),
             ),
             optim=self.optim,
             budget=Budget(epochs=epochs, batch_s=10_000, batch_clips=24, evaluate_epochs=epochs, select="last"),
@@ -193,10 +207,10 @@ class _Parts:
                 table.protocol,
                 fold,
                 options=corpus_options(*table.folders),
-                loading=Loading(modalities=tuple(find_protocol(table.protocol).modalities)),
+                loading=Loading(modalities=tuple(find_protocol(table.protocol).modalities), views=self.views),
             ),
             optim=replace(self.optim, frozen=frozen_groups(preset, self.config)),
-            budget=Budget(epochs=epochs, batch_s=10_000, batch_clips=24),
+            budget=self.budget(epochs),
             init_from=start,
             pretrained={"bert": self.bert} if self.bert and not start else {},
             precision="auto",
