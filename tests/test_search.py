@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from sonolex.audio.patches import Blocks, Grid
@@ -15,6 +16,12 @@ from sonolex.tasks.retrieval import RetrievalConfig
 from sonolex.train.checkpoint import build_model, save_model
 
 SIZES = {"num_layers": 1, "width": 32, "num_heads": 4, "ffn_width": 64, "max_tokens": 40}
+
+
+def write_paths(folder, paths):
+    table = pa.table({"path": paths})
+    with pa.OSFile(str(folder / "paths.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +65,9 @@ def test_an_index_grows_without_reading_again_and_survives_a_kill(saved, corpus,
         shutil.copy(corpus[row].audio, folder / f"{row}.wav")
     assert build_index(folder, model=aligned, out=out) == (4, 4)
     shutil.copy(corpus[9].audio, folder / "9.wav")
-    with (out / "paths.jsonl").open("a") as file:  # killed after the paths and before the vectors
-        file.write(json.dumps(str(folder / "9.wav")) + "\n")
-    assert len(SoundIndex.open(out)) == len(SoundIndex.open(out).paths) == 4
+    paths = pa.ipc.open_file(str(out / "paths.arrow")).read_all()["path"].to_pylist()
+    write_paths(out, [*paths, str(folder / "9.wav")])  # killed after the paths and before the vectors
+    assert len(SoundIndex.open(out)) == 4
     assert build_index(folder, model=aligned, out=out) == (1, 5)
     assert build_index(folder, model=aligned, out=out) == (0, 5)
     assert SoundIndex.open(out).search(audio=folder / "9.wav", top=1)[0].path == str(folder / "9.wav")
@@ -84,7 +91,7 @@ def test_a_large_index_is_searched_from_disk(tmp_path):
     index = Index(ndim=16, metric="cos", dtype="f16")
     index.add(np.arange(len(vectors)), vectors)
     index.save(tmp_path / "vectors.usearch")
-    (tmp_path / "paths.jsonl").write_text("".join(f'"{i}.wav"\n' for i in range(len(vectors))))
+    write_paths(tmp_path, [f"{i}.wav" for i in range(len(vectors))])
     (tmp_path / "index.json").write_text(json.dumps({"model": "none"}))
     opened = SoundIndex.open(tmp_path)
     assert [opened.nearest(vectors[i], top=1)[0].path for i in (3, 1999)] == ["3.wav", "1999.wav"]

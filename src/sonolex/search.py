@@ -1,23 +1,26 @@
 """Search recordings by words or by another recording: an index of a folder's aligned vectors.
 
-An index is a folder: the vectors in a file of usearch (memory-mapped when searched, so it may be larger than memory),
-the paths in the order of their keys, and the model they came from. Needs the extra ``index``.
+An index is a folder: the vectors in a file of usearch and the paths in the order of their keys, both memory-mapped when
+searched, so they may be larger than memory; and the model they came from. Needs the extra ``index``.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from sonolex.api import Pipeline
 
-VECTORS, PATHS, CARD = "vectors.usearch", "paths.jsonl", "index.json"
+VECTORS, PATHS, CARD = "vectors.usearch", "paths.arrow", "index.json"
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus")
-AT_ONCE = 64  # recordings embedded before the index is written
+AT_ONCE = 64  # recordings embedded together
+SAVED_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class Hit:
 class SoundIndex:
     """An opened index. The model is loaded at the first query that needs it."""
 
-    def __init__(self, folder: Path, vectors: Any, paths: list[str], card: dict[str, Any]):
-        self.folder, self.paths, self.card = folder, paths, card
-        self._vectors, self._model = vectors, None
+    def __init__(self, vectors: Any, paths: pa.ChunkedArray, card: dict[str, Any]):
+        self.card, self._vectors, self._paths = card, vectors, paths
+        self._model: Pipeline | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> SoundIndex:
@@ -47,8 +50,7 @@ class SoundIndex:
             raise FileNotFoundError(f"`index` must be a folder that `sonolex index` wrote, but {folder} is none.")
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         vectors = _usearch().Index.restore(folder / VECTORS, view=True)
-        paths = [json.loads(line) for line in (folder / PATHS).read_text(encoding="utf-8").splitlines()]
-        return cls(folder, vectors, paths[: len(vectors)], card)
+        return cls(vectors, _paths(folder), card)
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -68,13 +70,13 @@ class SoundIndex:
     def nearest(self, vector_D: np.ndarray, *, top: int = 10) -> list[Hit]:
         """Return the recordings whose vectors are nearest to this one by cosine."""
         found = self._vectors.search(np.asarray(vector_D, np.float32), top)
-        return [Hit(self.paths[int(m.key)], 1.0 - float(m.distance)) for m in found]
+        return [Hit(self._paths[int(m.key)].as_py(), 1.0 - float(m.distance)) for m in found]
 
 
 def build_index(folder: str | Path, *, model: str | Path, out: str | Path) -> tuple[int, int]:
     """Embed the recordings under ``folder`` that ``out`` does not have yet; return how many are new, and how many all.
 
-    The index is written every few recordings, so the same command goes on where it was stopped.
+    The index is written every half minute, so the same command goes on where it was stopped.
 
     Raises:
         FileNotFoundError: no recordings there.
@@ -91,19 +93,32 @@ def build_index(folder: str | Path, *, model: str | Path, out: str | Path) -> tu
     vectors, paths = _opened_for_writing(out, card, pipeline.model.system.pooled_dim)
     known = set(paths)
     new = [f for f in files if f not in known]
+    saved = time.perf_counter()
     for start in track(
         range(0, len(new), AT_ONCE), "embedding recordings", disable=len(new) <= AT_ONCE, transient=True
     ):
         part = new[start : start + AT_ONCE]
         vectors.add(np.arange(len(paths), len(paths) + len(part)), pipeline.embed(audio=part).astype(np.float32))
         paths += part
-        # Paths first: an index that is killed between the two has more paths than vectors, which `open` cuts.
-        (out / PATHS).write_text("".join(json.dumps(p) + "\n" for p in paths), encoding="utf-8")
-        building = out / f".{VECTORS}"
-        vectors.save(building)
-        building.replace(out / VECTORS)
-        (out / CARD).write_text(json.dumps(card | {"recordings": len(paths)}, indent=2) + "\n", encoding="utf-8")
+        if start + AT_ONCE >= len(new) or time.perf_counter() - saved > SAVED_EVERY_S:
+            _save(out, vectors, paths, card)
+            saved = time.perf_counter()
     return len(new), len(paths)
+
+
+def _save(out: Path, vectors: Any, paths: list[str], card: dict[str, Any]) -> None:
+    """Write all three files; paths first: killed in between, an index has more paths than vectors, never fewer."""
+    table = pa.table({"path": paths})
+    with pa.OSFile(str(out / f".{PATHS}"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    vectors.save(out / f".{VECTORS}")
+    for name in (PATHS, VECTORS):
+        (out / f".{name}").replace(out / name)
+    (out / CARD).write_text(json.dumps(card | {"recordings": len(paths)}, indent=2) + "\n", encoding="utf-8")
+
+
+def _paths(folder: Path) -> pa.ChunkedArray:
+    return pa.ipc.open_file(pa.memory_map(str(folder / PATHS))).read_all()["path"]
 
 
 def _opened_for_writing(out: Path, card: dict[str, Any], dim: int) -> tuple[Any, list[str]]:
@@ -115,8 +130,7 @@ def _opened_for_writing(out: Path, card: dict[str, Any], dim: int) -> tuple[Any,
     if made_by != card["model"]:
         raise ValueError(f"`out` must be an index of {card['model']}, but is one of {made_by}. Name another folder.")
     index.load(out / VECTORS)
-    paths = [json.loads(line) for line in (out / PATHS).read_text(encoding="utf-8").splitlines()]
-    return index, paths[: len(index)]
+    return index, _paths(out).to_pylist()[: len(index)]
 
 
 def _aligning(model: str | Path) -> Pipeline:
