@@ -2,8 +2,8 @@
 
     python -m benchmarks search
 
-Vectors are of 128 dimensions around ten thousand centres, as recordings of a few thousand words would be. Building takes
-minutes, so it runs only when named.
+Vectors are of 128 dimensions around ten thousand centres, as recordings of a few thousand words would be. Building
+takes minutes, so it runs only when named.
 """
 
 from __future__ import annotations

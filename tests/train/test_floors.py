@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from sonolex import scoring
 from sonolex.protocols.base import Fold, Protocol
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.regression import RegressionConfig
+from sonolex.tasks.retrieval import RetrievalConfig
+from sonolex.tasks.tagging import TaggingConfig
 from sonolex.tasks.verification import VerificationConfig
 from sonolex.train.floors import clip_statistics, floors_of_fold
 
@@ -19,6 +22,8 @@ def test_floors_are_fitted_on_training_clips_and_cached(corpus):
         ClassificationConfig("mood", label="mood", classes=("good", "bad")),
         RegressionConfig("height", label="height"),
         VerificationConfig("speaker"),
+        RetrievalConfig("word", label="pitch"),
+        TaggingConfig("tags", label="pitch", classes=("low", "high")),
     )
     protocol = Protocol("floors-test", "x", split, tasks, "accuracy")
     (fold,) = protocol.folds(corpus)
@@ -34,6 +39,9 @@ def test_floors_are_fitted_on_training_clips_and_cached(corpus):
     error = {name: np.abs(v[:, 0] - height).mean() for name, v in floors["height"].items()}
     assert error["mfcc_svm"] < error["median"]
     assert floors["speaker"]["mfcc_cosine"].shape[1] == 1 + floors["speaker"]["mfcc_cosine_level_removed"].shape[1]
+    assert scoring.retrieval(fold.report.column("pitch"), floors["word"]["mfcc_svm"])["audio_to_text_recall_at_1"] == 1
+    assert ((floors["tags"]["mfcc_svm"][:, 1] > 0.5) == np.array(pitch)).all()
+    assert np.ptp(floors["tags"]["majority"], axis=0).max() == 0
     again = floors_of_fold(protocol, fold, "f" * 12)
     assert all(np.array_equal(again[t][f], v) for t, fs in floors.items() for f, v in fs.items())
 

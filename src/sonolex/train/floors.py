@@ -22,13 +22,14 @@ from sonolex.audio.io import read_audio
 from sonolex.configs import cache_folder
 from sonolex.data.manifest import Clip, Manifest
 from sonolex.protocols.base import PARTS, Fold, Protocol
-from sonolex.scoring import class_name
+from sonolex.scoring import class_name, tags_of
 
 VERSION = 2
 RATE_HZ = 16_000
 NUM_MFCC = 20
 NUM_MELS = 40
 SVM_COSTS = (1.0, 10.0)
+MOST_WORDS = 100  # a search among more labels has no classifier as its floor
 
 
 def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str, dict[str, np.ndarray]]:
@@ -94,6 +95,10 @@ def _floors_of_task(task: Any, fold: Fold, by_part: dict[str, dict[str, np.ndarr
         return _regression_floors(task, fold, statistics)
     if task.kind == "verification":
         return _verification_floors(statistics)
+    if task.kind == "tagging":
+        return _tagging_floors(task, fold, statistics)
+    if task.kind == "retrieval" and len(_names(fold, task)) <= MOST_WORDS:
+        return _retrieval_floors(task, fold, statistics)
     return {}
 
 
@@ -104,7 +109,9 @@ def _classification_floors(
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    classes = list(task.classes) or sorted({class_name(v) for v in fold.train.column(task.label) if v is not None})
+    classes = list(getattr(task, "classes", ())) or sorted(
+        {class_name(v) for v in fold.train.column(task.label) if v is not None}
+    )
 
     def known(part: str) -> tuple[np.ndarray, np.ndarray]:
         labels = fold.part(part).column(task.label)
@@ -119,6 +126,40 @@ def _classification_floors(
     one_hot = np.eye(len(classes))
     majority = np.full(len(statistics["report"]), np.bincount(train_y).argmax())
     return {"majority": one_hot[majority], name: one_hot[svm.predict(statistics["report"])]}
+
+
+def _names(fold: Fold, task: Any) -> list[str]:
+    """Return the labels of the training part."""
+    return sorted({class_name(v) for v in fold.train.column(task.label) if v is not None})
+
+
+def _retrieval_floors(task: Any, fold: Fold, statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return a classifier of the training labels as a search: its answer, and the clip's own label, as unit vectors."""
+    names = _names(fold, task)
+    answers_BC = _classification_floors(task, fold, statistics, "mfcc_svm")["mfcc_svm"]
+    labels = [class_name(v) for v in fold.report.column(task.label)]
+    own_BC = np.array([[float(name == label) for name in names] for label in labels])
+    return {"mfcc_svm": np.concatenate([answers_BC, own_BC], 1)}
+
+
+def _tagging_floors(task: Any, fold: Fold, statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return each class's share of the training clips, and one SVM per class; 0.5 is where it decides."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    rows = [i for i, v in enumerate(fold.train.column(task.label)) if v is not None]
+    tags = [set(tags_of(fold.train.column(task.label)[i])) for i in rows]
+    shares, answers = [], []
+    for name in task.classes:
+        yes = np.array([name in t for t in tags])
+        shares.append(np.full(len(statistics["report"]), yes.mean()))
+        if yes.all() or not yes.any():
+            answers.append(shares[-1])
+            continue
+        svm = make_pipeline(StandardScaler(), SVC(class_weight="balanced")).fit(statistics["train"][rows], yes)
+        answers.append(1 / (1 + np.exp(-svm.decision_function(statistics["report"]))))
+    return {"majority": np.stack(shares, 1), "mfcc_svm": np.stack(answers, 1)}
 
 
 def _regression_floors(task: Any, fold: Fold, statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
