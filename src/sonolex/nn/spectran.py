@@ -36,8 +36,10 @@ class SpecTran(nn.Module):
         self.project = nn.Linear(patch_size, width)
         self.position = nn.Parameter(torch.empty(num_patches, width))
         self.first = nn.Parameter(torch.empty(width))
-        layer = {"dropout": dropout, "attention_dropout": 0.0, "eps": eps}
-        self.layers = nn.ModuleList(PreNormLayer(width, num_heads, ffn_width, **layer) for _ in range(num_layers))
+        self.layers = nn.ModuleList(
+            PreNormLayer(width, num_heads, ffn_width, dropout=dropout, attention_dropout=0.0, eps=eps)
+            for _ in range(num_layers)
+        )
         self.norm = nn.LayerNorm(width, eps=eps)
         self.map = nn.Linear(width, out_width) if width != out_width else nn.Identity()
         self.dropout = nn.Dropout(dropout)

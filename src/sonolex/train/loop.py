@@ -340,11 +340,12 @@ class _Training:
         if self.fabric.is_global_zero:
             self._save_model("model", folder=self.folder)
         report = sources.load_sources(self.run.data.report) if self.run.data.report else None
-        for asked in self.run.data.also_report if report is not None else ():
-            evaluation = self.evaluate(report, loading=self.run.data.asked_with(asked))
-            if self.fabric.is_global_zero:
-                write_results(self.folder, self.run, self.model, self.state, report, evaluation, asked=asked)
         evaluation = self.evaluate(report) if report is not None else None
+        for asked in self.run.data.also_report:
+            assert report is not None
+            found = self.evaluate(report, loading=self.run.data.asked_with(asked))
+            if self.fabric.is_global_zero:
+                write_results(self.folder, self.run, self.model, self.state, report, found, asked=asked)
         results = {}
         if self.fabric.is_global_zero:
             results = write_results(self.folder, self.run, self.model, self.state, report, evaluation)

@@ -61,6 +61,10 @@ class Data:
     allow_heard_sources: bool = False
     also_report: tuple[tuple[str, ...], ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.also_report and not self.report:
+            raise ValueError("`also_report` must be empty without `report`, but is not.")
+
     def asked_with(self, modalities: tuple[str, ...]) -> Loading:
         """Return how the report part is read for one of ``also_report``."""
         return replace(self.loading, modalities=modalities)
