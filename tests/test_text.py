@@ -40,3 +40,12 @@ def test_too_small_vocabularies_are_refused():
 
 def test_ctals_clean_up_lowers_and_drops_four_marks():
     assert text.clean_ctal("No!  It's 3.5, isn't it?") == "no it's 3 5 isn't it"
+
+
+def test_padding_and_truncation_of_a_saved_tokenizer_are_left_out(tmp_path):
+    tokenizer = text.train_wordpiece(["one two three four"] * 4, vocab_size=60)
+    tokenizer.enable_padding(length=16)
+    tokenizer.enable_truncation(2)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    whole = text.token_ids(text.train_wordpiece(["one two three four"] * 4, vocab_size=60), "one two three four")
+    assert text.token_ids(text.load_tokenizer(tmp_path), "one two three four") == whole

@@ -134,7 +134,11 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     path = Path(path)
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
-        return Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_file(str(file))
+        # A sentence model's file may pad every text to 128 tokens and cut longer ones in silence; batches pad here.
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
     vocab, merges = path / "vocab.json", path / "merges.txt"
     if vocab.is_file() and merges.is_file():
         # Only the model is kept: whether a token begins a word is decided by the text, as in training.

@@ -109,9 +109,7 @@ def _classification_floors(
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    classes = list(getattr(task, "classes", ())) or sorted(
-        {class_name(v) for v in fold.train.column(task.label) if v is not None}
-    )
+    classes = [str(name) for name in getattr(task, "classes", ()) or _names(fold, task)]
 
     def known(part: str) -> tuple[np.ndarray, np.ndarray]:
         labels = fold.part(part).column(task.label)
