@@ -16,6 +16,7 @@ from sonolex.systems.base import build_system, count_parameters
 from sonolex.systems.calm import PATCHES, Calm, CalmConfig, CalmProcessor, CalmProcessorConfig
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
+from sonolex.types import Batch
 
 SIZES = {"num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "max_tokens": 40}
 SMALL = CalmConfig(**SIZES, blocks=(Blocks(12, 6),), grid=Grid(6, 8, 3, 4, num_mels=16))
@@ -221,3 +222,23 @@ def test_another_head_changes_no_heads_answer(processor, corpus):
         return model.predict(batch)[0]
 
     assert torch.equal(trained([mood])["mood"], trained([mood, pitch])["mood"])
+
+
+def test_words_alone_go_through_bert_as_transformers_does(tmp_path):
+    from transformers import BertConfig, BertForPreTraining
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    theirs = BertForPreTraining(BertConfig(**sizes, intermediate_size=64, max_position_embeddings=48)).eval()
+    theirs.save_pretrained(tmp_path)
+    ours = Calm(CalmConfig.like(tmp_path, max_tokens=16)).eval()
+    reports = ours.import_pretrained({"bert": str(tmp_path)})
+    assert not reports["bert"].missing
+    tokens = torch.randint(5, 60, (3, 12))
+    valid = torch.arange(12) < torch.tensor([[12], [5], [1]])
+    with torch.no_grad():
+        found = ours.encode(Batch(("a", "b", "c"), tokens_BL=tokens, tokens_valid_BL=valid))
+        states = theirs(input_ids=tokens, attention_mask=valid.long(), output_hidden_states=True).hidden_states[-1]
+    assert torch.allclose(found.pooled_BD, states[:, 0], atol=1e-5)
+    with pytest.raises(ValueError, match="gpt"):
+        ours.import_pretrained({"gpt": str(tmp_path)})
