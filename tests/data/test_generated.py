@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonolex.data.corpora import sound_scenes, tonewords
+from sonolex.data.corpora import espeak_words, sound_scenes, tonewords
+from sonolex.protocols.base import find_protocol
 
 
 def digests(manifest) -> list[str]:
@@ -80,6 +81,21 @@ def test_unknown_sizes_are_refused():
         tonewords.prepare(size="huge")
     with pytest.raises(ValueError, match="tiny"):
         sound_scenes.prepare(size="huge")
+
+
+def test_single_words_are_the_same_every_time_and_by_tonewords_voices(tmp_path):
+    pytest.importorskip("espeakng_loader")
+    found = espeak_words.prepare(tmp_path / "a", size="tiny")
+    assert digests(found) == digests(espeak_words.prepare(tmp_path / "b", size="tiny"))
+    assert len(found) == 8 * (3 * 4 + 4) and found.column("text") == found.column("word")
+    assert set(found.where(split="test").column("speaker")) <= {v.replace("+", "_") for v in tonewords.voices("test")}
+    assert {s for s, k in zip(found.column("sentiment"), found.column("keyword"), strict=True) if k == "yes"} == {None}
+    (fold,) = find_protocol("espeak_words_sentiment").folds(found)
+    assert Counter(fold.report.column("sentiment")) == dict.fromkeys(tonewords.SENTIMENTS, 8)
+    (fold,) = find_protocol("espeak_words_unseen_voices").folds(found)
+    assert len(fold.report) == 32
+    with pytest.raises(ValueError, match="tiny"):
+        espeak_words.prepare(size="huge")
 
 
 def test_sound_scenes_are_the_same_every_time_and_their_questions_balanced(tmp_path):
