@@ -1,0 +1,153 @@
+"""Spoken words and their texts, by unseen speakers: alignment, search, and questions learned from texts alone.
+
+    sonolex train calm_words --out runs/words && sonolex compare runs/words
+    sonolex train calm_words --corpus espeak --out runs/spoken-words
+
+Per seed: CALM's alignment of words with their texts, then questions about a word answered by a linear classifier on the
+frozen aligned vectors. It is fitted once to the *texts'* vectors and asked about audio (zero-shot across modalities),
+and once to the audio's own. ``fsdd``: ten digits by three unseen people; is it even, is it above four? ``espeak``: 130
+words by 16 unseen voices; positive, negative or neutral?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sonolex.audio.patches import Blocks, Grid
+from sonolex.audio.views import Views
+from sonolex.data.loader import Loading
+from sonolex.protocols.base import find_protocol
+from sonolex.recipes._real import corpus_options
+from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
+from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.train.run import Budget, Data, Optim, Run, Source
+
+PROCESSOR = CalmProcessorConfig(
+    range_db=40.0, level="removed", std=1.5, max_frames=800, max_tokens=8, vocab_size=300, window_ms=32
+)
+CONFIG = CalmConfig.tiny(
+    num_heads=4,
+    num_positions=16,
+    time_positions=64,
+    attention_dropout=0.0,
+    blocks=(Blocks(64, 32),),
+    grid=Grid(10, 16, 5, 8, num_mels=64),
+    spectran_layers=3,
+    stage="align",
+    align="clip",
+    text_weight=1.0,
+    pooled="aligned",
+)
+VIEWS = Views(
+    speed=0.2,
+    vtlp=0.2,
+    equalise_db=10,
+    noise_snr_db=5,
+    num_time_masks=1,
+    time_mask_share=0.15,
+    num_mel_masks=2,
+    mel_mask_bins=10,
+    crop_share=0.15,
+    pad_share=1.0,
+)
+ROWS: dict[str, dict[str, Any]] = {"": {}, ", neighbours apart": {"neighbour_gap": 2}}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Protocols of search and of questions, where the recordings are, their rate, and more material to align."""
+
+    words: str
+    questions: str
+    folders: tuple[str, ...]
+    rate_hz: int
+    epochs: int
+    more: tuple[Source, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+CORPORA = {
+    "fsdd": Corpus(
+        "fsdd_words_unseen_speakers",
+        "fsdd_properties_unseen_speakers",
+        ("fsdd",),
+        8_000,
+        60,
+        more=(Source(corpus="espeak_digits"),),
+    ),
+    "espeak": Corpus("espeak_words_unseen_voices", "espeak_words_sentiment", (), 16_000, 20),
+}
+
+
+def recipe(*, corpus: str = "fsdd", seeds: tuple[int, ...] = (0, 1, 2), epochs: int = 0) -> list[Run]:
+    """Return alignments with and without neighbours that share frames, and the classifiers on the first, per seed.
+
+    Args:
+        epochs: of alignment; 0 is the corpus's own.
+    """
+    if corpus not in CORPORA:
+        raise ValueError(f"`corpus` must be one of {', '.join(CORPORA)}, but is {corpus!r}.")
+    c = CORPORA[corpus]
+    runs = []
+    for seed in seeds:
+        for number, (words, changes) in enumerate(ROWS.items()):
+            runs.append(_alignment(c, f"align-{number}-{seed}", words, seed, epochs or c.epochs, changes))
+        for task in find_protocol(c.questions).tasks:
+            runs += [_classifier(c, task.name, learned, seed, f"align-0-{seed}") for learned in ("text", "audio")]
+    return runs
+
+
+def tiny() -> list[Run]:
+    """Return one alignment of FSDD for a few steps."""
+    run = recipe(seeds=(0,), epochs=1)[0]
+    small: dict[str, Any] = {"width": 32, "num_heads": 2, "ffn_width": 64, "spectran_layers": 1}
+    data = replace(run.data, train=run.data.train[:1])
+    return [replace(run, config=replace(run.config, **small), data=data, budget=replace(run.budget, max_steps=12))]
+
+
+def _options(c: Corpus) -> Mapping[str, Any]:
+    return corpus_options(*c.folders) if c.folders else c.options
+
+
+def _alignment(c: Corpus, name: str, words: str, seed: int, epochs: int, changes: Mapping[str, Any]) -> Run:
+    own = Source(protocol=c.words, fold="unseen", part="train", options=_options(c))
+    return Run(
+        name=name,
+        row=f"CALM aligned{words}",
+        system="calm",
+        config=replace(CONFIG, **changes),
+        processor=replace(PROCESSOR, rate_hz=c.rate_hz),
+        tasks=(PretrainingConfig("pretraining"), *find_protocol(c.words).tasks),
+        data=Data.of_protocol(
+            c.words, "unseen", options=_options(c), train=(own, *c.more), loading=Loading(views=VIEWS)
+        ),
+        optim=Optim(lr=1e-3, weight_decay=0.05, schedule="cosine"),
+        budget=Budget(
+            epochs=epochs, batch_s=10_000, batch_clips=64, by_length=False, evaluate_epochs=epochs, select="last"
+        ),
+        precision="auto",
+        seed=seed,
+    )
+
+
+def _classifier(c: Corpus, task: str, learned: str, seed: int, start: str) -> Run:
+    return Run(
+        name=f"{task}-{learned}-{seed}",
+        row=f"classifier of {learned}",
+        system="calm",
+        config=CONFIG,
+        processor=replace(PROCESSOR, rate_hz=c.rate_hz),
+        tasks=tuple(t for t in find_protocol(c.questions).tasks if t.name == task),
+        data=Data.of_protocol(
+            c.questions,
+            "unseen",
+            options=_options(c),
+            loading=Loading(modalities=(learned,)),
+            also_report=(("audio",),) if learned == "text" else (),
+        ),
+        init_from=start,
+        frozen_classifier="linear",
+        seed=seed,
+    )
