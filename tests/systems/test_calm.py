@@ -16,7 +16,7 @@ from sonolex.systems.base import build_system, count_parameters
 from sonolex.systems.calm import PATCHES, Calm, CalmConfig, CalmProcessor, CalmProcessorConfig
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
-from sonolex.types import Batch
+from sonolex.types import Batch, Example
 
 SIZES = {"num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "max_tokens": 40}
 SMALL = CalmConfig(**SIZES, blocks=(Blocks(12, 6),), grid=Grid(6, 8, 3, 4, num_mels=16))
@@ -187,6 +187,19 @@ def test_aligned_vectors_are_unit_and_independent_of_the_other_modality(processo
     assert torch.allclose(both.aligned["audio"].norm(dim=-1), torch.ones(6), atol=1e-5)
     assert torch.allclose(audio.pooled_BD, audio.aligned["audio"], atol=1e-6)
     assert torch.allclose(both.pooled_BD, (both.aligned["audio"] + both.aligned["text"]) / 2, atol=1e-5)
+
+
+def test_a_clip_without_words_in_a_mixed_batch_has_no_text_vector(processor, corpus):
+    system = system_of(replace(SMALL, spaces="standardised", pooled="aligned"), processor).eval()
+    alone = [batch_of(processor, corpus, m, rows=[i]) for i, m in enumerate((("audio", "text"), ("audio",), ("text",)))]
+
+    def example(batch):
+        audio = None if batch.frames_BTF is None else batch.frames_BTF[0]
+        return Example(batch.clip_ids[0], audio, None if batch.tokens_BL is None else batch.tokens_BL[0])
+
+    mixed = system.encode(processor.collate([example(batch) for batch in alone]))
+    assert mixed.aligned["text"][1].abs().sum() == 0 == mixed.aligned["audio"][2].abs().sum()
+    assert torch.allclose(mixed.pooled_BD, torch.cat([system.encode(b).pooled_BD for b in alone]), atol=1e-5)
 
 
 def test_alignment_brings_a_clip_and_its_words_together(processor, corpus):

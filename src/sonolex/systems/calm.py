@@ -305,18 +305,16 @@ class Calm(BertSystem):
         return _States(x_BLD[:, 0], streams, valid)
 
     def _aligned(self, batch: Batch, audio: AudioTokens | None) -> Encoding:
-        """Return unit vectors of the modalities as ``aligned``, and the mean of those a clip has as its vector."""
-        aligned: dict[str, Tensor] = {}
-        present: list[Tensor] = []
+        """Return unit vectors by modality as ``aligned``, zeros where a clip lacks one; its own vector is their mean."""
+        found: dict[str, tuple[Tensor, Tensor]] = {}
         if audio is not None:
-            aligned["audio"] = self._unit("audio", self._audio_summary(audio, len(batch)))
-            present.append(audio.valid_BN.any(1))
+            found["audio"] = self._audio_summary(audio, len(batch)), audio.valid_BN
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            aligned["text"] = self._unit("text", self._text_summary(batch.tokens_BL, batch.tokens_valid_BL))
-            present.append(batch.tokens_valid_BL.any(1))
-        present_MB1 = torch.stack(present)[..., None]
-        pooled_BD = (torch.stack(list(aligned.values())) * present_MB1).sum(0) / present_MB1.sum(0)
-        return Encoding(pooled_BD, aligned=aligned)
+            found["text"] = self._text_summary(batch.tokens_BL, batch.tokens_valid_BL), batch.tokens_valid_BL
+        present = {n: valid.any(1, keepdim=True) for n, (_, valid) in found.items()}
+        aligned = {n: F.normalize(self._in_space(n, x).float(), dim=-1) * present[n] for n, (x, _) in found.items()}
+        total_BD, count_B1 = (torch.stack(list(part.values())).sum(0) for part in (aligned, present))
+        return Encoding(total_BD / count_B1, aligned=aligned)
 
     def _text_summary(self, tokens_BL: Tensor, valid_BL: Tensor) -> Tensor:
         """Return one vector per transcript, read without audio (B, D)."""
@@ -343,9 +341,6 @@ class Calm(BertSystem):
         if modality not in self.spaces or (self.training and len(x_ND) < 2):
             return x_ND
         return self.spaces[modality](x_ND)
-
-    def _unit(self, modality: str, x_BD: Tensor) -> Tensor:
-        return F.normalize(self._in_space(modality, x_BD).float(), dim=-1)
 
 
 @dataclass(frozen=True)
