@@ -305,7 +305,7 @@ class Calm(BertSystem):
         return _States(x_BLD[:, 0], streams, valid)
 
     def _aligned(self, batch: Batch, audio: AudioTokens | None) -> Encoding:
-        """Return unit vectors by modality as ``aligned``, zeros where a clip lacks one; its own vector is their mean."""
+        """Return unit vectors by modality as ``aligned``, zeros where a clip lacks one; its vector is their mean."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
         if audio is not None:
             found["audio"] = self._audio_summary(audio, len(batch)), audio.valid_BN
