@@ -80,7 +80,7 @@ def test_only_the_loop_and_what_launches_it_import_fabric():
 
 def test_only_audio_io_opens_audio_and_only_generated_corpora_write_it():
     users = {str(p.relative_to(SOURCE)) for p in FILES if "import soundfile" in p.read_text(encoding="utf-8")}
-    names = ("tonewords", "espeak_digits", "espeak_words", "sound_scenes")
+    names = ("tonewords", "_spoken", "sound_scenes")
     writers = {f"data/corpora/{name}.py" for name in names}
     assert users - writers - {"doctor.py"} == {"audio/io.py"}
 

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sonolex.audio.patches import Blocks, Grid
-from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes._real import WORD_VIEWS, corpus_options
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
@@ -39,18 +38,6 @@ CONFIG = CalmConfig.tiny(
     align="clip",
     text_weight=1.0,
     pooled="aligned",
-)
-VIEWS = Views(
-    speed=0.2,
-    vtlp=0.2,
-    equalise_db=10,
-    noise_snr_db=5,
-    num_time_masks=1,
-    time_mask_share=0.15,
-    num_mel_masks=2,
-    mel_mask_bins=10,
-    crop_share=0.15,
-    pad_share=1.0,
 )
 ROWS: dict[str, dict[str, Any]] = {"": {}, ", neighbours apart": {"neighbour_gap": 2}}
 
@@ -121,7 +108,7 @@ def _alignment(c: Corpus, name: str, words: str, seed: int, epochs: int, changes
         processor=replace(PROCESSOR, rate_hz=c.rate_hz),
         tasks=(PretrainingConfig("pretraining"), *find_protocol(c.words).tasks),
         data=Data.of_protocol(
-            c.words, "unseen", options=_options(c), train=(own, *c.more), loading=Loading(views=VIEWS)
+            c.words, "unseen", options=_options(c), train=(own, *c.more), loading=Loading(views=WORD_VIEWS)
         ),
         optim=Optim(lr=1e-3, weight_decay=0.05, schedule="cosine"),
         budget=Budget(

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes._real import WORD_VIEWS, corpus_options
 from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
@@ -35,18 +34,6 @@ PROCESSOR = CtalProcessorConfig(
     max_frames=800,
     max_tokens=32,
     vocab_size=300,
-)
-VIEWS = Views(
-    speed=0.2,
-    vtlp=0.2,
-    equalise_db=10,
-    noise_snr_db=5,
-    num_time_masks=1,
-    time_mask_share=0.15,
-    num_mel_masks=2,
-    mel_mask_bins=10,
-    crop_share=0.15,
-    pad_share=1.0,
 )
 ESPEAK = Source(corpus="espeak_digits")
 
@@ -83,7 +70,7 @@ def _pretraining(seed: int, epochs: int) -> Run:
         data=Data(
             train=(_training_speakers(), ESPEAK, tonewords),
             selection=(replace(_training_speakers(), part="selection"),),
-            loading=Loading(modalities=("audio",), views=replace(VIEWS, crop_share=0.0, pad_share=0.0)),
+            loading=Loading(modalities=("audio",), views=replace(WORD_VIEWS, crop_share=0.0, pad_share=0.0)),
         ),
         optim=Optim(lr=2e-3),
         budget=Budget(epochs=epochs, batch_s=128, evaluate_epochs=epochs, select="last"),
@@ -104,7 +91,7 @@ def _run(kind: str, words: str, seed: int, epochs: int, *, espeak: bool, start: 
             "unseen",
             options=corpus_options("fsdd"),
             train=(_training_speakers(), *([ESPEAK] if espeak else [])),
-            loading=Loading(modalities=("audio",), views=VIEWS),
+            loading=Loading(modalities=("audio",), views=WORD_VIEWS),
         ),
         optim=Optim(lr=1e-3, weight_decay=0.05, schedule="cosine"),
         budget=Budget(epochs=epochs, batch_s=64, batch_clips=64, evaluate_epochs=epochs, select="last"),

@@ -91,6 +91,22 @@ class Task(nn.Module, abc.ABC):
         return [{} for _ in scores]
 
 
+class Observer(Task):
+    """A task that only looks at a system's vectors: it has no head and no loss."""
+
+    trained = False
+
+    def __init__(self, config: TaskConfig, pooled_dim: int):
+        super().__init__()
+        self.config = config
+
+    def prepare(self, batch: Batch, system: System) -> Batch:
+        return batch
+
+    def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
+        return {}
+
+
 class Model(nn.Module):
     """A system and its tasks: what is trained, saved and used."""
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from sonolex.systems.base import System
-from sonolex.tasks.base import Task, TaskConfig
-from sonolex.types import Batch, Encoding, Term
+from sonolex.tasks.base import Observer, TaskConfig
+from sonolex.types import Encoding
 
 
 @dataclass(frozen=True)
@@ -33,33 +31,19 @@ class ProbeConfig(TaskConfig):
     num_neighbours: int = 5
 
 
-class Probe(Task):
+class Probe(Observer):
     """Scores are the pooled vectors themselves."""
 
     config_type = ProbeConfig
-    trained = False
     scorer = "probe"
     primary_metric = "linear_accuracy"
     config: ProbeConfig
-
-    def __init__(self, config: ProbeConfig, pooled_dim: int):
-        super().__init__()
-        self.config = config
-
-    def prepare(self, batch: Batch, system: System) -> Batch:
-        return batch
-
-    def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
-        return {}
 
     def scores(self, encoding: Encoding) -> Tensor:
         return encoding.pooled_BD
 
     def scorer_options(self) -> dict[str, Any]:
         return {"num_folds": self.config.num_folds, "num_neighbours": self.config.num_neighbours}
-
-    def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
-        return [{} for _ in scores]
 
 
 TASK = Probe

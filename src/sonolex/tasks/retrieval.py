@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sonolex.systems.base import System
-from sonolex.tasks.base import Task, TaskConfig
-from sonolex.types import MODALITIES, Batch, Encoding, Term
+from sonolex.tasks.base import Observer, TaskConfig
+from sonolex.types import MODALITIES, Encoding
 
 
 @dataclass(frozen=True)
@@ -28,24 +27,13 @@ class RetrievalConfig(TaskConfig):
     label: str = "text"
 
 
-class Retrieval(Task):
+class Retrieval(Observer):
     """Scores are the clip's audio vector and its text vector, side by side; zeros for one it lacks."""
 
     config_type = RetrievalConfig
-    trained = False
     scorer = "retrieval"
     primary_metric = "audio_to_text_recall_at_1"
     config: RetrievalConfig
-
-    def __init__(self, config: RetrievalConfig, pooled_dim: int):
-        super().__init__()
-        self.config = config
-
-    def prepare(self, batch: Batch, system: System) -> Batch:
-        return batch
-
-    def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
-        return {}
 
     def scores(self, encoding: Encoding) -> Tensor:
         if not encoding.aligned:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,3 +71,12 @@ def recorded(wave_S: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.n
     level = 10 ** (rng.uniform(-12, -1) / 20)
     wave_S = level * wave_S / max(float(np.abs(wave_S).max()), 1e-3)
     return np.clip(wave_S + level * 10 ** (rng.uniform(-60, -35) / 20) * rng.normal(size=len(wave_S)), -1, 1)
+
+
+def written(folder: Path, clip_id: str, wave_S: np.ndarray) -> dict[str, Any]:
+    """Write a clip at RATE_HZ into ``folder/audio`` and return the manifest's columns that say where it is."""
+    import soundfile
+
+    soundfile.write(folder / "audio" / f"{clip_id}.flac", wave_S, RATE_HZ, subtype="PCM_16")
+    place = {"id": clip_id, "audio": f"audio/{clip_id}.flac"}
+    return place | {"duration_s": len(wave_S) / RATE_HZ, "sampling_rate": RATE_HZ, "language": "en"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sonolex.configs import cache_folder
-from sonolex.data.corpora._spoken import ACCENTS, RATE_HZ, fit_variants, recorded, speak_in_fresh_process
+from sonolex.data.corpora._spoken import ACCENTS, fit_variants, recorded, speak_in_fresh_process, written
 from sonolex.data.corpora.fsdd import DIGITS
 from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
 
@@ -42,8 +42,6 @@ def speakers() -> tuple[str, ...]:
 
 
 def _speak_corpus(seed: int, folder: Path) -> None:
-    import soundfile
-
     from sonolex.data import espeak
 
     (folder / "audio").mkdir(parents=True, exist_ok=True)
@@ -63,15 +61,10 @@ def _speak_corpus(seed: int, folder: Path) -> None:
                 )
                 clip_id = f"espeak_{accent}_{variant}_{digit}"
                 wave_S = recorded(wave_S, espeak.sample_rate_hz(), rng)
-                soundfile.write(folder / "audio" / f"{clip_id}.flac", wave_S, RATE_HZ, subtype="PCM_16")
                 rows.append(
-                    {
-                        "id": clip_id,
-                        "audio": f"audio/{clip_id}.flac",
-                        "duration_s": len(wave_S) / RATE_HZ,
-                        "sampling_rate": RATE_HZ,
+                    written(folder, clip_id, wave_S)
+                    | {
                         "text": DIGITS[digit],
-                        "language": "en",
                         "speaker": f"espeak_{variant}",
                         "split": "train",
                         "digit": DIGITS[digit],

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sonolex.configs import cache_folder
-from sonolex.data.corpora._spoken import RATE_HZ, recorded, speak_in_fresh_process
+from sonolex.data.corpora._spoken import recorded, speak_in_fresh_process, written
 from sonolex.data.corpora.tonewords import KEYWORDS, NUM_VOICES, WORDS, voices
 from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
 
@@ -41,7 +41,6 @@ def prepare(root: str | Path | None = None, *, size: str = "small", seed: int = 
 
 
 def _speak_corpus(size: str, seed: int, folder: Path) -> None:
-    import soundfile
     from rich.progress import track
 
     from sonolex.data import espeak
@@ -65,15 +64,10 @@ def _speak_corpus(size: str, seed: int, folder: Path) -> None:
             wave_S = recorded(wave_S, espeak.sample_rate_hz(), rng)
             name = voice.replace("+", "_")
             clip_id = f"w{VERSION}_{name}_{word}"
-            soundfile.write(folder / "audio" / f"{clip_id}.flac", wave_S, RATE_HZ, subtype="PCM_16")
             rows.append(
-                {
-                    "id": clip_id,
-                    "audio": f"audio/{clip_id}.flac",
-                    "duration_s": len(wave_S) / RATE_HZ,
-                    "sampling_rate": RATE_HZ,
+                written(folder, clip_id, wave_S)
+                | {
                     "text": word,
-                    "language": "en",
                     "speaker": name,
                     "split": split,
                     "word": word,
