@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
 from sonolex.data.corpora.esc50 import FOLDS
@@ -22,6 +25,18 @@ def five_folds(manifest: Manifest) -> list[Fold]:
         rows = {p: np.flatnonzero(np.array(part) == p) for p in SHARES}
         folds.append(Fold(name, known.take(rows["train"]), known.take(rows["selection"]), manifest.where(fold=name)))
     return folds
+
+
+def five_folds_asked_with(column: str) -> Callable[[Manifest], list[Fold]]:
+    """Return a split like `five_folds` whose report parts have another column's text."""
+
+    def split(manifest: Manifest) -> list[Fold]:
+        return [
+            replace(fold, report=fold.report.with_column("text", fold.report.column(column)))
+            for fold in five_folds(manifest)
+        ]
+
+    return split
 
 
 def five_folds_selected_on_test(manifest: Manifest) -> list[Fold]:

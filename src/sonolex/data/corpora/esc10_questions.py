@@ -28,13 +28,28 @@ WORDS = {
 }
 ASKED = ("is there {}?", "can you hear {}?", "is {} in this recording?", "does it sound like {}?")
 OPEN = ("what is heard?", "what do you hear?", "which sound is this?", "what makes this sound?")
+REWORDED_ASKED = ("do you notice {}?", "was {} recorded here?", "does this clip contain {}?", "is that {}?")
+REWORDED_OPEN = ("please name it.", "tell me what is going on.", "what can be noticed?", "what was recorded?")
+OTHER_NAMES = {
+    "baby cry": "an infant weeping",
+    "chainsaw": "a power saw",
+    "clock tick": "a wall clock",
+    "dog bark": "a puppy",
+    "fire crackling": "flames",
+    "helicopter": "a chopper",
+    "person sneeze": "somebody sneezing",
+    "rain": "rainfall",
+    "rooster": "a cockerel",
+    "sea waves": "the ocean",
+}
 
 
 def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
     """Return the questions about the corpus under ``root`` (default: ``$SONOLEX_DATA/esc10``).
 
-    Columns: ``text`` is the question, ``question`` its kind, ``present`` the answer of the first kind (yes, no),
-    ``heard`` that of the open one, ``sound``, ``fold`` and ``source_id`` those of the clip.
+    Columns: ``text`` is the question; ``reworded`` asks it in words that no ``text`` has, ``renamed`` with another name
+    for the sound; ``question`` is its kind, ``present`` the answer of the first kind (yes, no), ``heard`` that of the
+    open one; ``sound``, ``fold`` and ``source_id`` are those of the clip.
 
     Raises:
         FileNotFoundError: no recordings there.
@@ -50,13 +65,13 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
         # The n-th clip of a sound asks about the n-th sound after it: over a fold, every sound is denied equally often.
         other = SOUNDS[(SOUNDS.index(sound) + 1 + number % CLIPS_PER_CLASS_AND_FOLD) % len(SOUNDS)]
         asked, wanted = ASKED[number % len(ASKED)], OPEN[number % len(OPEN)]
+        asked_anew, wanted_anew = REWORDED_ASKED[number % len(ASKED)], REWORDED_OPEN[number % len(OPEN)]
         shared = {"audio": clip.audio, "duration_s": clip.duration_s, "sound": sound, "fold": fold, "language": "en"}
         shared |= {"source_id": source_id, "present": None, "heard": None}
-        rows += [
-            shared
-            | {"id": f"{clip.id}_yes", "text": asked.format(WORDS[sound]), "question": "present", "present": "yes"},
-            shared
-            | {"id": f"{clip.id}_no", "text": asked.format(WORDS[other]), "question": "present", "present": "no"},
-            shared | {"id": f"{clip.id}_open", "text": wanted, "question": "heard", "heard": sound},
-        ]
+        for kind, about in (("yes", sound), ("no", other)):
+            texts = {"text": asked.format(WORDS[about]), "reworded": asked_anew.format(WORDS[about])}
+            texts |= {"renamed": asked.format(OTHER_NAMES[about])}
+            rows.append(shared | texts | {"id": f"{clip.id}_{kind}", "question": "present", "present": kind})
+        texts = {"text": wanted, "reworded": wanted_anew, "renamed": wanted}
+        rows.append(shared | texts | {"id": f"{clip.id}_open", "question": "heard", "heard": sound})
     return manifest_from_rows(rows)
