@@ -5,7 +5,7 @@
 
 Both questions are trained together. Pre-training (MLM + SAP) joins sounds and captions of the four training folds;
 the words-alone row must stay at chance. With ``--bert`` the encoder has the sizes and vocabulary of a BERT checkpoint
-(local folder or hub id), once with its weights and once with random ones.
+(local folder or hub id), with its weights and with random ones, trained and frozen (the audio's tokens are learned).
 """
 
 from __future__ import annotations
@@ -89,11 +89,25 @@ def _pretraining(fold: str, seed: int, epochs: int) -> Run:
 
 def _from_bert(bert: str, fold: str, seed: int, epochs: int) -> list[Run]:
     config = SpectroBertConfig.like(bert, attention_dropout=0.0, **AUDIO, together=2)
-    base = _run("bert", "BERT's weights", fold, seed, epochs)
-    given = replace(base, config=config, processor=replace(PROCESSOR, tokenizer=bert), pretrained={"bert": bert})
-    given = replace(given, optim=replace(OPTIM, lr=3e-4))
-    random = replace(given, name=f"bert-random-{fold}-{seed}", row="BERT's size, random weights", pretrained={})
-    return [given, random]
+    encoder = ("embedding", *(f"layer_{i}" for i in range(config.num_layers)), "pretraining_heads")
+    runs = []
+    for mark, words, optim in (
+        ("bert", "", replace(OPTIM, lr=3e-4)),
+        ("frozen-bert", ", encoder frozen", replace(OPTIM, frozen=encoder)),
+    ):
+        base = _run(mark, f"BERT's weights{words}", fold, seed, epochs)
+        given = replace(
+            base,
+            config=config,
+            processor=replace(PROCESSOR, tokenizer=bert),
+            pretrained={"bert": bert},
+            optim=optim,
+        )
+        random = replace(
+            given, name=f"{mark}-random-{fold}-{seed}", row=f"BERT's size, random weights{words}", pretrained={}
+        )
+        runs += [given, random]
+    return runs
 
 
 def _run(
