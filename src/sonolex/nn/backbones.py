@@ -111,6 +111,33 @@ def checkpoint_folder(place: str | Path) -> Path:
     return local_or_hub(place, wanted="a folder of a Hugging Face checkpoint", files=files)
 
 
+class _Found:
+    """Copies a checkpoint's tensors into ours, and remembers which keys were used and which were not there."""
+
+    def __init__(self, weights: Mapping[str, Tensor]):
+        self._weights = weights
+        self._used: list[str] = []
+        self._missing: list[str] = []
+
+    def take(self, names: Iterable[str], ours: Tensor, change: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        """Fill ``ours`` with the changed concatenation of these tensors. Raises ValueError if its shape differs."""
+        names = list(names)
+        if not all(n in self._weights for n in names):
+            self._missing.extend(names)
+            return
+        theirs = change(torch.cat([self._weights[n] for n in names]))
+        if theirs.shape != ours.shape:
+            raise ValueError(f"{names} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
+        with torch.no_grad():
+            ours.copy_(theirs)
+        self._used.extend(names)
+
+    def report(self) -> ImportReport:
+        """Return what was used, what was not, and what was not there."""
+        unused = [k for k in self._weights if k not in self._used]
+        return ImportReport(tuple(dict.fromkeys(self._used)), tuple(unused), tuple(self._missing))
+
+
 def import_ast(
     embedding: PatchEmbedding,
     layers: Iterable[nn.Module],
@@ -139,21 +166,8 @@ def import_ast(
     if not isinstance(embedding.project, nn.Linear):
         raise ValueError("`patch_norm` must be 'none' to import AST or DeiT, whose patches are projected linearly.")
     weights = {_released_name(k.removeprefix(prefix)): v for k, v in weights.items() if k.startswith(prefix)}
-    used: list[str] = []
-    missing: list[str] = []
-
-    def take(names: Iterable[str], ours: Tensor, change: Callable[[Tensor], Tensor] = lambda x: x) -> None:
-        names = list(names)
-        if not all(n in weights for n in names):
-            missing.extend(names)
-            return
-        theirs = change(torch.cat([weights[n] for n in names]))
-        if theirs.shape != ours.shape:
-            raise ValueError(f"{names} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
-        with torch.no_grad():
-            ours.copy_(theirs)
-        used.extend(names)
-
+    found = _Found(weights)
+    take = found.take
     take(["embeddings.cls_token"], embedding.special[:1], lambda x: x[0])
     take(["embeddings.distillation_token"], embedding.special[1:], lambda x: x[0])
     positions = "embeddings.position_embeddings"
@@ -171,8 +185,7 @@ def import_ast(
                 take([f"encoder.layer.{number}.{theirs}.{kind}"], ours[f"{mine}.{kind}"])
     for kind, parameter in norm.named_parameters():
         take([f"layernorm.{kind}"], parameter)
-    unused = [k for k in weights if k not in used]
-    return ImportReport(tuple(dict.fromkeys(used)), tuple(unused), tuple(missing))
+    return found.report()
 
 
 def _embedding(embedding: TokenEmbedding | JoinedEmbedding) -> dict[tuple[str, ...], Tensor]:
