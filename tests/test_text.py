@@ -42,6 +42,16 @@ def test_ctals_clean_up_lowers_and_drops_four_marks():
     assert text.clean_ctal("No!  It's 3.5, isn't it?") == "no it's 3 5 isn't it"
 
 
+def test_wordpiece_is_the_same_in_every_process():
+    import subprocess
+    import sys
+
+    code = "from sonolex.text import train_wordpiece; lines = ['one two three four', 'is there a rooster?'] * 4; "
+    code += "print(sorted(train_wordpiece(lines, vocab_size=70).get_vocab().items(), key=lambda item: item[1]))"
+    found = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(4)}
+    assert len(found) == 1 and "rooster" in next(iter(found))
+
+
 def test_padding_and_truncation_of_a_saved_tokenizer_are_left_out(tmp_path):
     tokenizer = text.train_wordpiece(["one two three four"] * 4, vocab_size=60)
     tokenizer.enable_padding(length=16)

@@ -110,14 +110,24 @@ def train_wordpiece(transcripts: Iterable[str], *, vocab_size: int = 30_522) -> 
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+    def new(vocab: dict[str, int] | None) -> Tokenizer:
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        return tokenizer
+
+    learning, lines = new(None), list(transcripts)
+    letters = sorted({letter for line in lines for letter in learning.normalizer.normalize_str(line) if letter.strip()})
+    # The trainer meets pieces like ##a in the order of a hash table, another one in every process, and ties between
+    # merges go by that order. Named beforehand, they have one order; the vocabulary then moves to a fresh tokenizer.
+    known = [*BERT_TOKENS, *(f"##{letter}" for letter in letters)]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(BERT_TOKENS), min_frequency=1, show_progress=False
+        vocab_size=max(vocab_size, len(known)), special_tokens=known, min_frequency=1, show_progress=False
     )
-    tokenizer.train_from_iterator(iter(transcripts), trainer)
+    learning.train_from_iterator(iter(lines), trainer)
+    tokenizer = new(learning.get_vocab())
+    tokenizer.add_special_tokens(list(BERT_TOKENS))
     return tokenizer
 
 
