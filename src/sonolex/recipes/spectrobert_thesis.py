@@ -113,12 +113,12 @@ def recipe(
 def tiny() -> list[Run]:
     """Return one pre-training on captions and one frozen fine-tuning on questions, for a few steps."""
     runs = recipe(
-        task="questions", pretrain=("captions",), presets=("bin-frz-nolast",), folds=("1",), size="small", epochs=2
+        task="questions", pretrain=("captions",), presets=("bin-frz-nolast",), folds=("1",), size="small", epochs=3
     )
     small = {"num_layers": 1, "width": 32, "num_heads": 2, "ffn_width": 64, "conv_width": 8}
-    optim = replace(runs[1].optim, frozen=(), lr=1e-3)
+    optim = replace(runs[1].optim, frozen=(), lr=3e-3)
     return [
-        replace(r, config=replace(r.config, **small), optim=optim, budget=replace(r.budget, max_steps=12)) for r in runs
+        replace(r, config=replace(r.config, **small), optim=optim, budget=replace(r.budget, max_steps=48)) for r in runs
     ]
 
 
