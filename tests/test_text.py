@@ -50,6 +50,8 @@ def test_wordpiece_is_the_same_in_every_process():
     code += "print(sorted(train_wordpiece(lines, vocab_size=70).get_vocab().items(), key=lambda item: item[1]))"
     found = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(4)}
     assert len(found) == 1 and "rooster" in next(iter(found))
+    with pytest.raises(ValueError, match="at least 9"):
+        text.train_wordpiece(["ab"], vocab_size=8)
 
 
 def test_padding_and_truncation_of_a_saved_tokenizer_are_left_out(tmp_path):

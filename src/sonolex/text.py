@@ -107,6 +107,9 @@ def train_wordpiece(transcripts: Iterable[str], *, vocab_size: int = 30_522) -> 
     """Return BERT's lower-casing WordPiece tokenizer trained on ``transcripts``, with BERT's five special tokens.
 
     The vocabulary may come out smaller than asked when the text is small; an unknown letter is [UNK].
+
+    Raises:
+        ValueError: ``vocab_size`` cannot hold the special tokens and the text's letters, at a word's start and inside.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -122,8 +125,11 @@ def train_wordpiece(transcripts: Iterable[str], *, vocab_size: int = 30_522) -> 
     # The trainer meets pieces like ##a in the order of a hash table, another one in every process, and ties between
     # merges go by that order. Named beforehand, they have one order; the vocabulary then moves to a fresh tokenizer.
     known = [*BERT_TOKENS, *(f"##{letter}" for letter in letters)]
+    smallest = len(known) + len(letters)
+    if vocab_size < smallest:
+        raise ValueError(f"`vocab_size` must be at least {smallest} (special tokens and letters), but is {vocab_size}.")
     trainer = trainers.WordPieceTrainer(
-        vocab_size=max(vocab_size, len(known)), special_tokens=known, min_frequency=1, show_progress=False
+        vocab_size=vocab_size, special_tokens=known, min_frequency=1, show_progress=False
     )
     learning.train_from_iterator(iter(lines), trainer)
     tokenizer = new(learning.get_vocab())
