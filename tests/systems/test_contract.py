@@ -73,6 +73,7 @@ SYSTEMS = {
             symmetric=False,
         ),
         CalmConfig(**CALM, align="transformer", summary="cls", denominator="without_positive", same_text="negative"),
+        CalmConfig(**(CALM | {"grid": Grid(8, 8, 4, 4, num_mels=16)}), stem="conv2d"),
     ],
     "ctal": [
         TINY,

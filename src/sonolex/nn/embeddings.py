@@ -67,7 +67,7 @@ class FrameEmbedding(nn.Module):
         self.project = nn.Linear(stacked, width) if stem == "linear" else None
         self.conv_in = nn.Conv1d(stacked, width, 3, padding=1) if stem == "conv" else None
         self.conv_out = nn.Conv1d(width, width, 3, padding=1) if stem == "conv" else None
-        self.patches = Conv2dStem(num_features, width, frames_per_step) if stem == "conv2d" else None
+        self.patches = Conv2dStem(2, num_features // 2, width, frames_per_step) if stem == "conv2d" else None
         self.position = nn.Embedding(num_positions, width)
         self.modality = nn.Embedding(1, width)
         self.norm = nn.LayerNorm(width, eps=eps)
@@ -80,7 +80,8 @@ class FrameEmbedding(nn.Module):
         if self.project is not None:
             x_BTD = self.project(stacked_BTF)
         elif self.patches is not None:
-            x_BTD = self.patches(frames_BTF, frames_valid_BT)
+            # (B, T, 2F) -> (B, 2, T, F): mel and derivative
+            x_BTD = self.patches(torch.stack(frames_BTF.chunk(2, -1), 1), frames_valid_BT)
         else:
             x_BTD = self._convolve(stacked_BTF, valid_BT)
         positions_T = torch.arange(x_BTD.shape[1], device=x_BTD.device)
@@ -95,28 +96,25 @@ class FrameEmbedding(nn.Module):
 
 
 class Conv2dStem(nn.Module):
-    """Three 3×3 convolutions over time and mel band, mel and derivative as channels; (B, T, F) to (B, T', D).
+    """Three 3×3 convolutions over time and mel band; (B, C, T, F) to (B, T', D).
 
     Every convolution halves the mel axis; the first ones halve time until ``frames_per_step`` is reached.
     """
 
-    CHANNELS = (2, 16, 32, 32)
+    CHANNELS = (16, 32, 32)
 
-    def __init__(self, num_features: int, width: int, frames_per_step: int):
+    def __init__(self, num_channels: int, num_bands: int, width: int, frames_per_step: int):
         super().__init__()
         if frames_per_step not in (1, 2, 4, 8):
-            raise ValueError(f"`frames_per_step` must be 1, 2, 4 or 8 for stem='conv2d', but is {frames_per_step}.")
+            raise ValueError(f"a conv2d stem must have 1, 2, 4 or 8 frames a step, but has {frames_per_step}.")
         self.strides = [2 if frames_per_step > 1 << i else 1 for i in range(3)]
-        pairs = zip(itertools.pairwise(self.CHANNELS), self.strides, strict=True)
+        pairs = zip(itertools.pairwise((num_channels, *self.CHANNELS)), self.strides, strict=True)
         self.convolutions = nn.ModuleList(nn.Conv2d(*pair, 3, stride=(s, 2), padding=1) for pair, s in pairs)
-        num_bands = num_features // 2
         for _ in range(3):
             num_bands = -(-num_bands // 2)
         self.project = nn.Linear(self.CHANNELS[-1] * num_bands, width)
 
-    def forward(self, frames_BTF: Tensor, valid_BT: Tensor) -> Tensor:
-        mel_BTF, delta_BTF = frames_BTF.chunk(2, -1)
-        x_BCTF = torch.stack([mel_BTF, delta_BTF], 1)
+    def forward(self, x_BCTF: Tensor, valid_BT: Tensor) -> Tensor:
         for convolution, stride in zip(self.convolutions, self.strides, strict=True):
             x_BCTF = F.gelu(convolution(x_BCTF * valid_BT[:, None, :, None].to(x_BCTF.dtype)))
             valid_BT = valid_BT[:, ::stride]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import Blocks, Grid, cut_blocks, cut_patches
-from sonolex.nn.embeddings import HiddenPatch
+from sonolex.nn.embeddings import Conv2dStem, HiddenPatch
 from sonolex.nn.spectran import SpecTran
 from sonolex.objectives.corruption import choose_runs
 
@@ -28,13 +28,19 @@ class AudioTokens:
 class BlockTokens(nn.Module):
     """One SpecTran per rate; with several rates, a learned vector says which one a token is of.
 
+    ``stem`` is "linear" for the grid's patches, or "conv2d" for convolutions with a vector every ``stride_frames``.
     ``learned_fill`` stands a learned vector in the place of hidden blocks, otherwise zeros. ``sizes`` are SpecTran's.
     """
 
-    def __init__(self, blocks: Sequence[Blocks], grid: Grid, *, learned_fill: bool, **sizes: Any):
+    def __init__(self, blocks: Sequence[Blocks], grid: Grid, *, stem: str, learned_fill: bool, **sizes: Any):
         super().__init__()
         self.blocks, self.grid, self.width = tuple(blocks), grid, sizes["out_width"]
-        self.spectrans = nn.ModuleList(SpecTran(grid.size, grid.num_patches(b.frames), **sizes) for b in blocks)
+        step, patch_size, counts = grid.strides[0], grid.size, [grid.num_patches(b.frames) for b in blocks]
+        self.stems: nn.ModuleList | None = None
+        if stem == "conv2d":
+            patch_size, counts = 0, [-(-b.frames // step) for b in blocks]
+            self.stems = nn.ModuleList(Conv2dStem(1, grid.num_mels, sizes["width"], step) for _ in blocks)
+        self.spectrans = nn.ModuleList(SpecTran(patch_size, count, **sizes) for count in counts)
         self.rate = nn.Embedding(len(blocks), self.width) if len(blocks) > 1 else None
         self.fill = HiddenPatch(self.width) if learned_fill else None
         if self.rate is not None:
@@ -87,7 +93,10 @@ class BlockTokens(nn.Module):
     def _encoded(self, rate: int, blocks_NSF: Tensor, valid_NS: Tensor) -> Tensor:
         if not len(blocks_NSF):
             return blocks_NSF.new_zeros(0, self.width)
-        return self.spectrans[rate](*cut_patches(blocks_NSF, valid_NS, self.grid))
+        if self.stems is None:
+            return self.spectrans[rate](*cut_patches(blocks_NSF, valid_NS, self.grid))
+        x_NTD = self.stems[rate](blocks_NSF[:, None], valid_NS)
+        return self.spectrans[rate](x_NTD, valid_NS[:, :: self.grid.strides[0]])
 
 
 def hidden_name(rate: int) -> str:

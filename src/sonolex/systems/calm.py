@@ -64,7 +64,8 @@ class CalmConfig(BertConfig):
 
     Attributes:
         blocks: of frames, one token each; several rates are read side by side, each with its own SpecTran.
-        grid: SpecTran's patches.
+        grid, stem: SpecTran's patches; "linear" as published, or "conv2d": convolutions with a vector every
+            ``grid.stride_frames`` (1, 2, 4 or 8), for few speakers.
         spectran_layers, spectran_width: 0 is the language model's width, and nothing is mapped.
         time_positions: most blocks of a clip and rate.
         stage: "align" (CALP), "hide" (MLM and MAM) or "both": which objectives pre-training has.
@@ -85,6 +86,7 @@ class CalmConfig(BertConfig):
 
     blocks: tuple[Blocks, ...] = (Blocks(),)
     grid: Grid = field(default_factory=lambda: PATCHES)
+    stem: str = "linear"
     spectran_layers: int = 2
     spectran_width: int = 0
     spectran_heads: int = 0
@@ -107,6 +109,7 @@ class CalmConfig(BertConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("stem", self.stem, ("linear", "conv2d"))
         one_of("stage", self.stage, ("align", "hide", "both"))
         one_of("align", self.align, ("block", "clip", "transformer"))
         one_of("summary", self.summary, ("mean", "cls"))
@@ -143,6 +146,7 @@ class Calm(BertSystem):
         self.audio = BlockTokens(
             c.blocks,
             c.grid,
+            stem=c.stem,
             learned_fill=c.block_fill == "learned",
             width=width,
             num_layers=c.spectran_layers,
