@@ -255,3 +255,21 @@ def test_words_alone_go_through_bert_as_transformers_does(tmp_path):
     assert torch.allclose(found.pooled_BD, states[:, 0], atol=1e-5)
     with pytest.raises(ValueError, match="gpt"):
         ours.import_pretrained({"gpt": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("normalise", "gone"),
+    [
+        ("fixed", ()),
+        ("level", ("level",)),
+        ("mean", ("level", "channel")),
+        ("utterance", ("level", "channel", "spread")),
+    ],
+)
+def test_normalisation_takes_away_what_it_says(processor, normalise, gone):
+    changed = CalmProcessor(replace(processor.config, normalise=normalise), processor.tokenizer)
+    front = torch.randn(50, 16) * 3 - 7
+    made = {"level": front + 2, "channel": front + torch.linspace(-1, 1, 16), "spread": front * 2}
+    first = changed.finish(front, "c")
+    same = {name for name, other in made.items() if torch.allclose(changed.finish(other, "c"), first, atol=1e-4)}
+    assert same == set(gone)

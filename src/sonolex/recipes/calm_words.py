@@ -24,7 +24,7 @@ from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 PROCESSOR = CalmProcessorConfig(
-    range_db=40.0, level="removed", std=1.5, max_frames=800, max_tokens=8, vocab_size=300, window_ms=32
+    range_db=40.0, normalise="level", std=1.5, max_frames=800, max_tokens=8, vocab_size=300, window_ms=32
 )
 CONFIG = CalmConfig.tiny(
     num_heads=4,

@@ -26,7 +26,8 @@ class BanksAndWordsConfig(FramesAndTokensConfig):
     Attributes:
         window_ms, num_mels, mean, std: of the filter banks; (x − mean) / (2 · std).
         range_db: values further below the clip's highest are raised to this range; None keeps all.
-        level: "kept", or "removed": the clip's own mean stands for ``mean``.
+        normalise: "fixed" (published: as above), "level" (the clip's own mean stands for ``mean``: level goes), "mean"
+            (each band's: level and channel go) or "utterance" (each band to mean 0, deviation 1).
         tokenizer: folder of a BERT checkpoint whose vocabulary to use; None trains one on the transcripts.
         more_texts: read by the trained tokenizer besides the transcripts, e.g. the questions that fine-tuning will ask.
     """
@@ -39,13 +40,13 @@ class BanksAndWordsConfig(FramesAndTokensConfig):
     mean: float = features.AUDIOSET_MEAN
     std: float = features.AUDIOSET_STD
     range_db: float | None = None
-    level: str = "kept"
+    normalise: str = "fixed"
     tokenizer: str | None = None
     more_texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("level", self.level, ("kept", "removed"))
+        one_of("normalise", self.normalise, ("utterance", "mean", "level", "fixed"))
 
 
 class BanksAndWordsProcessor(FramesAndTokensProcessor):
@@ -76,4 +77,7 @@ class BanksAndWordsProcessor(FramesAndTokensProcessor):
             front = front[: c.max_frames]
         if c.range_db is not None:
             front = front.clamp_min(front.max() - c.range_db * features.DECIBEL)
-        return (front - (front.mean() if c.level == "removed" else c.mean)) / (2 * c.std)
+        if c.normalise in ("mean", "utterance"):
+            front = features.normalise_utterance(front, scale=c.normalise == "utterance")
+            return front if c.normalise == "utterance" else front / (2 * c.std)
+        return (front - (front.mean() if c.normalise == "level" else c.mean)) / (2 * c.std)
