@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sonolex.audio.patches import Grid
+from sonolex.audio.patches import Blocks, Grid
 from sonolex.data.loader import Loading
 from sonolex.systems._spectrogram_transformer import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import build_system
+from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.systems.vcr_ast import VcrAstConfig
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.pretraining import PretrainingConfig
@@ -24,6 +25,7 @@ from sonolex.train.joint import joint_pass
 from sonolex.train.journal import read_journal
 from sonolex.train.loop import train
 from sonolex.train.run import Budget, Data, Optim, Run, Source
+from sonolex.train.sources import load_sources
 from sonolex.types import Losses
 from tests.train.helpers import final_weights
 
@@ -125,6 +127,37 @@ def test_accumulated_batches_train_as_one_big_batch_does(corpus, tmp_path):
     assert {"floor", "expander_effective_dim", "rows_std"} <= set(curves[0][0])
 
 
+@pytest.mark.parametrize("system", ["vcr_ast", "calm"])
+def test_a_step_of_two_batches_is_the_step_of_one(corpus, tmp_path, system):
+    run = vicreg_run(corpus.root)
+    if system == "calm":
+        sizes = {
+            "num_layers": 1,
+            "width": 32,
+            "num_heads": 4,
+            "ffn_width": 64,
+            "dropout": 0.0,
+            "attention_dropout": 0.0,
+        }
+        config = CalmConfig(**sizes, stage="align", blocks=(Blocks(12, 6),), grid=Grid(6, 8, 3, 4, num_mels=16))
+        processor = CalmProcessorConfig(rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200)
+        loading = replace(run.data.loading, modalities=("audio", "text"))
+        run = replace(run, system="calm", config=config, processor=processor, data=replace(run.data, loading=loading))
+    num_clips = len(load_sources(run.data.train))
+    for name, accumulate in (("one", 1), ("two", 2)):
+        clips = -(-num_clips // accumulate)
+        budget = replace(run.budget, batch_clips=clips, accumulate=accumulate, by_length=False)
+        train(replace(run, budget=budget), tmp_path / name, quiet=True)
+    one, two = ([e for e in read_journal(tmp_path / n) if e["event"] == "step"] for n in ("one", "two"))
+    assert len(one) == len(two) == 2 and one[0]["clips"] == num_clips
+    for ours, theirs in zip(one, two, strict=True):
+        for term in (*build_system(system, run.config).joint_objectives, "total", "gradient_norm"):
+            assert ours[term] == pytest.approx(theirs[term], rel=1e-3), term
+    weights = [final_weights(tmp_path / n) for n in ("one", "two")]
+    for key in weights[0]:
+        assert torch.allclose(weights[0][key].float(), weights[1][key].float(), atol=1e-5), key
+
+
 def test_two_processes_train_as_one_does(corpus, tmp_path):
     whole = vicreg_run(corpus.root)
     train(whole, tmp_path / "one", quiet=True)
@@ -145,7 +178,6 @@ def test_the_selection_loss_does_not_depend_on_the_batches_it_is_read_in(corpus,
         train(run, tmp_path / f"r{clips}", quiet=True)
         from sonolex.train.checkpoint import load_model
         from sonolex.train.evaluation import evaluate
-        from sonolex.train.sources import load_sources
 
         model, processor, _ = load_model(tmp_path / f"r{clips}" / "model")
         evaluation = evaluate(

@@ -164,8 +164,10 @@ class _Training:
             batch = self._idle_batch() if batch is None else batch
             with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1):
                 losses = self.module(batch.to(fabric.device), joint.of_batch(i))
+                # What compares clips and found the whole step in this batch says its own count.
+                counts |= {n: t.count for n, t in losses.terms.items() if n not in counts}
                 # DDP averages gradients over processes; the counts are already global, so undo its division.
-                total = losses.total_over(counts | {n: 1.0 for n in losses.terms if n not in counts})
+                total = losses.total_over(counts)
                 fabric.backward(total * (0.0 if idle else fabric.world_size))
             if not idle:
                 for name, term in losses.terms.items():
