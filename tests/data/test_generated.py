@@ -94,6 +94,8 @@ def test_single_words_are_the_same_every_time_and_by_tonewords_voices(tmp_path):
     assert Counter(fold.report.column("sentiment")) == dict.fromkeys(tonewords.SENTIMENTS, 8)
     (fold,) = find_protocol("espeak_words_unseen_voices").folds(found)
     assert len(fold.report) == 32
+    (fold,) = find_protocol("espeak_keywords_unseen_voices").folds(found)
+    assert len(fold.report) == 8 and set(fold.report.column("word")) <= set(tonewords.KEYWORDS)
     with pytest.raises(ValueError, match="tiny"):
         espeak_words.prepare(size="huge")
 

@@ -32,13 +32,15 @@ CONFIG = CalmConfig.tiny(
     time_positions=64,
     attention_dropout=0.0,
     blocks=(Blocks(64, 32),),
-    grid=Grid(10, 16, 5, 8, num_mels=64),
+    grid=Grid(4, 64, num_mels=64),
+    stem="conv2d",
     spectran_layers=3,
     stage="align",
     align="clip",
     text_weight=1.0,
     pooled="aligned",
 )
+WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
 ROWS: dict[str, dict[str, Any]] = {"": {}, ", neighbours apart": {"neighbour_gap": 2}}
 
 
@@ -62,7 +64,7 @@ CORPORA = {
         ("fsdd",),
         8_000,
         60,
-        more=(Source(corpus="espeak_digits"),),
+        more=(Source(corpus="espeak_digits"), WORDS),
     ),
     "espeak": Corpus("espeak_words_unseen_voices", "espeak_words_sentiment", (), 16_000, 20),
 }
@@ -106,7 +108,7 @@ def _alignment(c: Corpus, name: str, words: str, seed: int, epochs: int, changes
         system="calm",
         config=replace(CONFIG, **changes),
         processor=replace(PROCESSOR, rate_hz=c.rate_hz),
-        tasks=(PretrainingConfig("pretraining"), *find_protocol(c.words).tasks),
+        tasks=(PretrainingConfig("pretraining", term_weights={"neighbours": 0.1}), *find_protocol(c.words).tasks),
         data=Data.of_protocol(
             c.words, "unseen", options=_options(c), train=(own, *c.more), loading=Loading(views=WORD_VIEWS)
         ),
