@@ -30,6 +30,7 @@ CONFIG = CalmConfig.tiny(
     num_heads=4,
     num_positions=16,
     time_positions=64,
+    dropout=0.2,
     attention_dropout=0.0,
     blocks=(Blocks(64, 32),),
     grid=Grid(4, 64, num_mels=64),
@@ -63,10 +64,10 @@ CORPORA = {
         "fsdd_properties_unseen_speakers",
         ("fsdd",),
         8_000,
-        60,
+        12,
         more=(Source(corpus="espeak_digits"), WORDS),
     ),
-    "espeak": Corpus("espeak_words_unseen_voices", "espeak_words_sentiment", (), 16_000, 20),
+    "espeak": Corpus("espeak_words_unseen_voices", "espeak_words_sentiment", (), 16_000, 16),
 }
 
 
