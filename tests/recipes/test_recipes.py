@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,22 @@ def test_runs_have_different_names_and_never_select_on_the_report_part(name, mon
             parts = {s.part for s in run.data.selection}
             assert parts == {"selection"} or (not parts and run.budget.select == "last")
             assert {s.part for s in run.data.report} == {"report"}
+
+
+def test_calm_tables_use_a_language_models_weights_where_a_row_says_so(tmp_path, monkeypatch):
+    from sonolex.recipes.calm_tables import TABLES, recipe
+
+    monkeypatch.setenv("SONOLEX_DATA", "anywhere")
+    sizes = {"num_hidden_layers": 1, "hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes |= {"vocab_size": 100, "max_position_embeddings": 64, "layer_norm_eps": 1e-12, "model_type": "bert"}
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    for table in TABLES:
+        runs = recipe(table=table, corpus="tonewords", size="small", bert=str(tmp_path))
+        assert len({r.name for r in runs}) == len(runs) and all(r.config.width == 48 for r in runs)
+        first = {r.name for r in runs if r.init_from is None and "random" not in r.name}
+        given = {r.name for r in runs if r.pretrained}
+        assert given == first
+    gaps = {r.row: r.config.neighbour_gap for r in recipe(table="neighbours", corpus="tonewords") if r.row}
+    assert sorted(gaps.values()) == [1, 2]
+    with pytest.raises(ValueError, match="bert"):
+        recipe(table="language_model")

@@ -3,10 +3,12 @@
     sonolex train calm_tables --table ablation --corpus mosei --size base --bert bert-base-uncased --out runs/calm2
     sonolex compare runs/calm2
 
-Tables: ``ablation`` (2), ``alpha`` (5, 6), ``modality`` (7, 8), ``labels`` (9, 10), ``patches`` (11, 12). Corpora:
-``mosei`` (six emotions), ``msp`` (MSP-Podcast's primary emotion), ``tonewords`` (tone, sentiment and sarcasm, for two
-cores with ``--size small``). The published numbers stand beside ours. Finished runs are skipped, so the command may be
-stopped and given again. Cost: published sizes are hours on one GPU; a ToneWords row is minutes on one core.
+Tables: ``ablation`` (2), ``alpha`` (5, 6), ``modality`` (7, 8), ``labels`` (9, 10), ``patches`` (11, 12), and two that
+are not the paper's: ``neighbours`` (blocks that share frames, or none) and ``language_model`` (with ``--bert``: its
+weights against random ones, with few and with all labels). Corpora: ``mosei`` (six emotions), ``msp`` (MSP-Podcast's
+primary emotion), ``tonewords`` (tone, sentiment and sarcasm, for two cores with ``--size small``). The published
+numbers stand beside ours. Finished runs are skipped, so the command may be stopped and given again. Cost: published
+sizes are hours on one GPU; a ToneWords row is minutes on one core.
 
 Every row with pre-training has two stages: *align* and then *hide*, both on the training part ("out of domain": also
 the other corpus's). Fine-tuning drops a modality from some clips, so that one model can be asked with audio, with
@@ -43,7 +45,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Cell:
-    """One row: its words, which stages it has, and what it changes."""
+    """One row: its words, which stages it has, and what it changes; ``weights``: those of ``bert`` are used."""
 
     row: str
     stages: tuple[str, ...] = ("align", "hide")
@@ -52,6 +54,23 @@ class Cell:
     grid: Grid = PATCHES
     text_weight: float = 0.25
     elsewhere: bool = False
+    neighbour_gap: int = 1
+    weights: bool = True
+
+    @property
+    def marks(self) -> str:
+        """What tells the pre-training of this row from that of others."""
+        marks = "" if self.grid == PATCHES else f"-{self.grid.frames}x{self.grid.bins}"
+        marks += "-audio" if self.alone else ""
+        marks += "-elsewhere" if self.elsewhere else ""
+        marks += "-only" if self.stages == ("hide",) else ""
+        marks += f"-gap{self.neighbour_gap}" if self.neighbour_gap > 1 else ""
+        return marks if self.weights else marks + "-random"
+
+    @property
+    def alone(self) -> bool:
+        """Whether pre-training never reads words."""
+        return self.modalities == ("audio",) and self.text_weight == 0
 
 
 CORPORA = {
@@ -77,6 +96,12 @@ TABLES = {
         Cell("patches 2 × 64, stride 1 × 64", grid=Grid(2, 64, 1, 64, num_mels=64)),
         Cell("patches 20 × 8, stride 10 × 4", grid=Grid(20, 8, 10, 4, num_mels=64)),
         Cell("patches 10 × 16, stride 5 × 8"),
+    ),
+    "neighbours": (Cell("neighbours share 20 of 50 frames"), Cell("neighbours share none", neighbour_gap=2)),
+    "language_model": tuple(
+        Cell(f"{words}, {share:.0%} of the labels", share=share, weights=weights)
+        for share in (0.2, 1.0)
+        for words, weights in (("the language model's weights", True), ("its size, random weights", False))
     ),
 }
 SMALL: dict[str, Any] = {"num_layers": 3, "width": 128, "num_heads": 4, "ffn_width": 512, "attention_dropout": 0.0}
@@ -108,6 +133,8 @@ def recipe(
     ):
         if value not in allowed:
             raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, but is {value!r}.")
+    if table == "language_model" and not bert:
+        raise ValueError("`bert` must name a checkpoint (folder or hub id) for table 'language_model', but is empty.")
     parts = _Parts(corpus, size, bert)
     runs: dict[str, Run] = {}
     for number, cell in enumerate(TABLES[table]):
@@ -144,10 +171,18 @@ class _Parts:
     size: str
     bert: str
 
+    def of(self, cell: Cell) -> CalmConfig:
+        changes: dict[str, Any] = {"text_weight": cell.text_weight, "neighbour_gap": cell.neighbour_gap}
+        return replace(self.config, grid=cell.grid, **changes)
+
+    def pretrained(self, cell: Cell, start: str | None) -> dict[str, str]:
+        return {"bert": self.bert} if self.bert and cell.weights and start is None else {}
+
     @property
     def config(self) -> CalmConfig:
         if self.bert:
-            return CalmConfig.like(self.bert, max_tokens=256)
+            few = {"spectran_width": 128, "spectran_heads": 4} if self.size == "small" else {}
+            return CalmConfig.like(self.bert, max_tokens=256, **few)
         if self.size == "small":
             return CalmConfig(**SMALL)
         return CalmConfig.tiny() if self.size == "tiny" else CalmConfig.base()
@@ -169,21 +204,18 @@ class _Parts:
         train = [self.source(self.corpus, "train")]
         if cell.elsewhere and corpus.other is not None:
             train.append(self.source(corpus.other, "train"))
-        grid = f"-{cell.grid.frames}x{cell.grid.bins}" if cell.grid != PATCHES else ""
-        alone = "-audio" if cell.modalities == ("audio",) and cell.text_weight == 0 else ""
-        marks = f"{grid}{alone}{'-elsewhere' if cell.elsewhere else ''}{'-only' if cell.stages == ('hide',) else ''}"
         aligning = stage == "align"
         return Run(
-            name=f"{stage}{marks}-{seed}",
+            name=f"{stage}{cell.marks}-{seed}",
             system="calm",
-            config=replace(self.config, stage=stage, grid=cell.grid, text_weight=cell.text_weight),
+            config=replace(self.of(cell), stage=stage),
             processor=self.processor,
             tasks=(PretrainingConfig("pretraining"),),
             data=Data(
                 train=tuple(train),
                 selection=(self.source(self.corpus, "selection"),),
                 loading=Loading(
-                    modalities=("audio",) if alone else ("audio", "text"),
+                    modalities=("audio",) if cell.alone else ("audio", "text"),
                     views=Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8) if self.size == "small" else Views(),
                 ),
             ),
@@ -196,7 +228,7 @@ class _Parts:
                 evaluate_epochs=epochs,
                 select="last",
             ),
-            pretrained={"bert": self.bert} if self.bert and start is None else {},
+            pretrained=self.pretrained(cell, start),
             init_from=start,
             precision="auto",
             seed=seed,
@@ -210,7 +242,7 @@ class _Parts:
             name=name,
             row=cell.row,
             system="calm",
-            config=replace(self.config, grid=cell.grid, text_weight=cell.text_weight),
+            config=self.of(cell),
             processor=self.processor,
             tasks=tuple(tasks),
             data=Data(
@@ -229,7 +261,7 @@ class _Parts:
             ),
             optim=Optim(lr=corpus.lr, weight_decay=0.01),
             budget=Budget(epochs=epochs or corpus.epochs, batch_s=10_000, batch_clips=corpus.batch),
-            pretrained={"bert": self.bert} if self.bert and start is None else {},
+            pretrained=self.pretrained(cell, start),
             init_from=start,
             precision="auto",
             seed=seed,
