@@ -8,7 +8,7 @@ frozen aligned vectors. It is fitted once to the *texts'* vectors and asked abou
 and once to the audio's own. ``fsdd``: ten digits by three unseen people; is it even, is it above four? ``espeak``: 130
 words by 16 unseen voices; positive, negative or neutral?
 
-Chosen on FSDD's training speakers (jackson held out, seed 0; words found among ten): FSDD alone 0.45, with espeak digits
+Chosen with a training speaker of FSDD held out (seed 0, words found among ten): FSDD alone 0.45, with espeak digits
 0.72, with espeak digits and words 0.74 (6 epochs) and 0.79 (12 epochs, more dropout: this one). With each band's mean
 and deviation taken away 0.48 instead of 0.72.
 """
