@@ -203,7 +203,8 @@ def test_a_clip_without_words_in_a_mixed_batch_has_no_text_vector(processor, cor
 
 
 def test_alignment_brings_a_clip_and_its_words_together(processor, corpus):
-    system = system_of(replace(SMALL, stage="align", pooled="aligned", dropout=0.0), processor)
+    quiet = {"dropout": 0.0, "attention_dropout": 0.0}
+    system = system_of(replace(SMALL, stage="align", pooled="aligned", **quiet), processor)
     batch = system.corrupt(batch_of(processor, corpus, rows=range(12)))
     optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
     losses = []

@@ -17,7 +17,8 @@ class SpecTran(nn.Module):
     """Patches + learned position by time and band + class token, pre-norm layers, LayerNorm, map to ``out_width``.
 
     Nothing is mapped where the widths agree. A block that is not full attends to the patches it has. With
-    ``patch_size`` 0 the patches are vectors of ``width`` already, from convolutions.
+    ``patch_size`` 0 the patches are vectors of ``width`` already, from convolutions; they are normalised, or their
+    positions would drown them.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class SpecTran(nn.Module):
         eps: float = 1e-6,
     ):
         super().__init__()
-        self.project = nn.Linear(patch_size, width) if patch_size else nn.Identity()
+        self.project = nn.Linear(patch_size, width) if patch_size else nn.LayerNorm(width, eps=eps)
         self.position = nn.Parameter(torch.empty(num_patches, width))
         self.first = nn.Parameter(torch.empty(width))
         self.layers = nn.ModuleList(
