@@ -104,7 +104,9 @@ TABLES = {
         for words, weights in (("the language model's weights", True), ("its size, random weights", False))
     ),
 }
+SMALL_SPECTRAN: dict[str, Any] = {"spectran_width": 64, "spectran_heads": 4}
 SMALL: dict[str, Any] = {"num_layers": 3, "width": 128, "num_heads": 4, "ffn_width": 512, "attention_dropout": 0.0}
+SMALL |= SMALL_SPECTRAN
 ONE_MODALITY = 0.15  # chance that a fine-tuned clip loses its audio, and that it loses its words
 
 
@@ -181,7 +183,7 @@ class _Parts:
     @property
     def config(self) -> CalmConfig:
         if self.bert:
-            few = {"spectran_width": 128, "spectran_heads": 4} if self.size == "small" else {}
+            few = SMALL_SPECTRAN if self.size == "small" else {}
             return CalmConfig.like(self.bert, max_tokens=256, **few)
         if self.size == "small":
             return CalmConfig(**SMALL)
