@@ -117,9 +117,9 @@ def _alignment(c: Corpus, name: str, words: str, seed: int, epochs: int, changes
         data=Data.of_protocol(
             c.words, "unseen", options=_options(c), train=(own, *c.more), loading=Loading(views=WORD_VIEWS)
         ),
-        optim=Optim(lr=1e-3, weight_decay=0.05, schedule="cosine"),
+        optim=Optim(lr=2e-3, weight_decay=0.05, schedule="cosine"),
         budget=Budget(
-            epochs=epochs, batch_s=10_000, batch_clips=64, by_length=False, evaluate_epochs=epochs, select="last"
+            epochs=epochs, batch_s=10_000, batch_clips=32, by_length=False, evaluate_epochs=epochs, select="last"
         ),
         precision="auto",
         seed=seed,
