@@ -274,3 +274,14 @@ def test_normalisation_takes_away_what_it_says(processor, normalise, gone):
     first = changed.finish(front, "c")
     same = {name for name, other in made.items() if torch.allclose(changed.finish(other, "c"), first, atol=1e-4)}
     assert same == set(gone)
+
+
+def test_the_same_sound_at_another_time_is_another_token(processor):
+    """Positions are as large as what stands there: a model has to see whether pitch rises or falls."""
+    system = build_system("calm", Calm.matched(replace(SMALL, width=128, num_heads=4), processor)).eval()
+    frames_BTF, valid_BT = torch.randn(1, 1, 16).expand(1, 48, 16), torch.ones(1, 48, dtype=torch.bool)
+    audio = system.audio(frames_BTF, valid_BT)
+    joined = system.embedding(None, None, audio.x_BND, audio.valid_BN, audio_times_T=audio.times_T)
+    first, later = joined.split(joined.x_BLD)[1][0, [0, 3]]
+    assert torch.allclose(audio.x_BND[0, 0], audio.x_BND[0, 3], atol=1e-6)
+    assert torch.cosine_similarity(first, later, dim=0).item() < 0.9

@@ -72,7 +72,14 @@ SYSTEMS = {
             spaces="standardised",
             symmetric=False,
         ),
-        CalmConfig(**CALM, align="transformer", summary="cls", denominator="without_positive", same_text="negative"),
+        CalmConfig(
+            **CALM,
+            stem="normalised",
+            align="transformer",
+            summary="cls",
+            denominator="without_positive",
+            same_text="negative",
+        ),
         CalmConfig(**(CALM | {"grid": Grid(8, 8, 4, 4, num_mels=16)}), stem="conv2d"),
     ],
     "ctal": [

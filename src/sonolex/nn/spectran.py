@@ -10,15 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sonolex.nn.embeddings import NormalisedPatches
 from sonolex.nn.transformer import PreNormLayer, attends_to_valid
 
 
 class SpecTran(nn.Module):
     """Patches + learned position by time and band + class token, pre-norm layers, LayerNorm, map to ``out_width``.
 
-    Nothing is mapped where the widths agree. A block that is not full attends to the patches it has. With
-    ``patch_size`` 0 the patches are vectors of ``width`` already, from convolutions; they are normalised, or their
-    positions would drown them.
+    Nothing is mapped where the widths agree. A block that is not full attends to the patches it has.
+
+    ``stem`` says how a patch becomes a vector: "linear" as published, "normalised" with its mean and deviation apart
+    (`NormalisedPatches`), or "conv2d" if it is one of ``width`` already, from convolutions.
     """
 
     def __init__(
@@ -32,10 +34,15 @@ class SpecTran(nn.Module):
         ffn_width: int,
         out_width: int,
         dropout: float,
+        stem: str = "linear",
         eps: float = 1e-6,
     ):
         super().__init__()
-        self.project = nn.Linear(patch_size, width) if patch_size else nn.LayerNorm(width, eps=eps)
+        self.project: nn.Module
+        if stem == "conv2d":
+            self.project = nn.LayerNorm(width, eps=eps)  # or its position would drown it
+        else:
+            self.project = {"linear": nn.Linear, "normalised": NormalisedPatches}[stem](patch_size, width)
         self.position = nn.Parameter(torch.empty(num_patches, width))
         self.first = nn.Parameter(torch.empty(width))
         self.layers = nn.ModuleList(

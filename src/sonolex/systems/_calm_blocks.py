@@ -15,6 +15,8 @@ from sonolex.nn.embeddings import Conv2dStem, HiddenPatch
 from sonolex.nn.spectran import SpecTran
 from sonolex.objectives.corruption import choose_runs
 
+WORD_SCALE = 0.02  # deviation of BERT's embedded words: beside larger vectors, the position of a block would be lost
+
 
 @dataclass(frozen=True)
 class AudioTokens:
@@ -28,19 +30,20 @@ class AudioTokens:
 class BlockTokens(nn.Module):
     """One SpecTran per rate; with several rates, a learned vector says which one a token is of.
 
-    ``stem`` is "linear" for the grid's patches, or "conv2d" for convolutions with a vector every ``stride_frames``.
+    ``stem`` is "linear" or "normalised" for the grid's patches, or "conv2d" for convolutions with a vector every
+    ``stride_frames``.
     ``learned_fill`` stands a learned vector in the place of hidden blocks, otherwise zeros. ``sizes`` are SpecTran's.
     """
 
     def __init__(self, blocks: Sequence[Blocks], grid: Grid, *, stem: str, learned_fill: bool, **sizes: Any):
         super().__init__()
         self.blocks, self.grid, self.width = tuple(blocks), grid, sizes["out_width"]
-        step, patch_size, counts = grid.strides[0], grid.size, [grid.num_patches(b.frames) for b in blocks]
+        step, counts = grid.strides[0], [grid.num_patches(b.frames) for b in blocks]
         self.stems: nn.ModuleList | None = None
         if stem == "conv2d":
-            patch_size, counts = 0, [-(-b.frames // step) for b in blocks]
+            counts = [-(-b.frames // step) for b in blocks]
             self.stems = nn.ModuleList(Conv2dStem(1, grid.num_mels, sizes["width"], step) for _ in blocks)
-        self.spectrans = nn.ModuleList(SpecTran(patch_size, count, **sizes) for count in counts)
+        self.spectrans = nn.ModuleList(SpecTran(grid.size, count, stem=stem, **sizes) for count in counts)
         self.rate = nn.Embedding(len(blocks), self.width) if len(blocks) > 1 else None
         self.fill = HiddenPatch(self.width) if learned_fill else None
         if self.rate is not None:
@@ -94,9 +97,12 @@ class BlockTokens(nn.Module):
         if not len(blocks_NSF):
             return blocks_NSF.new_zeros(0, self.width)
         if self.stems is None:
-            return self.spectrans[rate](*cut_patches(blocks_NSF, valid_NS, self.grid))
-        x_NTD = self.stems[rate](blocks_NSF[:, None], valid_NS)
-        return self.spectrans[rate](x_NTD, valid_NS[:, :: self.grid.strides[0]])
+            patches_NPK, valid_NP = cut_patches(blocks_NSF, valid_NS, self.grid)
+        else:
+            patches_NPK = self.stems[rate](blocks_NSF[:, None], valid_NS)
+            valid_NP = valid_NS[:, :: self.grid.strides[0]]
+        found_ND = self.spectrans[rate](patches_NPK, valid_NP)
+        return WORD_SCALE * F.layer_norm(found_ND, found_ND.shape[-1:])
 
 
 def hidden_name(rate: int) -> str:

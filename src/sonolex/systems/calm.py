@@ -64,8 +64,8 @@ class CalmConfig(BertConfig):
 
     Attributes:
         blocks: of frames, one token each; several rates are read side by side, each with its own SpecTran.
-        grid, stem: SpecTran's patches; "linear" as published, or "conv2d": convolutions with a vector every
-            ``grid.stride_frames`` (1, 2, 4 or 8), for few speakers.
+        grid, stem: SpecTran's patches; "linear" as published, "normalised" with a patch's mean and deviation apart
+            from its shape, or "conv2d": convolutions with a vector every ``grid.stride_frames`` (1, 2, 4 or 8).
         spectran_layers, spectran_width: 0 is the language model's width, and nothing is mapped.
         time_positions: most blocks of a clip and rate.
         stage: "align" (CALP), "hide" (MLM and MAM) or "both": which objectives pre-training has.
@@ -109,7 +109,7 @@ class CalmConfig(BertConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("stem", self.stem, ("linear", "conv2d"))
+        one_of("stem", self.stem, ("linear", "normalised", "conv2d"))
         one_of("stage", self.stage, ("align", "hide", "both"))
         one_of("align", self.align, ("block", "clip", "transformer"))
         one_of("summary", self.summary, ("mean", "cls"))
