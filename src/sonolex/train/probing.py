@@ -1,4 +1,4 @@
-"""Score frozen vectors: a linear classifier or an SVM on what a system hears, without training the system.
+"""Score frozen vectors: a simple classifier on what a system hears, without training the system.
 
 The classifier sees the training and the selection part; its one constant is chosen by cross-validation within them,
 since a selection part of a few dozen clips cannot choose it. Nothing is fitted on the report part.
@@ -26,6 +26,7 @@ from sonolex.train.sources import build, load_sources, require_same_run, require
 
 SVM_COSTS = (1.0, 10.0, 100.0)
 LINEAR_COSTS = (0.01, 0.1, 1.0, 10.0)
+NEIGHBOURS = (1, 5, 25)
 NUM_FOLDS = 5
 
 
@@ -87,15 +88,19 @@ def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray) -> tuple[Any, f
     """Return the fitted classifier with the best cross-validated constant, and its mean accuracy there."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    last = SVC() if name == "svm" else LogisticRegression(max_iter=2000)
-    costs = SVM_COSTS if name == "svm" else LINEAR_COSTS
+    scaled = {"linear": (LogisticRegression(max_iter=2000), LINEAR_COSTS), "svm": (SVC(), SVM_COSTS)}
+    if name == "nearest":
+        classifier, grid = KNeighborsClassifier(metric="cosine"), {"n_neighbors": NEIGHBOURS}
+    else:
+        last, costs = scaled[name]
+        classifier, grid = make_pipeline(StandardScaler(), last), {f"{type(last).__name__.lower()}__C": costs}
     _, counts = np.unique(known_N, return_counts=True)
     folds = StratifiedKFold(max(2, min(NUM_FOLDS, int(counts.min()))), shuffle=True, random_state=0)
-    grid = {f"{type(last).__name__.lower()}__C": costs}
-    search = GridSearchCV(make_pipeline(StandardScaler(), last), grid, cv=folds, scoring="balanced_accuracy")
+    search = GridSearchCV(classifier, grid, cv=folds, scoring="balanced_accuracy")
     search.fit(seen_ND, known_N)
     return search.best_estimator_, float(search.best_score_)
