@@ -191,9 +191,15 @@ class _Parts:
 
     @property
     def processor(self) -> CalmProcessorConfig:
-        vocabulary = 400 if self.corpus == "tonewords" else 8000
+        # A longer window tells apart the harmonics of a voice, which ToneWords' tones are made of.
+        vocabulary, window_ms = (400, 50.0) if self.corpus == "tonewords" else (8000, 25.0)
         return CalmProcessorConfig(
-            vocab_size=vocabulary, tokenizer=self.bert or None, max_tokens=256, long_clip="cut", max_frames=6000
+            vocab_size=vocabulary,
+            tokenizer=self.bert or None,
+            max_tokens=256,
+            long_clip="cut",
+            max_frames=6000,
+            window_ms=window_ms,
         )
 
     def source(self, corpus: str, part: str, share: float = 1.0) -> Source:
