@@ -54,6 +54,10 @@ def main(folder: Path) -> None:
                 shown_floor = True
             name = f"aligned with neighbours at gap {r.config.neighbour_gap}"
             _show(name, model.eval().system, batches, clips, trained=True)
+    if not shown_floor:
+        raise SystemExit(
+            f"{folder} must hold finished alignments of the table `neighbours`, but holds none; train them first."
+        )
 
 
 def _show(name: str, system: Calm, batches: list[Batch], clips: Manifest, *, trained: bool) -> None:
