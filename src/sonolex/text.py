@@ -20,6 +20,8 @@ SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 START_ID, PAD_ID, END_ID, UNKNOWN_ID, MASK_ID = range(5)
 BERT_TOKENS = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 BYTE_ALPHABET = 256
+SPACE = "▁"  # sentencepiece's letter for a space, also before the first word
+BLANK_TOKEN = "<ctc_blank>"
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,53 @@ def train_wordpiece(transcripts: Iterable[str], *, vocab_size: int = 30_522) -> 
     return tokenizer
 
 
+def train_letters(transcripts: Iterable[str]) -> Tokenizer:
+    """Return SpeechT5's kind of tokenizer, one token a letter, with the letters of ``transcripts``.
+
+    Ids as in the released one: four special tokens, the space, letters; <mask> and <ctc_blank> last (reference B1).
+    """
+    letters = sorted({letter for line in transcripts for letter in line if not letter.isspace()})
+    return _letter_tokenizer([*SPECIAL_TOKENS[:4], SPACE, *letters])
+
+
+def _letter_tokenizer(pieces: list[str]) -> Tokenizer:
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    vocab = {piece: i for i, piece in enumerate([*pieces, SPECIAL_TOKENS[MASK_ID], BLANK_TOKEN])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=SPECIAL_TOKENS[UNKNOWN_ID]))
+    spaces = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([spaces, pre_tokenizers.Split(Regex("."), "isolated")])
+    tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Replace(SPACE, " "), decoders.Strip(" ", 1, 0)])
+    return tokenizer
+
+
+def load_letters(file: Path) -> Tokenizer:
+    """Return the tokenizer of a sentencepiece model of letters (SpeechT5's spm_char.model).
+
+    Raises:
+        ValueError: a piece is more than a letter.
+    """
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError as error:
+        raise ImportError(
+            "Reading a sentencepiece model needs sentencepiece: pip install 'sonolex[speecht5]'."
+        ) from error
+    model = SentencePieceProcessor(model_file=str(file))
+    pieces = [model.id_to_piece(i) for i in range(model.get_piece_size())]
+    longer = [
+        piece for i, piece in enumerate(pieces) if len(piece) > 1 and not (model.is_control(i) or model.is_unknown(i))
+    ]
+    if longer:
+        raise ValueError(f"the pieces of {file} must be single letters, but {longer[0]!r} is none.")
+    return _letter_tokenizer(pieces)
+
+
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """Return the tokenizer in ``path``: a ``tokenizer.json``, or a folder of a BERT or RoBERTa checkpoint.
 
-    Such a folder holds tokenizer.json, or vocab.json and merges.txt (RoBERTa), or vocab.txt (BERT).
+    Such a folder holds tokenizer.json, or vocab.json and merges.txt (RoBERTa), vocab.txt (BERT) or spm_char.model
+    (SpeechT5).
 
     Raises:
         FileNotFoundError: none of these files is there.
@@ -165,9 +210,11 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
             "do_lower_case", True
         )
         return BertWordPieceTokenizer(str(path / "vocab.txt"), lowercase=lowercase)._tokenizer  # type: ignore[attr-defined]
+    if (path / "spm_char.model").is_file():
+        return load_letters(path / "spm_char.model")
     raise FileNotFoundError(
-        f"`path` must hold tokenizer.json, vocab.txt, or vocab.json with merges.txt, but {path} does not. "
-        "Name the folder that was saved with the model."
+        f"`path` must hold tokenizer.json, vocab.txt, spm_char.model, or vocab.json with merges.txt, but {path} does "
+        "not. Name the folder that was saved with the model."
     )
 
 

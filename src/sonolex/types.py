@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 MODALITIES = ("audio", "text")
+NO_UNIT = -1
 
 
 @dataclass
@@ -30,7 +31,8 @@ class Example:
     ``audio`` is (T, F) for systems that read frames and (S,) for systems that read samples; ``tokens_L`` is None
     when the clip has no transcript, ``audio`` is None when it has no sound. A clip mixed with another one has the other
     one's labels in ``other_labels`` and its own share of the mixture in ``own_share``. ``partner`` is the audio of
-    another clip with another transcript, for objectives that ask whether sound and words belong together.
+    another clip with another transcript, for objectives that ask whether sound and words belong together. ``units_T``
+    are hidden units of the clip's own audio.
     """
 
     clip_id: str
@@ -41,6 +43,7 @@ class Example:
     other_labels: Mapping[str, Any] = field(default_factory=dict)
     own_share: float = 1.0
     partner: Tensor | None = None
+    units_T: Tensor | None = None
 
 
 @dataclass
@@ -68,6 +71,8 @@ class Batch:
     partner_samples_BS: Tensor | None = None
     partner_valid_BT: Tensor | None = None
     """Audio of other clips, where the loader drew one (an all-False row where it did not); None if none was wanted."""
+    units_BT: Tensor | None = None
+    """Hidden units of the audio, `NO_UNIT` after a clip's end; None if the processor makes none."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """Added by tasks: what each task's loss compares with, one entry per task name."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
@@ -151,6 +156,7 @@ class Encoding:
         valid: validity of each stream, at the stream's own rate.
         penalties: loss terms that every fine-tuning adds (CTAL's orthogonal term).
         aligned: unit vectors (B, D) by modality, comparable across modalities; of systems that are trained so.
+        layers: the states of each stream before and after every layer, as ``streams``, of systems that give them.
     """
 
     pooled_BD: Tensor
@@ -158,3 +164,4 @@ class Encoding:
     valid: Mapping[str, Tensor] = field(default_factory=dict)
     penalties: Mapping[str, Term] = field(default_factory=dict)
     aligned: Mapping[str, Tensor] = field(default_factory=dict)
+    layers: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)

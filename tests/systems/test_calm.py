@@ -206,16 +206,16 @@ def test_alignment_brings_a_clip_and_its_words_together(processor, corpus):
     quiet = {"dropout": 0.0, "attention_dropout": 0.0}
     system = system_of(replace(SMALL, stage="align", pooled="aligned", **quiet), processor)
     batch = system.corrupt(batch_of(processor, corpus, rows=range(12)))
-    optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(system.parameters(), lr=3e-4)
     losses = []
-    for _ in range(60):
+    for _ in range(120):
         optimizer.zero_grad()
         terms = system.joint_losses(system.pretraining_rows(batch))
         loss = sum(t.weight * t.mean for t in terms.values())
         loss.backward()
         optimizer.step()
         losses.append(terms["alignment"].mean.item())
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_another_head_changes_no_heads_answer(processor, corpus):

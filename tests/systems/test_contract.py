@@ -12,6 +12,8 @@ from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
 from sonolex.configs import module_names
 from sonolex.systems._spectrogram_transformer import SpectrogramConfig
+from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
+from sonolex.systems._speecht5_config import OBJECTIVES, PAIRED, SpeechT5Config
 from sonolex.systems.ast import AstConfig
 from sonolex.systems.base import build_system, system_type
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
@@ -30,6 +32,9 @@ BERT = {"num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "conv_wid
 BERT |= {"window_positions": 400, "max_tokens": 40}
 CALM = {"num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "max_tokens": 40}
 CALM |= {"blocks": (Blocks(12, 6),), "grid": Grid(6, 8, 3, 4, num_mels=16), "spectran_width": 16}
+SPEECHT5 = {"width": 32, "num_layers": 2, "num_decoder_layers": 1, "num_heads": 4, "ffn_width": 64, "unit_width": 16}
+SPEECHT5 |= {"conv_width": 16, "conv_positions": 8, "conv_groups": 2, "max_relative": 20, "codebook_entries": 10}
+SPEECHT5 |= {"audio": "spectrogram"}
 SYSTEMS = {
     "ast": [
         AstConfig(**SMALL, grid=replace(GRID, stride_frames=3, stride_bins=3)),
@@ -82,6 +87,11 @@ SYSTEMS = {
         ),
         CalmConfig(**(CALM | {"grid": Grid(8, 8, 4, 4, num_mels=16)}), stem="conv2d"),
     ],
+    "speecht5": [
+        SpeechT5Config(**SPEECHT5, objectives=tuple(o for o in (*OBJECTIVES, *PAIRED) if o != "penalty")),
+        SpeechT5Config(**SPEECHT5, reader="gru", weighted_layers=True),
+        SpeechT5Config(**SPEECHT5, reader="attention", objectives=("units", "transcription", "alignment")),
+    ],
     "ctal": [
         TINY,
         replace(TINY, stem="linear", frames_per_step=1, fusion="code", orthogonal="code", replace_level="frame"),
@@ -93,7 +103,15 @@ BERT_PROCESSOR = SpectroBertProcessorConfig(
     rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200, mean=-8.0, std=3.0
 )
 CALM_PROCESSOR = CalmProcessorConfig(rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200)
-PROCESSORS = {"ctal": TINY_PROCESSOR, "spectrobert": BERT_PROCESSOR, "calm": CALM_PROCESSOR} | dict.fromkeys(
+SPEECHT5_PROCESSOR = SpeechAndLettersConfig(
+    rate_hz=8000, num_mels=16, max_frames=400, max_tokens=300, audio="spectrogram", num_units=12
+)
+PROCESSORS = {
+    "ctal": TINY_PROCESSOR,
+    "spectrobert": BERT_PROCESSOR,
+    "calm": CALM_PROCESSOR,
+    "speecht5": SPEECHT5_PROCESSOR,
+} | dict.fromkeys(
     ("ast", "ssast", "vcr_ast"), SpectrogramConfig(rate_hz=8000, num_mels=16, max_frames=400, mean=-8.0, std=3.0)
 )
 CASES = [pytest.param(name, config, id=f"{name}-{i}") for name, cs in SYSTEMS.items() for i, config in enumerate(cs)]
@@ -103,7 +121,11 @@ MODALITIES = ({"audio", "text"}, {"audio"}, {"text"})
 @pytest.fixture(scope="module")
 def processors(corpus):
     transcripts = corpus.column("text")
-    return {n: system_type(n).processor_type.create(c, transcripts=transcripts) for n, c in PROCESSORS.items()}
+    waves = [np.sin(np.linspace(0, 100 * i, 8000)).astype(np.float32) for i in range(1, 6)]
+    return {
+        n: system_type(n).processor_type.create(c, transcripts=transcripts, waves=iter(waves))
+        for n, c in PROCESSORS.items()
+    }
 
 
 def test_every_system_is_under_contract():

@@ -82,6 +82,25 @@ def import_conv_stack(stack: ConvStack, project: AudioProjection, weights: Mappi
     return _copied(pairs, weights)
 
 
+def import_speecht5(modules: Mapping[str, nn.Module], weights: Mapping[str, Tensor]) -> ImportReport:
+    """Copy parts of a SpeechT5 checkpoint in Hugging Face format: "speech", "text", "encoder" and "decoder".
+
+    Raises:
+        ValueError: a key of one of these parts is missing, or a shape differs.
+    """
+    pairs: dict[tuple[str, ...], Tensor] = {}
+    for part, module in modules.items():
+        pairs |= {(_SPEECHT5_PARTS[part] + name,): ours for name, ours in module.named_parameters()}
+    renamed = {_weight_norm_name(key): value for key, value in weights.items()}
+    missing = [key for keys in pairs for key in keys if key not in renamed]
+    if missing:
+        raise ValueError(
+            f"a SpeechT5 checkpoint must have {missing[0]!r} ({len(missing)} keys of {', '.join(modules)} are missing) "
+            f"but has keys such as {next(iter(weights), None)!r}."
+        )
+    return _copied(pairs, renamed)
+
+
 def read_config(place: str | Path) -> dict[str, Any]:
     """Return config.json of a Hugging Face checkpoint (local folder or hub id)."""
     return json.loads((checkpoint_folder(place) / "config.json").read_text(encoding="utf-8"))
@@ -107,7 +126,7 @@ def read_weights(place: str | Path) -> dict[str, Tensor]:
 
 def checkpoint_folder(place: str | Path) -> Path:
     """Return the local folder of a Hugging Face checkpoint, downloading a hub id."""
-    files = ("*.json", "*.txt", "*.safetensors", "pytorch_model*.bin")
+    files = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin")
     return local_or_hub(place, wanted="a folder of a Hugging Face checkpoint", files=files)
 
 
@@ -223,6 +242,12 @@ def _bert_name(key: str) -> str:
     return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", key))
 
 
+def _weight_norm_name(key: str) -> str:
+    """Return a key under torch's newer names of a weight's norm and direction."""
+    key = re.sub(r"\.weight_g$", ".parametrizations.weight.original0", key)
+    return re.sub(r"\.weight_v$", ".parametrizations.weight.original1", key)
+
+
 def _released_name(key: str) -> str:
     """Return a key under the names of released checkpoints; transformers 5 renamed modules in memory."""
     for new, old in _RENAMED_IN_5.items():
@@ -270,6 +295,12 @@ def _post_norm_layer(layer: nn.Module, place: str) -> dict[tuple[str, ...], Tens
     return pairs
 
 
+_SPEECHT5_PARTS = {
+    "speech": "speecht5.encoder.prenet.",
+    "text": "speecht5.encoder.prenet.",
+    "encoder": "speecht5.encoder.wrapped_encoder.",
+    "decoder": "speecht5.decoder.wrapped_decoder.",
+}
 _LAYER_NAMES = {
     "attention.output.dense": "attention.out",
     "attention.output.LayerNorm": "attention_norm",

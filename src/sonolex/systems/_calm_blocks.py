@@ -15,8 +15,6 @@ from sonolex.nn.embeddings import Conv2dStem, HiddenPatch
 from sonolex.nn.spectran import SpecTran
 from sonolex.objectives.corruption import choose_runs
 
-WORD_SCALE = 0.02  # deviation of BERT's embedded words: beside larger vectors, the position of a block would be lost
-
 
 @dataclass(frozen=True)
 class AudioTokens:
@@ -102,7 +100,7 @@ class BlockTokens(nn.Module):
             patches_NPK = self.stems[rate](blocks_NSF[:, None], valid_NS)
             valid_NP = valid_NS[:, :: self.grid.strides[0]]
         found_ND = self.spectrans[rate](patches_NPK, valid_NP)
-        return WORD_SCALE * F.layer_norm(found_ND, found_ND.shape[-1:])
+        return F.layer_norm(found_ND, found_ND.shape[-1:])
 
 
 def hidden_name(rate: int) -> str:

@@ -12,8 +12,18 @@ import torch
 from torch import Tensor
 
 from sonolex import text as text_
+from sonolex.audio.views import Views
 from sonolex.configs import from_json
-from sonolex.systems.base import Processor, ProcessorConfig, label_fields, load_json, one_of, pad_rows, save_json
+from sonolex.systems.base import (
+    NO_VIEWS,
+    Processor,
+    ProcessorConfig,
+    label_fields,
+    load_json,
+    one_of,
+    pad_rows,
+    save_json,
+)
 from sonolex.types import Batch, Example
 
 if TYPE_CHECKING:
@@ -58,7 +68,12 @@ class FramesAndTokensProcessor(Processor):
 
     @property
     def positions_per_second(self) -> int:
-        return round(1000 / self.config.hop_ms)
+        return self.config.rate_hz if self.reads_samples else round(1000 / self.config.hop_ms)
+
+    @property
+    def reads_samples(self) -> bool:
+        """Whether the features of a clip are its samples (S,), not frames (T, F)."""
+        return False
 
     @property
     def num_features(self) -> int:
@@ -82,6 +97,22 @@ class FramesAndTokensProcessor(Processor):
         if self.too_long("text", "tokens", len(ids), self.config.max_tokens, clip_id):
             ids = [*ids[: self.config.max_tokens - 1], self.special.end]
         return torch.tensor(ids)
+
+    def example(self, clip_id: str, *, views: Views = NO_VIEWS, own_share: float = 1.0, **given: Any) -> Example:
+        if self.reads_samples and (views != NO_VIEWS or own_share < 1):
+            raise ValueError(
+                "views and mixup change spectrograms, but this processor's `audio` is 'waveform'. Leave them out."
+            )
+        return super().example(clip_id, views=views, own_share=own_share, **given)
+
+    def finished_samples(self, samples_S: Tensor, clip_id: str, *, normalise: bool) -> Tensor:
+        """Return samples of at most the processor's longest clip, with mean 0 and deviation 1 if ``normalise``."""
+        longest = round(self.config.max_frames * self.config.hop_ms / 1000 * self.config.rate_hz)
+        if self.too_long("audio", "samples", len(samples_S), longest, clip_id):
+            samples_S = samples_S[:longest]
+        if not normalise:
+            return samples_S
+        return (samples_S - samples_S.mean()) / torch.sqrt(samples_S.var(correction=0) + 1e-7)
 
     def too_long(self, field: str, unit: str, size: int, limit: int, clip_id: str) -> bool:
         """Return whether the clip has to be cut. Raises ValueError where the config refuses to cut."""
@@ -107,8 +138,14 @@ class FramesAndTokensProcessor(Processor):
         )
 
     def audio_fields(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Return the fields of a `Batch` that hold frames: the clips' own, and their partners'."""
+        """Return the fields of a `Batch` that hold frames or samples: the clips' own, and their partners'."""
         fields: dict[str, Tensor] = {}
+        if self.reads_samples:
+            if any(e.audio is not None for e in examples):
+                fields["samples_BS"], fields["samples_valid_BS"] = pad_rows([e.audio for e in examples])
+            if any(e.partner is not None for e in examples):
+                fields["partner_samples_BS"], fields["partner_valid_BT"] = pad_rows([e.partner for e in examples])
+            return fields
         for prefix, rows in (("", [e.audio for e in examples]), ("partner_", [e.partner for e in examples])):
             if any(r is not None for r in rows):
                 frames_BTF, valid_BT = pad_rows(rows, num_features=self.num_features)

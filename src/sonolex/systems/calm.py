@@ -156,6 +156,8 @@ class Calm(BertSystem):
             dropout=c.dropout,
         )
         initialise_truncated(self.audio)
+        assert self.embedding.time is not None
+        nn.init.normal_(self.embedding.time.weight)  # as large as a block; BERT's 0.02 would be lost
         self.learned_temperature = Temperature(c.temperature) if c.learn_temperature else None
         self.spaces = nn.ModuleDict()
         if c.spaces == "standardised":

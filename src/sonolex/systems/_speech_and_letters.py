@@ -1,0 +1,164 @@
+"""The processor of systems that read samples and letters (SpeechT5), or filter banks in the samples' place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sonolex import text as text_
+from sonolex.audio import features, units
+from sonolex.nn import backbones
+from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
+from sonolex.systems.base import one_of, pad_rows
+from sonolex.types import NO_UNIT, Batch, Example
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+UNIT_BANDS, UNIT_WINDOW_MS = 80, 25.0
+UNITS_FILE = "units.safetensors"
+
+
+@dataclass(frozen=True)
+class SpeechAndLettersConfig(FramesAndTokensConfig):
+    """Samples or filter banks, letters, and hidden units of the audio.
+
+    Attributes:
+        audio: "waveform" as published, or "spectrogram": Kaldi filter banks, normalised by clip, for small data.
+        normalise: samples to mean 0 and deviation 1 by clip (large models; base models read them as they are).
+        num_mels, window_ms: of the filter banks, one frame every ``hop_ms``.
+        tokenizer: folder of a SpeechT5 checkpoint whose letters to use; None takes those of the transcripts.
+        num_units: clusters of log-mel frames every ``hop_ms``, k-means on training clips; 0 for none. With
+            ``unit_column`` the units are the numbers in that column of the manifest instead (`sonolex units`).
+    """
+
+    hop_ms: float = 20.0
+    max_tokens: int = 600
+    cleaner: str = "none"
+    audio: str = "waveform"
+    normalise: bool = False
+    num_mels: int = 80
+    window_ms: float = 25.0
+    tokenizer: str | None = None
+    num_units: int = 0
+    unit_column: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("audio", self.audio, ("waveform", "spectrogram"))
+        if self.unit_column and not self.num_units:
+            raise ValueError("`num_units` must say how many units `unit_column` has, but is 0.")
+
+
+class SpeechAndLettersProcessor(FramesAndTokensProcessor):
+    """Samples or filter banks; letters before an end token; the audio's hidden units."""
+
+    config_type = SpeechAndLettersConfig
+    config: SpeechAndLettersConfig
+
+    def __init__(self, config: SpeechAndLettersConfig, tokenizer: Tokenizer, centres_KF: Tensor | None = None):
+        super().__init__(config, tokenizer)
+        self.centres_KF = centres_KF
+
+    @classmethod
+    def create(
+        cls, config: Any, *, transcripts: Sequence[str], waves: Iterable[np.ndarray] = ()
+    ) -> SpeechAndLettersProcessor:
+        made = super().create(config, transcripts=transcripts)
+        assert isinstance(made, cls)
+        if config.num_units and not config.unit_column:
+            made.centres_KF = units.fit_units(map(made._unit_features, waves), num_units=config.num_units)
+        return made
+
+    @classmethod
+    def new_tokenizer(cls, config: Any, transcripts: Sequence[str]) -> Tokenizer:
+        if config.tokenizer is not None:
+            return text_.load_tokenizer(backbones.checkpoint_folder(config.tokenizer))
+        return text_.train_letters(transcripts)
+
+    @property
+    def reads_samples(self) -> bool:
+        return self.config.audio == "waveform"
+
+    @property
+    def num_features(self) -> int:
+        return self.config.num_mels
+
+    def front(self, wave_S: np.ndarray) -> Tensor:
+        c = self.config
+        if self.reads_samples:
+            return torch.from_numpy(wave_S)
+        return features.clip_fbank(
+            wave_S, rate_hz=c.rate_hz, num_mels=c.num_mels, window_ms=c.window_ms, hop_ms=c.hop_ms
+        )
+
+    def finish(self, front: Tensor, clip_id: str) -> Tensor:
+        if self.reads_samples:
+            return self.finished_samples(front, clip_id, normalise=self.config.normalise)
+        if self.too_long("audio", "frames", len(front), self.config.max_frames, clip_id):
+            front = front[: self.config.max_frames]
+        return features.normalise_utterance(front)
+
+    def tokens(self, text: str, clip_id: str) -> Tensor:
+        return super().tokens(text, clip_id)[1:]  # SpeechT5 has an end token alone
+
+    def example(self, clip_id: str, *, front: Tensor | None, **given: Any) -> Example:
+        made = super().example(clip_id, front=front, **given)
+        return replace(made, units_T=None if front is None else self._units(made, front))
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        batch = super().collate(examples)
+        if all(e.units_T is None for e in examples):
+            return batch
+        return replace(batch, units_BT=pad_rows([e.units_T for e in examples], fill=NO_UNIT)[0])
+
+    def save(self, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        super().save(folder)
+        if self.centres_KF is not None:
+            save_file({"centres": self.centres_KF}, folder / UNITS_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> SpeechAndLettersProcessor:
+        from safetensors.torch import load_file
+
+        made = super().load(folder)
+        assert isinstance(made, cls)
+        if (folder / UNITS_FILE).is_file():
+            made.centres_KF = load_file(folder / UNITS_FILE)["centres"]
+        return made
+
+    def _units(self, example: Example, front: Tensor) -> Tensor | None:
+        """Return the units of a clip (T,), one per step of the system, by the clip's column or by its frames."""
+        column = self.config.unit_column
+        if column and example.labels.get(column) is not None:
+            numbers = [int(u) for u in str(example.labels[column]).split()]
+            if numbers and not 0 <= min(numbers) <= max(numbers) < self.config.num_units:
+                raise ValueError(
+                    f"`{column}` must hold numbers from 0 to {self.config.num_units - 1}, but has {min(numbers)} to "
+                    f"{max(numbers)} (clip {example.clip_id!r}). Raise num_units or make the units again."
+                )
+            return torch.tensor(numbers, dtype=torch.long)
+        if self.centres_KF is None:
+            return None
+        assert example.audio is not None
+        if not self.reads_samples:
+            return units.assign_units(example.audio, self.centres_KF)
+        return units.assign_units(self._unit_features(example.audio.numpy()), self.centres_KF)
+
+    def _unit_features(self, wave_S: np.ndarray) -> Tensor:
+        """Return log-mel frames, normalised by clip: with samples, one frame per step of the convolutions."""
+        c = self.config
+        if not self.reads_samples:
+            return self.finish(self.front(wave_S), "")
+        frames_TF = features.clip_fbank(
+            wave_S, rate_hz=c.rate_hz, num_mels=UNIT_BANDS, window_ms=UNIT_WINDOW_MS, hop_ms=c.hop_ms
+        )
+        return features.normalise_utterance(frames_TF)

@@ -1,0 +1,152 @@
+"""SpeechT5's entrances and heads around transformers' modules (reference B2, B3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sonolex.nn.audio_tokens import SHORTEST
+
+STEP_SAMPLES = 320  # of the seven convolutions
+PRENET_WIDTH, PRENET_DROPOUT = 256, 0.5  # reference B2: the spectrogram decoder's two layers
+
+
+def theirs() -> Any:
+    """Return transformers' SpeechT5 module."""
+    try:
+        from transformers.models.speecht5 import modeling_speecht5
+    except ImportError as error:
+        raise ImportError("SpeechT5 needs transformers: pip install 'sonolex[speecht5]'.") from error
+    return modeling_speecht5
+
+
+def their_config(config: Any) -> Any:
+    """Return our sizes as transformers' config."""
+    from transformers import SpeechT5Config
+
+    c = config
+    sizes = SpeechT5Config(
+        vocab_size=c.vocab_size,
+        hidden_size=c.width,
+        encoder_layers=c.num_layers,
+        encoder_attention_heads=c.num_heads,
+        encoder_ffn_dim=c.ffn_width,
+        encoder_layerdrop=0.0,  # draws from the global generator in another order with every batch
+        decoder_layers=c.num_decoder_layers,
+        decoder_ffn_dim=c.ffn_width,
+        decoder_attention_heads=c.num_heads,
+        decoder_layerdrop=0.0,
+        positional_dropout=c.dropout,
+        hidden_dropout=c.dropout,
+        attention_dropout=c.dropout,
+        activation_dropout=c.dropout,
+        feat_proj_dropout=0.0,
+        layer_norm_eps=c.norm_eps,
+        conv_dim=(c.conv_width,) * 7,
+        num_conv_pos_embeddings=c.conv_positions,
+        num_conv_pos_embedding_groups=c.conv_groups,
+        mask_time_prob=0.0,
+        mask_feature_prob=0.0,
+        num_mel_bins=c.num_mels,
+        reduction_factor=c.spectrogram_reduction,
+        encoder_max_relative_position=c.max_relative,
+        max_speech_positions=c.max_frames,
+        max_text_positions=c.max_tokens,
+        pad_token_id=c.pad_id,
+        eos_token_id=c.end_id,
+    )
+    sizes._attn_implementation = "eager"  # the only one with relative positions
+    return sizes
+
+
+class SpectrogramEntrance(nn.Module):
+    """Filter banks to states, in the place of the convolutions: a linear map, then the same two kinds of position."""
+
+    def __init__(self, sizes: Any):
+        super().__init__()
+        modules = theirs()
+        self.project = nn.Linear(sizes.num_mel_bins, sizes.hidden_size)
+        self.pos_conv_embed = modules.SpeechT5PositionalConvEmbedding(sizes)
+        self.pos_sinusoidal_embed = modules.SpeechT5SinusoidalPositionalEmbedding(
+            sizes.max_speech_positions + sizes.pad_token_id + 1, sizes.hidden_size, sizes.pad_token_id
+        )
+
+
+def speech_features(entrance: nn.Module, audio_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return states before positions (B, T', D), their validity, and the convolutions' features (waveform only).
+
+    Every clip goes through the convolutions alone: the first one is normalised over time, padding included.
+    """
+    if isinstance(entrance, SpectrogramEntrance):
+        return entrance.project(audio_BTF), valid_BT, None
+    rows = []
+    for samples_S, length in zip(audio_BTF, valid_BT.sum(1).tolist(), strict=True):
+        samples_S = F.pad(samples_S[:length], (0, max(0, SHORTEST - length)))
+        rows.append(entrance.feature_encoder(samples_S[None])[0].T)  # type: ignore[operator]
+    features_BTC = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    steps_T = torch.arange(features_BTC.shape[1], device=features_BTC.device)
+    lengths_B = torch.tensor([len(r) for r in rows], device=features_BTC.device)
+    states_BTD, _ = entrance.feature_projection(features_BTC)  # type: ignore[operator]
+    return states_BTD, steps_T < lengths_B[:, None], features_BTC
+
+
+def with_positions(entrance: Any, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+    """Return states with convolutional and sinusoidal positions; padding enters the convolution as zeros."""
+    x_BTD = x_BTD * valid_BT[..., None].to(x_BTD.dtype)
+    x_BTD = x_BTD + entrance.pos_conv_embed(x_BTD)
+    return x_BTD + entrance.pos_sinusoidal_embed((~valid_BT).long())
+
+
+class UnitHead(nn.Module):
+    """Scores of hidden units: cosines of the projected state with each unit's vector, over a temperature (HuBERT)."""
+
+    def __init__(self, width: int, unit_width: int, num_units: int, temperature: float):
+        super().__init__()
+        self.project = nn.Linear(width, unit_width)
+        self.units = nn.Parameter(torch.empty(num_units, unit_width).uniform_())
+        self.temperature = temperature
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Return logits (N, units)."""
+        return F.normalize(self.project(x_ND), dim=-1) @ F.normalize(self.units, dim=-1).T / self.temperature
+
+
+class SpectrogramDecoder(nn.Module):
+    """The speech side of the decoder: log-mel frames in (two ReLU layers), and frames and a stop sign out.
+
+    Differs: no convolutional postnet and no speaker embedding, which serve the sound of synthesis. Both would make a
+    clip's loss depend on its batch (batch normalisation).
+    """
+
+    def __init__(self, sizes: Any):
+        super().__init__()
+        self.reduction = sizes.reduction_factor
+        self.first = nn.Linear(sizes.num_mel_bins, PRENET_WIDTH)
+        self.second = nn.Linear(PRENET_WIDTH, PRENET_WIDTH)
+        self.project = nn.Linear(PRENET_WIDTH, sizes.hidden_size)
+        self.positions = theirs().SpeechT5ScaledPositionalEncoding(
+            sizes.positional_dropout, sizes.hidden_size, sizes.max_speech_positions
+        )
+        self.frames = nn.Linear(sizes.hidden_size, sizes.num_mel_bins * sizes.reduction_factor)
+        self.stop = nn.Linear(sizes.hidden_size, sizes.reduction_factor)
+        self.dropout = nn.Dropout(PRENET_DROPOUT)
+
+    def inputs(self, target_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the decoder's inputs (B, T / reduction, D) and their validity: of each group, the frame before it."""
+        short = -target_BTF.shape[1] % self.reduction
+        target_BTF, valid_BT = F.pad(target_BTF, (0, 0, 0, short)), F.pad(valid_BT, (0, short))
+        seen_BTF = F.pad(target_BTF[:, self.reduction - 1 :: self.reduction], (0, 0, 1, 0))[:, :-1]
+        hidden = self.dropout(F.relu(self.second(self.dropout(F.relu(self.first(seen_BTF))))))
+        return self.positions(self.project(hidden)), valid_BT[:, :: self.reduction]
+
+    def outputs(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames (B, T, F) and the logit that a frame is the last one (B, T)."""
+        return self.frames(x_BTD).unflatten(2, (self.reduction, -1)).flatten(1, 2), self.stop(x_BTD).flatten(1)
+
+
+def num_conv_steps(num_samples: int) -> int:
+    """Return the steps of the seven convolutions, for a clip padded to the shortest they take."""
+    return 1 + (max(num_samples, SHORTEST) - SHORTEST) // STEP_SAMPLES
