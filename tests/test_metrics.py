@@ -147,3 +147,14 @@ def test_calms_f1_is_as_printed():
     assert metrics.calm_f1(true, predicted) == pytest.approx(3 / 8 * 2 / 3 + 3 / 8 * 4 / 5)
     assert metrics.mean_binary_f1(true, predicted) == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert metrics.pooled_binary_f1(true, predicted) == pytest.approx(2 * 3 / (4 + 4))
+
+
+def test_always_saying_neutral_scores_as_the_transfer_study_prints_it():
+    """Reference B6, B7: 78.22 / 92.74 / 33.33 / 29.26 on SLUE's 1,437 development clips; 26.07 with 0 for undefined."""
+    true_B, said_B = np.repeat([0, 1, 2], [51, 1124, 262]), np.ones(1437, int)
+    scores = {n: m(true_B, said_B) for n, m in (metrics.CLASSIFICATION | metrics.PRECISION_RECALL).items()}
+    assert scores["accuracy"] == pytest.approx(0.7822, abs=5e-5)
+    assert scores["macro_precision_undefined_as_1"] == pytest.approx(0.9274, abs=5e-5)
+    assert scores["macro_precision"] == pytest.approx(0.2607, abs=5e-5)
+    assert scores["macro_recall"] == pytest.approx(0.3333, abs=5e-5)
+    assert scores["macro_f1"] == pytest.approx(0.2926, abs=5e-5)

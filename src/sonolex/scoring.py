@@ -89,10 +89,11 @@ def classification(
     ranking = _ranking(np.eye(len(classes))[true_B], scores_BC) if set(metric_names) & set(RANKING) else {}
     best_BC = np.argsort(-np.asarray(scores_BC), axis=1, kind="stable")
     ranking |= {n: float((best_BC[:, :k] == true_B[:, None]).any(1).mean()) for n, k in TOP.items()}
+    decided = metrics.CLASSIFICATION | metrics.PRECISION_RECALL
     return {
-        n: metrics.CLASSIFICATION[n](true_B, predicted_B) if n in metrics.CLASSIFICATION else ranking[n]
+        n: decided[n](true_B, predicted_B) if n in decided else ranking[n]
         for n in metric_names
-        if n in metrics.CLASSIFICATION or n in ranking
+        if n in decided or n in ranking
     }
 
 

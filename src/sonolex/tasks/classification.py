@@ -33,7 +33,8 @@ class ClassificationConfig(TaskConfig):
         hidden: width of a hidden layer in the head; 0 for none (CTAL: "one additional output layer").
         dropout: before the head.
         class_weights: one per class, for imbalanced data; empty for none.
-        metric_names: of `sonolex.metrics.CLASSIFICATION`, and `RANKING` and `TOP` of `sonolex.scoring`, to report.
+        metric_names: of `sonolex.metrics.CLASSIFICATION` and `PRECISION_RECALL`, and `RANKING` and `TOP` of
+            `sonolex.scoring`, to report.
     """
 
     kind = "classification"
@@ -57,7 +58,7 @@ class ClassificationConfig(TaskConfig):
             raise ValueError(f"`metric_names` with an open vocabulary must be accuracy or {', '.join(TOP)}.")
         if self.single_logit and (len(self.classes) != 2 or self.label_smoothing):
             raise ValueError("`single_logit` needs two classes and no label smoothing.")
-        unknown = set(self.metric_names) - {*metrics.CLASSIFICATION, *RANKING, *TOP}
+        unknown = set(self.metric_names) - {*metrics.CLASSIFICATION, *metrics.PRECISION_RECALL, *RANKING, *TOP}
         if unknown:
             raise ValueError(f"`metric_names` must be metrics of one class per clip, but has {sorted(unknown)}.")
         if self.class_weights and len(self.class_weights) != len(self.classes):
