@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code. Mistakes of the user are one message, not a traceback."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.verb not in ("train", "prepare"):
+    if rest and arguments.verb not in ("train", "prepare", "sweep"):
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
@@ -82,6 +82,32 @@ def train(arguments: argparse.Namespace) -> None:
         return
     train_all(runs, folder, quiet=arguments.quiet)
     print(f"Results are in {folder}. Next: sonolex report {folder}")
+
+
+def sweep(arguments: argparse.Namespace) -> None:
+    """Search over a recipe's settings; several of these commands share one study, and a killed one is taken over."""
+    from sonolex.report import plot_sweep
+    from sonolex.train.sweep import parse_choice
+    from sonolex.train.sweep import sweep as search
+
+    module = find_module("recipes", arguments.recipe)
+    recipe = module.tiny if arguments.tiny else module.recipe
+    folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}-sweep")
+    found = search(
+        recipe,
+        [parse_choice(c) for c in arguments.space],
+        folder,
+        options=_options_of(recipe, arguments.rest),
+        run=arguments.run,
+        trials=arguments.trials,
+        storage=arguments.storage,
+        prune=not arguments.no_prune,
+        seed=arguments.seed,
+        quiet=arguments.quiet,
+    )
+    print(f"best on the selection part: {found['value']:.4f} with {found['best']}")
+    print("importance: " + ", ".join(f"{n} {v:.2f}" for n, v in found["importance"].items()))
+    print(f"{folder / 'sweep.json'}, {plot_sweep(folder)}")
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -258,6 +284,24 @@ def _training_verbs(verb: Verb) -> None:
     p.add_argument("--slurm", metavar="FILE", help="only write an sbatch file that trains, requeues and goes on")
     p.add_argument("--gpus", type=int, default=0, help="with --slurm: GPUs of the node (default: none)")
     p.add_argument("--hours", type=int, default=24, help="with --slurm: time limit (default: 24)")
+    p = verb("sweep", sweep)
+    p.add_argument("recipe", help=", ".join(module_names("recipes")))
+    p.add_argument(
+        "--space",
+        nargs="+",
+        required=True,
+        metavar="NAME=VALUES",
+        help="what to search: a keyword of the recipe or a field of its run, as LOW:HIGH, LOW:HIGH:log or A,B,C, "
+        "e.g. optim.lr=1e-4:1e-2:log config.num_layers=1:4 optim.schedule=linear,cosine",
+    )
+    p.add_argument("--run", default="", help="which run of the recipe (default: the last)")
+    p.add_argument("--trials", type=int, default=30, help="finished trials of the whole study (default: 30)")
+    p.add_argument("--storage", default="", help="database of optuna; default: a file in the folder")
+    p.add_argument("--no-prune", action="store_true", help="train every trial to its end")
+    p.add_argument("--out", help=f"folder of the study (default: {DEFAULT_OUT}/RECIPE-sweep)")
+    p.add_argument("--tiny", action="store_true", help="the recipe at a size that trains in seconds")
+    p.add_argument("--seed", type=int, default=0, help="of the search")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
     p = verb("fit", fit)
     p.add_argument("table", help="CSV, TSV, JSONL, Parquet or Arrow with an audio column and labels")
     p.add_argument("--label", required=True, help="column to predict")

@@ -35,7 +35,7 @@ def find_module(package: str, name: str) -> types.ModuleType:
         return importlib.import_module(name)
     names = module_names(package)
     if name not in names:
-        raise ValueError(f"`{package}` must be one of {names}, but is {name!r}.{_suggestion(name, names)}")
+        raise ValueError(f"`{package}` must be one of {names}, but is {name!r}.{suggestion(name, names)}")
     return importlib.import_module(f"sonolex.{package}.{name}")
 
 
@@ -63,7 +63,7 @@ def from_json(config_type: type[T], values: dict[str, Any], *, where: str = "") 
     known = {f.name for f in dataclasses.fields(config_type) if f.init}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
-        hints_text = "".join(f"\n  {name}{_suggestion(name, sorted(known))}" for name in unknown)
+        hints_text = "".join(f"\n  {name}{suggestion(name, sorted(known))}" for name in unknown)
         raise ValueError(f"`{where or config_type.__name__}` has unknown fields:{hints_text}")
     return config_type(**{name: _value(hints[name], value) for name, value in values.items()})
 
@@ -113,7 +113,8 @@ def _cycle(arguments: tuple, length: int) -> tuple:
     return (arguments[0],) * length if len(arguments) == 2 and arguments[1] is Ellipsis else arguments
 
 
-def _suggestion(name: str, known: list[str]) -> str:
+def suggestion(name: str, known: list[str]) -> str:
+    """Return a question that names the nearest known name, or nothing."""
     import difflib  # here, because it is slow to import and `sonolex --help` does not need it
 
     nearest = difflib.get_close_matches(name, known, n=1)

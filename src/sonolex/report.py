@@ -50,6 +50,37 @@ def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
     return path
 
 
+def plot_sweep(folder: str | Path) -> Path:
+    """Draw a sweep: scores in the order of trials, how much each value matters, and scores over each value.
+
+    Raises:
+        ImportError: matplotlib is missing (extra: report).
+    """
+    found = json.loads((Path(folder) / "sweep.json").read_text(encoding="utf-8"))
+    done = [t for t in found["trials"] if t["value"] is not None and t["state"] == "complete"]
+    names = list(found["best"])
+    figure, _ = _new_figure(4.0 * (2 + len(names)), 3.2)
+    figure.clear()
+    axes = figure.subplots(1, 2 + len(names))
+    scores = [t["value"] for t in done]
+    axes[0].plot([t["number"] for t in done], scores, "o", label="trial")
+    axes[0].plot([t["number"] for t in done], np.maximum.accumulate(scores), label="best so far")
+    axes[0].set(xlabel="trial", ylabel="selection value")
+    axes[0].legend()
+    shares = [found["importance"].get(n, 0.0) for n in names]
+    axes[1].barh(names, shares)
+    axes[1].set(xlabel="share of the variance")
+    for axis, name in zip(axes[2:], names, strict=True):
+        values = [t["values"][name] for t in done]
+        numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        axis.plot(values if numeric else list(map(str, values)), scores, "o")
+        axis.set(xlabel=name)
+        if numeric and min(values) > 0 and max(values) > 30 * min(values):
+            axis.set_xscale("log")
+    figure.savefig(Path(folder) / "sweep.png", dpi=100)
+    return Path(folder) / "sweep.png"
+
+
 def _html_table(table: Table) -> str:
     names = shown_metrics(table)
     heads = "".join(f"<th>{html.escape(metric_title(n))}</th>" for n in names)

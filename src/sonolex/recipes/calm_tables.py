@@ -32,7 +32,7 @@ from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a corpus is trained with: its protocol, folders it may have, and the paper's optimiser and batch."""
+    """What a corpus is trained with: its protocol, folders it may have, the paper's optimiser and batch, patches."""
 
     protocol: str
     fold: str
@@ -41,17 +41,21 @@ class Corpus:
     lr: float
     batch: int
     epochs: int
+    grid: Grid = PATCHES
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row: its words, which stages it has, and what it changes; ``weights``: those of ``bert`` are used."""
+    """One row: its words, which stages it has, and what it changes.
+
+    ``grid`` None: the corpus's patches. ``weights``: those of ``bert`` are used.
+    """
 
     row: str
     stages: tuple[str, ...] = ("align", "hide")
     modalities: tuple[str, ...] = ("audio", "text")
     share: float = 1.0
-    grid: Grid = PATCHES
+    grid: Grid | None = None
     text_weight: float = 0.25
     elsewhere: bool = False
     neighbour_gap: int = 1
@@ -60,7 +64,8 @@ class Cell:
     @property
     def marks(self) -> str:
         """What tells the pre-training of this row from that of others."""
-        marks = "" if self.grid == PATCHES else f"-{self.grid.frames}x{self.grid.bins}"
+        g = self.grid
+        marks = "" if g is None else f"-{g.frames}x{g.bins}"
         marks += "-audio" if self.alone else ""
         marks += "-elsewhere" if self.elsewhere else ""
         marks += "-only" if self.stages == ("hide",) else ""
@@ -76,7 +81,8 @@ class Cell:
 CORPORA = {
     "mosei": Corpus("mosei_emotion", "standard", ("CMU-MOSEI", "mosei"), "msp", 5e-5, 64, 50),
     "msp": Corpus("msp_podcast_primary", "official", ("MSP-Podcast", "msp_podcast"), "mosei", 1e-4, 128, 20),
-    "tonewords": Corpus("tonewords_all", "unseen", (), None, 1e-3, 32, 12),
+    # Whole spectra: whether a voice rises or falls is seen in them at once, and late or never in 10 × 16 patches.
+    "tonewords": Corpus("tonewords_all", "unseen", (), None, 1e-3, 32, 10, Grid(2, 64, num_mels=64)),
 }
 TABLES = {
     "ablation": (
@@ -95,7 +101,7 @@ TABLES = {
     "patches": (
         Cell("patches 2 × 64, stride 1 × 64", grid=Grid(2, 64, 1, 64, num_mels=64)),
         Cell("patches 20 × 8, stride 10 × 4", grid=Grid(20, 8, 10, 4, num_mels=64)),
-        Cell("patches 10 × 16, stride 5 × 8"),
+        Cell("patches 10 × 16, stride 5 × 8", grid=PATCHES),
     ),
     "neighbours": (Cell("neighbours share 20 of 50 frames"), Cell("neighbours share none", neighbour_gap=2)),
     "language_model": tuple(
@@ -175,7 +181,7 @@ class _Parts:
 
     def of(self, cell: Cell) -> CalmConfig:
         changes: dict[str, Any] = {"text_weight": cell.text_weight, "neighbour_gap": cell.neighbour_gap}
-        return replace(self.config, grid=cell.grid, **changes)
+        return replace(self.config, grid=cell.grid or CORPORA[self.corpus].grid, **changes)
 
     def pretrained(self, cell: Cell, start: str | None) -> dict[str, str]:
         return {"bert": self.bert} if self.bert and cell.weights and start is None else {}
@@ -200,6 +206,7 @@ class _Parts:
             long_clip="cut",
             max_frames=6000,
             window_ms=window_ms,
+            normalise="utterance" if self.corpus == "tonewords" else "fixed",
         )
 
     def source(self, corpus: str, part: str, share: float = 1.0) -> Source:

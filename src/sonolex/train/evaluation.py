@@ -89,19 +89,28 @@ def evaluate(
     return _scored(model, manifest, rows, sums)
 
 
-def selection_value(model: Model, evaluation: Evaluation) -> float:
-    """Return what checkpoints are compared by, larger is better: the mean of the tasks' primary metrics."""
+def selection_value(model: Model, evaluation: Evaluation, metric: str = "") -> float:
+    """Return what checkpoints are compared by, larger is better: the mean of the tasks' primary metrics.
+
+    Args:
+        metric: instead of the primary ones, of the tasks that have it.
+
+    Raises:
+        ValueError: no task has it.
+    """
     from sonolex.metrics import LOWER_IS_BETTER
 
     values = []
     for name, task in model.task_items():
         if not task.trained:
             continue
-        value = evaluation.metrics.get(name, {}).get(task.primary_metric)
-        if value is None and task.primary_metric == "loss":
+        value = evaluation.metrics.get(name, {}).get(metric or task.primary_metric)
+        if value is None and not metric and task.primary_metric == "loss":
             value = sum(v for k, v in evaluation.losses.items() if k != "total")
         if value is not None:
-            values.append(-value if task.primary_metric in LOWER_IS_BETTER else value)
+            values.append(-value if (metric or task.primary_metric) in LOWER_IS_BETTER else value)
+    if metric and not values:
+        raise ValueError(f"`select_by` must be a metric of one of the run's tasks, but is {metric!r}.")
     return float(np.mean(values)) if values else -evaluation.losses.get("total", 0.0)
 
 

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,23 @@ from sonolex.train.run import Run
 from sonolex.types import Batch, Term
 
 StepBatches = list[Batch | None]
+Watch = Callable[[int, float], None]
 
 
-def train(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, quiet: bool = False) -> dict[str, Any]:
+def train(
+    run: Run,
+    folder: Path,
+    *,
+    earlier: dict[str, Path] | None = None,
+    quiet: bool = False,
+    watch: Watch = lambda step, value: None,
+) -> dict[str, Any]:
     """Train ``run`` in ``folder``, continuing where an earlier call stopped; return its results.
 
     Args:
         earlier: folders of earlier runs of the same recipe, by name, for ``init_from``.
         quiet: no progress bar.
+        watch: told the step and the selection value of every evaluation; what it raises ends the training.
 
     Raises:
         ValueError: the folder holds another run; the loss is not finite (with the clips of the batch).
@@ -56,7 +65,7 @@ def train(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, qui
         sources.require_same_run(folder, run)
     fabric.barrier()
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
-        training = _Training(run, folder, fabric, earlier or {}, quiet)
+        training = _Training(run, folder, fabric, earlier or {}, quiet, watch)
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
             save_json(folder / "recipe.json", run)
             sources.write_heard(folder, run, training.clips, earlier or {})
@@ -66,8 +75,8 @@ def train(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, qui
 class _Training:
     """Everything one call of `train` holds; `go` is the loop."""
 
-    def __init__(self, run: Run, folder: Path, fabric: Fabric, earlier: dict[str, Path], quiet: bool):
-        self.run, self.folder, self.fabric, self.quiet = run, folder, fabric, quiet
+    def __init__(self, run: Run, folder: Path, fabric: Fabric, earlier: dict[str, Path], quiet: bool, watch: Watch):
+        self.run, self.folder, self.fabric, self.quiet, self.watch = run, folder, fabric, quiet, watch
         self.clips = sources.load_sources(run.data.train)
         sources.require_unseen_report(run, self.clips, earlier)
         self.model, self.processor, start = sources.build(run, self.clips, earlier=earlier)
@@ -311,7 +320,7 @@ class _Training:
             self._save_model("best")
             return
         evaluation = self.evaluate(sources.load_sources(self.run.data.selection))
-        value = selection_value(self.model, evaluation)
+        value = selection_value(self.model, evaluation, self.run.budget.select_by)
         flat = {f"{t}.{m}": v for t, ms in evaluation.metrics.items() for m, v in ms.items()}
         self.journal.write("selection", step=state["step"], value=value, **flat, **evaluation.losses)
         if evaluation.collapsed:
@@ -323,11 +332,12 @@ class _Training:
             state["best"], state["best_step"] = value, state["step"]
             state["stale"] = state["waited"] = 0
             self._save_model("best")
-            return
-        state["stale"] += 1
-        state["waited"] += 1
-        if self.run.optim.schedule == "plateau" and state["waited"] >= self.run.optim.plateau_patience:
-            state["halvings"], state["waited"] = state["halvings"] + 1, 0
+        else:
+            state["stale"] += 1
+            state["waited"] += 1
+            if self.run.optim.schedule == "plateau" and state["waited"] >= self.run.optim.plateau_patience:
+                state["halvings"], state["waited"] = state["halvings"] + 1, 0
+        self.watch(state["step"], value)
 
     def _report(self) -> dict[str, Any]:
         """Load the selected weights, save the model folder, score the report part and write results.json."""

@@ -136,6 +136,7 @@ class Budget:
         evaluate_epochs: evaluate on the selection part every so many epochs.
         checkpoint_steps: also save this often within an epoch; 0 only at evaluations.
         select: "best" (on the selection part) or "last" checkpoint for the report.
+        select_by: metric that "best" means, e.g. "macro_f1"; default: the mean of the tasks' primary metrics.
         patience: evaluations without improvement before stopping early; 0 never.
     """
 
@@ -148,6 +149,7 @@ class Budget:
     evaluate_epochs: int = 1
     checkpoint_steps: int = 0
     select: str = "best"
+    select_by: str = ""
     patience: int = 0
 
     def __post_init__(self) -> None:
