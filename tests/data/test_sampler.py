@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,37 @@ def test_evaluation_goes_by_length():
 def test_unusable_durations_are_refused(durations, match):
     with pytest.raises(ValueError, match=match):
         Sampler(np.array(durations), 10.0)
+
+
+def classes_of(batches, labels):
+    return Counter(labels[i] for b in batches for i in b)
+
+
+def test_balanced_epochs_have_the_transfer_studys_counts():
+    """Reference B5: SLUE's 1,279 / 227 / 4,223 clips become 227 each, or 3,837 / 4,086 / 4,223."""
+    labels = ["positive"] * 1279 + ["negative"] * 227 + ["neutral"] * 4223 + [None] * 5
+    for balance, expected in (
+        ("prune", (227, 227, 227)),
+        ("repeat", (3837, 4086, 4223)),
+        ("fill", (4223, 4223, 4223)),
+    ):
+        sampler = Sampler(np.ones(len(labels)), 64, labels=labels, balance=balance)
+        first, second = (sampler.epoch(e) for e in (0, 1))
+        found = classes_of(first, labels)
+        assert tuple(found[c] for c in ("positive", "negative", "neutral")) == expected and found[None] == 5
+        assert classes_of(second, labels) == found
+        if balance == "prune":
+            assert sorted(np.concatenate(first)) == sorted(np.concatenate(second))
+
+
+def test_the_even_sampler_draws_classes_alike():
+    labels = ["a"] * 900 + ["b"] * 100
+    sampler = Sampler(np.ones(1000), 64, labels=labels, balance="even")
+    found = classes_of(sampler.epoch(3), labels)
+    assert found.total() == 1000 and 430 < found["b"] < 570
+    assert [b.tolist() for b in sampler.epoch(3)] == [b.tolist() for b in sampler.epoch(3)]
+
+
+def test_balance_needs_labels():
+    with pytest.raises(ValueError, match="balance"):
+        Sampler(np.ones(3), 64, balance="even")

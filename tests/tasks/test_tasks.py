@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from sonolex.scoring import class_name
 from sonolex.systems.base import build_system, system_type
@@ -220,3 +222,24 @@ def test_mixed_clips_count_both_labels_by_their_shares():
 def test_classes_left_open_by_a_protocol_must_be_named_by_the_run():
     with pytest.raises(ValueError, match="named by the run"):
         build_task(ClassificationConfig("speaker", label="speaker"), 8)
+
+
+def test_rare_classes_are_weighted_or_their_logits_adjusted():
+    labels = {"mood": ["glad"] * 6 + ["sad"] * 2 + [None]}
+    config = ClassificationConfig("mood", label="mood", classes=("glad", "sad"))
+    weighted = build_task(replace(config, imbalance="weighted").matched(labels), 4)
+    adjusted = build_task(replace(config, imbalance="adjusted").matched(labels), 4)
+    assert weighted.config.class_counts == (6, 2)
+    batch = Batch(("1", "2"), labels={"mood": ("glad", "sad")})
+    pooled_BD = torch.randn(2, 4)
+    logits = weighted.head(pooled_BD)
+    by_hand = F.cross_entropy(logits, torch.tensor([0, 1]), reduction="none") * torch.tensor([8 / 12, 8 / 4])
+    (term,) = weighted.losses(None, weighted.prepare(batch, None), Encoding(pooled_BD)).values()
+    assert term.mean.item() == pytest.approx(by_hand.sum().item() / (8 / 12 + 8 / 4), rel=1e-5)
+    logits = adjusted.head(pooled_BD)
+    by_hand = F.cross_entropy(logits + torch.tensor([0.75, 0.25]).log(), torch.tensor([0, 1]))
+    (term,) = adjusted.losses(None, adjusted.prepare(batch, None), Encoding(pooled_BD)).values()
+    assert term.mean.item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert torch.allclose(adjusted.scores(Encoding(pooled_BD)), logits.softmax(-1))
+    with pytest.raises(ValueError, match="sad have none"):
+        replace(config, imbalance="weighted").matched({"mood": ["glad"]})

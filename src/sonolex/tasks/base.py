@@ -31,6 +31,10 @@ class TaskConfig:
     weight: float = 1.0
     kind: ClassVar[str]
 
+    def matched(self, labels: Mapping[str, Sequence[Any]]) -> TaskConfig:
+        """Return the config with what the training clips decide, given as columns. Default: nothing."""
+        return self
+
 
 class Task(nn.Module, abc.ABC):
     """One task with its head. Labels may be missing on some clips; those clips count for nothing."""

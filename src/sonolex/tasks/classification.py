@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from torch import Tensor
 from sonolex import metrics
 from sonolex.nn.heads import ClassHead
 from sonolex.scoring import RANKING, TOP, class_name
-from sonolex.systems.base import System
+from sonolex.systems.base import System, one_of
 from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
 
@@ -33,6 +35,9 @@ class ClassificationConfig(TaskConfig):
         hidden: width of a hidden layer in the head; 0 for none (CTAL: "one additional output layer").
         dropout: before the head.
         class_weights: one per class, for imbalanced data; empty for none.
+        imbalance: what is done about rare classes: "none", "weighted" (the loss of a class counts N / (C · its clips))
+            or "adjusted" (training adds the log of each class's share to its logit, so that the model itself need not;
+            Menon et al. 2021). Counts are those of the training clips, kept in ``class_counts``.
         metric_names: of `sonolex.metrics.CLASSIFICATION` and `PRECISION_RECALL`, and `RANKING` and `TOP` of
             `sonolex.scoring`, to report.
     """
@@ -47,6 +52,8 @@ class ClassificationConfig(TaskConfig):
     dropout: float = 0.0
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
+    imbalance: str = "none"
+    class_counts: tuple[int, ...] = ()
     metric_names: tuple[str, ...] = tuple(metrics.CLASSIFICATION)
 
     def __post_init__(self) -> None:
@@ -61,10 +68,27 @@ class ClassificationConfig(TaskConfig):
         unknown = set(self.metric_names) - {*metrics.CLASSIFICATION, *metrics.PRECISION_RECALL, *RANKING, *TOP}
         if unknown:
             raise ValueError(f"`metric_names` must be metrics of one class per clip, but has {sorted(unknown)}.")
+        one_of("imbalance", self.imbalance, ("none", "weighted", "adjusted"))
+        if self.imbalance != "none" and (self.class_weights or self.single_logit or self.open_vocabulary):
+            raise ValueError(
+                "`imbalance` must be 'none' with class_weights, a single logit or an open vocabulary, but is not."
+            )
         if self.class_weights and len(self.class_weights) != len(self.classes):
             raise ValueError(
                 f"`class_weights` must have {len(self.classes)} values, but has {len(self.class_weights)}."
             )
+
+    def matched(self, labels: Mapping[str, Sequence[Any]]) -> ClassificationConfig:
+        if self.imbalance == "none" or self.class_counts:
+            return self
+        found = Counter(class_name(v) for v in labels.get(self.label, ()) if v is not None)
+        absent = [c for c in self.classes if not found[c]]
+        if absent:
+            raise ValueError(
+                f"every class of {self.name!r} must have training clips for imbalance={self.imbalance!r}, but "
+                f"{', '.join(absent)} have none."
+            )
+        return replace(self, class_counts=tuple(found[c] for c in self.classes))
 
 
 class Classification(Task):
@@ -88,7 +112,14 @@ class Classification(Task):
             dropout=config.dropout,
         )
         self._ids = {name: i for i, name in enumerate(config.classes)}
-        self._weight = torch.tensor(config.class_weights or [1.0] * len(config.classes))
+        self._weight, self._shift = torch.tensor(config.class_weights or [1.0] * len(config.classes)), None
+        counts = torch.tensor(config.class_counts, dtype=torch.float32)
+        if config.imbalance != "none" and not len(counts):
+            raise ValueError(f"`class_counts` of task {config.name!r} must be known for its imbalance, but are not.")
+        if config.imbalance == "weighted":
+            self._weight = counts.sum() / (len(counts) * counts)
+        elif config.imbalance == "adjusted":
+            self._shift = torch.log(counts / counts.sum())
 
     def prepare(self, batch: Batch, system: System) -> Batch:
         values = batch.labels.get(self.config.label, (None,) * len(batch))
@@ -156,7 +187,9 @@ class Classification(Task):
         return torch.cat([torch.zeros_like(logits_BC), logits_BC], -1) if self.config.single_logit else logits_BC
 
     def _losses(self, logits_NC: Tensor, ids_N: Tensor) -> Tensor:
-        weight = self._weight.to(logits_NC.device) if self.config.class_weights else None
+        weighted = bool(self.config.class_weights) or self.config.imbalance == "weighted"
+        weight = self._weight.to(logits_NC.device) if weighted else None
+        logits_NC = logits_NC if self._shift is None else logits_NC + self._shift.to(logits_NC.device)
         smoothing = self.config.label_smoothing
         return F.cross_entropy(logits_NC, ids_N, weight=weight, reduction="none", label_smoothing=smoothing)
 

@@ -77,7 +77,7 @@ class _Training:
 
     def __init__(self, run: Run, folder: Path, fabric: Fabric, earlier: dict[str, Path], quiet: bool, watch: Watch):
         self.run, self.folder, self.fabric, self.quiet, self.watch = run, folder, fabric, quiet, watch
-        self.clips = sources.load_sources(run.data.train)
+        self.clips, budget = sources.load_sources(run.data.train), run.budget
         sources.require_unseen_report(run, self.clips, earlier)
         self.model, self.processor, start = sources.build(run, self.clips, earlier=earlier)
         optim.freeze(self.model, run.optim.frozen)
@@ -95,13 +95,15 @@ class _Training:
         )
         self.sampler = Sampler(
             sources.batching_s(self.clips),
-            run.budget.batch_s,
-            run.budget.batch_clips,
+            budget.batch_s,
+            budget.batch_clips,
             run.seed,
-            by_length=run.budget.by_length,
+            by_length=budget.by_length,
+            labels=self.clips.column(budget.balance_by) if budget.balance_by else None,
+            balance=budget.balance,
         )
-        steps_of_epoch = [self._num_steps(e) for e in range(run.budget.epochs)]
-        self.num_steps = min(sum(steps_of_epoch), run.budget.max_steps or sum(steps_of_epoch))
+        num_steps = sum(self._num_steps(e) for e in range(budget.epochs))
+        self.num_steps = min(num_steps, budget.max_steps or num_steps)
         self.journal = Journal(folder, active=fabric.is_global_zero)
         if start.random_names:
             self.journal.write("init", init_from=run.init_from, random_weights=start.random_names)
@@ -279,17 +281,9 @@ class _Training:
 
     def _idle_batch(self) -> Batch:
         """Return some batch for a process that has no clips in a step; its loss is multiplied by 0."""
-        batch = next(
-            iter(
-                Loader(
-                    self.clips,
-                    self.processor,
-                    loading=self.run.data.loading,
-                    prepare=self.model.prepare,
-                    cache=self.cache,
-                ).batches([np.array([0])])
-            )
-        )
+        reading = {"loading": self.run.data.loading, "prepare": self.model.prepare, "cache": self.cache}
+        loader = Loader(self.clips, self.processor, **reading)
+        batch = next(iter(loader.batches([np.array([0])])))
         assert batch is not None
         return batch
 
@@ -374,8 +368,10 @@ class _Training:
         if not self.fabric.is_global_zero:
             return
         place = self.folder / "checkpoints"
-        old = checkpoint.latest_checkpoint(place)
-        new = place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"
+        old, new = (
+            checkpoint.latest_checkpoint(place),
+            place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}",
+        )
         checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
         if old is not None and old != new:
             checkpoint.remove_folder(old)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sonolex.data.loader import Loading
+from sonolex.data.sampler import BALANCES
 from sonolex.systems.base import ProcessorConfig, SystemConfig, one_of
 from sonolex.tasks.base import TaskConfig
 
@@ -132,6 +133,8 @@ class Budget:
         batch_clips: most clips in one batch.
         by_length: clips of similar length share a batch, which pads least; False draws batches at random, for
             objectives that compare the clips of a batch (else those of one corpus meet only each other).
+        balance, balance_by: which clips an epoch has by their class in column ``balance_by``: see
+            `sonolex.data.sampler.Sampler`.
         accumulate: batches an optimiser step averages over (as one batch of their sum).
         evaluate_epochs: evaluate on the selection part every so many epochs.
         checkpoint_steps: also save this often within an epoch; 0 only at evaluations.
@@ -145,6 +148,8 @@ class Budget:
     batch_s: float = 64.0
     batch_clips: int = 64
     by_length: bool = True
+    balance: str = "none"
+    balance_by: str = ""
     accumulate: int = 1
     evaluate_epochs: int = 1
     checkpoint_steps: int = 0
@@ -154,6 +159,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         one_of("select", self.select, ("best", "last"))
+        one_of("balance", self.balance, BALANCES)
+        if (self.balance == "none") != (not self.balance_by):
+            raise ValueError("`balance` and `balance_by` must be given together.")
         if self.epochs < 1 or self.accumulate < 1 or self.evaluate_epochs < 1:
             raise ValueError("`epochs`, `accumulate` and `evaluate_epochs` must be at least 1.")
 

@@ -141,12 +141,14 @@ class Start:
 def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Model, Processor, Start]:
     """Return the run's model and processor, and where the weights came from."""
     kind = system_type(run.system)
+    columns = {n: manifest.column(n) for n in manifest.table.column_names}
+    tasks = tuple(t.matched(columns) for t in run.tasks)
     if run.init_from is None:
         transcripts = [t for t in manifest.column("text") if t]
         waves = _waves(manifest, run.processor.rate_hz)
         processor = kind.processor_type.create(run.processor, transcripts=transcripts, waves=waves)
         config = kind.matched(run.config, processor)
-        model = build_model(run.system, config, run.tasks, seed=run.seed)
+        model = build_model(run.system, config, tasks, seed=run.seed)
         return model, processor, Start(imports=model.system.import_pretrained(run.pretrained))
     start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)))
     if start.system.name != run.system:
@@ -158,7 +160,7 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
             f"{', '.join(differing)} (run {run.name!r})."
         )
     config = kind.matched(run.config, processor)
-    model = build_model(run.system, config, run.tasks, seed=run.seed)
+    model = build_model(run.system, config, tasks, seed=run.seed)
     return model, processor, Start(load_system_weights(model, start.state_dict()))
 
 

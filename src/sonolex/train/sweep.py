@@ -83,7 +83,7 @@ def sweep(
     quiet: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Search until the study has ``trials`` finished trials (failed ones too); return the best values, and write sweep.json.
+    """Search until the study has ``trials`` trials behind it; return the best values, and write sweep.json.
 
     Args:
         recipe: returns runs; ``options`` are its keywords that are not searched.
