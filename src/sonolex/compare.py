@@ -35,6 +35,17 @@ class Row:
     runs: list[Path] = field(default_factory=list)
 
     @property
+    def title(self) -> str:
+        """The name, with an alarm where some seed gives every clip the same class."""
+        return self.name + (" (!) says one class only" if self.collapsed and not self.name.startswith("floor") else "")
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the predictions of some seed are all of one class."""
+        classified = [p for p in self.saved.values() if p["scorer"] == "classification"]
+        return any(len(set(np.asarray(p["scores"]).argmax(1))) == 1 for p in classified)
+
+    @property
     def predictions(self) -> dict[str, Any] | None:
         """Pooled predictions of the first seed; None for a published number."""
         return next(iter(self.saved.values()), None)
@@ -127,12 +138,12 @@ def text_tables(tables: Sequence[Table]) -> str:
             "",
             f"{table.protocol} · {table.task} · {table.num_clips} clips · fingerprint {table.fingerprint}",
         ]
-        width = max([len(r.name) for r in table.rows] + [4])
+        width = max([len(r.title) for r in table.rows] + [4])
         heads = [f"  {metric_title(n):>22}" for n in names]
         lines.append(f"  {'':{width}}{''.join(heads)}  seeds")
         for row in table.rows:
             cells = [f"  {cell(row, n):>{len(h) - 2}}" for n, h in zip(names, heads, strict=True)]
-            lines.append(f"  {row.name:{width}}{''.join(cells)}  {'' if row.published else len(row.by_seed) or ''}")
+            lines.append(f"  {row.title:{width}}{''.join(cells)}  {'' if row.published else len(row.by_seed) or ''}")
         if table.notes:
             lines.append(f"  {table.notes}")
     return "\n".join(lines)
@@ -154,7 +165,7 @@ def markdown_tables(tables: Sequence[Table]) -> str:
         ]
         for row in table.rows:
             seeds = "" if row.published or row.name.startswith("floor") else str(len(row.by_seed))
-            lines.append(f"| {row.name} | {' | '.join(cell(row, n) for n in names)} | {seeds} |")
+            lines.append(f"| {row.title} | {' | '.join(cell(row, n) for n in names)} | {seeds} |")
         lines += ["", *([table.notes, ""] if table.notes else [])]
     return "\n".join(lines)
 

@@ -89,7 +89,7 @@ def _html_table(table: Table) -> str:
         kind = "floor" if row.name.startswith("floor") else "published" if row.published else ""
         cells = "".join(f"<td>{cell(row, n)}</td>" for n in names)
         seeds = "" if row.published or kind == "floor" else len(row.by_seed)
-        body += f'<tr class="{kind}"><td>{html.escape(row.name)}</td>{cells}<td>{seeds}</td></tr>'
+        body += f'<tr class="{kind}"><td>{html.escape(row.title)}</td>{cells}<td>{seeds}</td></tr>'
     return (
         f"<h2>{html.escape(table.protocol)} · {html.escape(table.task)}</h2>"
         f"<p>{table.num_clips} clips, fingerprint <code>{table.fingerprint}</code>. ± is the deviation over seeds; "

@@ -1,11 +1,13 @@
-"""What recipes share: where recordings are, and views of spoken words."""
+"""What recipes share: where recordings are, and how spoken words are viewed and aligned."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
+from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 
 DEFAULT_DATA = "../shared/data"
 WORD_VIEWS = Views(
@@ -21,6 +23,26 @@ WORD_VIEWS = Views(
     pad_share=1.0,
 )
 """Of single spoken words by few speakers: what another speaker, microphone or room would change."""
+
+CALM_WORDS_PROCESSOR = CalmProcessorConfig(
+    range_db=40.0, normalise="level", std=1.5, max_frames=800, max_tokens=8, vocab_size=300, window_ms=32
+)
+CALM_WORDS = CalmConfig.tiny(
+    num_heads=4,
+    num_positions=16,
+    time_positions=64,
+    dropout=0.2,
+    attention_dropout=0.0,
+    blocks=(Blocks(64, 32),),
+    grid=Grid(4, 64, num_mels=64),
+    stem="conv2d",
+    spectran_layers=3,
+    stage="align",
+    align="clip",
+    text_weight=1.0,
+    pooled="aligned",
+)
+"""CALM aligning clips of one word with their texts: see `sonolex.recipes.calm_words`."""
 
 
 def corpus_options(*names: str) -> dict[str, str]:

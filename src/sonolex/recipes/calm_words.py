@@ -21,32 +21,12 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from sonolex.audio.patches import Blocks, Grid
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import WORD_VIEWS, corpus_options
-from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
+from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, WORD_VIEWS, corpus_options
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
-PROCESSOR = CalmProcessorConfig(
-    range_db=40.0, normalise="level", std=1.5, max_frames=800, max_tokens=8, vocab_size=300, window_ms=32
-)
-CONFIG = CalmConfig.tiny(
-    num_heads=4,
-    num_positions=16,
-    time_positions=64,
-    dropout=0.2,
-    attention_dropout=0.0,
-    blocks=(Blocks(64, 32),),
-    grid=Grid(4, 64, num_mels=64),
-    stem="conv2d",
-    spectran_layers=3,
-    stage="align",
-    align="clip",
-    text_weight=1.0,
-    pooled="aligned",
-)
 WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
 ROWS: dict[str, dict[str, Any]] = {"": {}, ", neighbours apart": {"neighbour_gap": 2}}
 
@@ -118,8 +98,8 @@ def _alignment(c: Corpus, name: str, words: str, seed: int, epochs: int, changes
         name=name,
         row=f"CALM aligned{words}",
         system="calm",
-        config=replace(CONFIG, **changes),
-        processor=replace(PROCESSOR, rate_hz=c.rate_hz),
+        config=replace(CALM_WORDS, **changes),
+        processor=replace(CALM_WORDS_PROCESSOR, rate_hz=c.rate_hz),
         tasks=(PretrainingConfig("pretraining", term_weights={"neighbours": 0.1}), *find_protocol(c.words).tasks),
         data=Data.of_protocol(
             c.words, "unseen", options=_options(c), train=(own, *c.more), loading=Loading(views=WORD_VIEWS)
@@ -138,8 +118,8 @@ def _classifier(c: Corpus, task: str, classifier: str, learned: str, seed: int, 
         name=f"{task}-{classifier}-{learned}-{seed}",
         row=f"{CLASSIFIERS[classifier]} of {learned}",
         system="calm",
-        config=CONFIG,
-        processor=replace(PROCESSOR, rate_hz=c.rate_hz),
+        config=CALM_WORDS,
+        processor=replace(CALM_WORDS_PROCESSOR, rate_hz=c.rate_hz),
         tasks=tuple(t for t in find_protocol(c.questions).tasks if t.name == task),
         data=Data.of_protocol(
             c.questions,

@@ -12,6 +12,7 @@ from sonolex.tasks.base import Model
 from sonolex.train.run import Optim
 
 HEADS = "heads"
+WHOLE_SYSTEM = "system"  # every layer group but the heads
 
 
 def layer_groups(model: Model) -> dict[str, list[nn.Module]]:
@@ -27,9 +28,11 @@ def freeze(model: Model, names: tuple[str, ...]) -> None:
         ValueError: a name that is no layer group.
     """
     groups = layer_groups(model)
-    unknown = sorted(set(names) - set(groups))
+    unknown = sorted(set(names) - {*groups, WHOLE_SYSTEM})
     if unknown:
         raise ValueError(f"`frozen` must name layer groups ({', '.join(groups)}), but has {', '.join(unknown)}.")
+    if WHOLE_SYSTEM in names:
+        names = tuple(n for n in groups if n != HEADS)
     for name in names:
         for part in groups[name]:
             part.requires_grad_(False)

@@ -89,7 +89,7 @@ class Optim:
             ``plateau_patience`` evaluations have not improved the selection value), all after the warm-up.
         warmup_share: of all steps.
         clip_norm: of the global gradient; 0 for none.
-        frozen: layer groups of the system that are not trained and stay in eval mode.
+        frozen: layer groups of the system that are not trained and stay in eval mode; "system" is all of them.
         trained_from: first epoch, counted from 1, in which a layer group is trained (gradual unfreezing, Howard & Ruder
             2018); until then it is as if frozen.
         group_rates: factor on the rate, by layer group; "heads" are the tasks' heads.

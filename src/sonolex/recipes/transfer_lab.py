@@ -1,0 +1,201 @@
+"""The transfer laboratory: does what is learned from text help speech, and back?
+
+    sonolex train transfer_lab --corpus fsdd --out runs/transfer && sonolex report runs/transfer
+
+Per seed and start: learn a task from one modality (all labels), ask it about the other one (zero-shot), then go on
+with 1, 5, 10, 50 and 100 % of the other one's labels; beside it, the same shares without the first modality. Both
+directions. Starts: *random* weights, *joint* pre-training of both modalities on the training part, everything trained; and *joint,
+head only*, where the encoder stays as pre-training left it. The study (source document 001) found all-Neutral
+predictions across modalities; a row that says one class only is marked in every table.
+
+Corpora: ``fsdd`` (is a digit even, above four; unseen people), ``keywords`` and ``sentiment`` (ToneWords sentences,
+unseen voices), ``slue`` (SLUE-VoxCeleb). Systems: any that reads audio and text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sonolex.audio.views import Views
+from sonolex.data.loader import Loading
+from sonolex.protocols.base import find_protocol
+from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, WORD_VIEWS, corpus_options
+from sonolex.systems.base import system_type
+from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.train.run import Budget, Data, Optim, Run, Source
+
+SENTENCE_VIEWS = Views(speed=0.2, vtlp=0.2, equalise_db=6, noise_snr_db=10, num_mel_masks=1, mel_mask_bins=8)
+STARTS = ("random", "joint", "joint, head only")
+ESPEAK_WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A protocol, where its recordings are and their rate, what else is paired, and how its audio is viewed."""
+
+    protocol: str
+    fold: str
+    rate_hz: int = 16_000
+    folders: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    more: tuple[Source, ...] = ()
+    views: Views = SENTENCE_VIEWS
+    words: bool = False
+
+
+CORPORA = {
+    "fsdd": Corpus(
+        "fsdd_properties_unseen_speakers",
+        "unseen",
+        8_000,
+        ("fsdd",),
+        more=(Source(corpus="espeak_digits"), ESPEAK_WORDS),
+        views=WORD_VIEWS,
+        words=True,
+    ),
+    "keywords": Corpus("tonewords_keyword", "unseen", options={"size": "small"}, more=(ESPEAK_WORDS,)),
+    "sentiment": Corpus("tonewords_sentiment", "unseen", options={"size": "small"}, more=(ESPEAK_WORDS,)),
+    "slue": Corpus("slue_voxceleb_sentiment", "dev", folders=("slue-voxceleb", "slue_voxceleb")),
+}
+
+
+def recipe(
+    *,
+    corpus: str = "fsdd",
+    system: str = "calm",
+    starts: tuple[str, ...] = STARTS,
+    shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.5, 1.0),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    pretrain_epochs: int = 12,
+    epochs: int = 6,
+) -> list[Run]:
+    """Return joint pre-training, both first modalities, and every share of the other one, per start and seed.
+
+    Args:
+        shares: of the other modality's labelled clips; 0 is always asked.
+        epochs: over all labelled clips; smaller shares take as many steps.
+    """
+    if corpus not in CORPORA:
+        raise ValueError(f"`corpus` must be one of {', '.join(CORPORA)}, but is {corpus!r}.")
+    unknown = [s for s in starts if s not in STARTS]
+    if unknown:
+        raise ValueError(f"`starts` must be of {', '.join(STARTS)}, but has {unknown[0]!r}.")
+    lab = _Lab(CORPORA[corpus], system, epochs)
+    runs = []
+    for seed in seeds:
+        if set(starts) - {"random"}:
+            runs.append(lab.pretraining(f"joint-{seed}", pretrain_epochs, seed))
+        for start in starts:
+            place = None if start == "random" else f"joint-{seed}"
+            for first, other in (("text", "audio"), ("audio", "text")):
+                mark = f"{start.replace(', ', '-').replace(' ', '-')}-{first}"
+                learned = lab.learning(f"{mark}-{seed}", f"{start}: {first}", first, start, place, seed, asked=other)
+                runs.append(learned)
+                for share in shares:
+                    for after, begin in ((True, learned.name), (False, place)):
+                        name = f"{mark}-{'then' if after else 'not'}-{other}-{share:g}-{seed}"
+                        row = f"{start}: {f'{first}, then {other}' if after else other}, {100 * share:g} % of labels"
+                        runs.append(lab.learning(name, row, other, start, begin, seed, share=share))
+    return runs
+
+
+def tiny() -> list[Run]:
+    """Return joint pre-training of FSDD and one direction for a few steps."""
+    runs = recipe(starts=("joint",), shares=(0.1,), seeds=(0,), pretrain_epochs=1)[:4]
+    small: dict[str, Any] = {"width": 32, "num_heads": 2, "ffn_width": 64, "spectran_layers": 1}
+    pretraining = replace(runs[0], data=replace(runs[0].data, train=runs[0].data.train[:1]))
+    quick = Optim(lr=5e-3)
+    return [
+        replace(run, config=replace(run.config, **small, dropout=0.0), optim=quick, budget=Budget(max_steps=40))
+        for run in (pretraining, *runs[1:])
+    ]
+
+
+@dataclass(frozen=True)
+class _Lab:
+    corpus: Corpus
+    system: str
+    epochs: int
+
+    def parts(self) -> tuple[Any, Any]:
+        """Return the configs of system and processor for this corpus."""
+        if self.system == "calm" and self.corpus.words:
+            return CALM_WORDS, replace(CALM_WORDS_PROCESSOR, rate_hz=self.corpus.rate_hz)
+        if self.system == "calm":
+            more = {"max_tokens": 128, "max_frames": 1500, "vocab_size": 1000, "rate_hz": self.corpus.rate_hz}
+            return replace(CALM_WORDS, num_positions=128), replace(CALM_WORDS_PROCESSOR, **more)
+        config, processor = system_type(self.system).starter(num_clips=5000, longest_s=10.0)
+        if self.system == "speecht5":
+            config = replace(config, objectives=("transcription", "alignment"))
+        return config, replace(processor, rate_hz=self.corpus.rate_hz)
+
+    def source(self, part: str, share: float = 1.0) -> Source:
+        options = corpus_options(*self.corpus.folders) if self.corpus.folders else self.corpus.options
+        return Source(protocol=self.corpus.protocol, fold=self.corpus.fold, part=part, options=options, share=share)
+
+    def pretraining(self, name: str, epochs: int, seed: int) -> Run:
+        config, processor = self.parts()
+        weights = {"neighbours": 0.1} if self.system == "calm" else {}
+        return Run(
+            name=name,
+            system=self.system,
+            config=config,
+            processor=processor,
+            tasks=(PretrainingConfig("pretraining", term_weights=weights),),
+            data=Data(
+                train=(self.source("train"), *self.corpus.more),
+                selection=(self.source("selection"),),
+                loading=Loading(views=self.corpus.views),
+            ),
+            optim=Optim(lr=2e-3 if self.system == "calm" else 1e-3, weight_decay=0.05, schedule="cosine"),
+            budget=Budget(
+                epochs=epochs, batch_s=10_000, batch_clips=32, by_length=False, evaluate_epochs=epochs, select="last"
+            ),
+            precision="auto",
+            seed=seed,
+        )
+
+    def learning(
+        self,
+        name: str,
+        row: str,
+        modality: str,
+        start: str,
+        begin: str | None,
+        seed: int,
+        *,
+        share: float = 1.0,
+        asked: str = "",
+    ) -> Run:
+        config, processor = self.parts()
+        head_only = start.endswith("head only")
+        epochs = max(self.epochs, min(round(self.epochs / share), 20 * self.epochs))
+        return Run(
+            name=name,
+            row=row,
+            system=self.system,
+            config=config,
+            processor=processor,
+            tasks=find_protocol(self.corpus.protocol).tasks,
+            data=Data(
+                train=(self.source("train", share),),
+                selection=(self.source("selection"),),
+                report=(self.source("report"),),
+                protocol=self.corpus.protocol,
+                fold=self.corpus.fold,
+                loading=Loading(
+                    modalities=(modality,),
+                    views=self.corpus.views if modality == "audio" and not head_only else Views(),
+                ),
+                also_report=((asked,),) if asked else (),
+            ),
+            optim=Optim(lr=1e-2 if head_only else 5e-4, frozen=("system",) if head_only else ()),
+            budget=Budget(
+                epochs=epochs, batch_s=10_000, batch_clips=32, evaluate_epochs=max(1, epochs // 4), select="last"
+            ),
+            init_from=begin,
+            precision="auto",
+            seed=seed,
+        )
