@@ -34,6 +34,7 @@ ALLOWED = {
     | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"},
     "compare": FLOOR | {"scoring", "metrics"},
     "paired": FLOOR | {"compare"},
+    "similarity": FLOOR | {"data", "systems.base", "protocols.base", "train.checkpoint", "train.sources"},
     "robustness": FLOOR | {"audio", "systems.base", "evaluate"},
     "report": FLOOR | {"scoring", "metrics", "compare", "train.journal"},
     "doctor": FLOOR,

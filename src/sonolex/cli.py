@@ -138,6 +138,15 @@ def robustness(arguments: argparse.Namespace) -> None:
     print("\n".join(robustness_lines(results)))
 
 
+def similarity(arguments: argparse.Namespace) -> None:
+    """Compare a model's states of speech with those of its text, layer by layer."""
+    from sonolex.similarity import similarity as measure
+    from sonolex.similarity import similarity_lines
+
+    rows = measure(arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out)
+    print("\n".join(similarity_lines(rows)))
+
+
 def compare(arguments: argparse.Namespace) -> None:
     """Print tables of runs, and differences from one row; refuse different fingerprints."""
     from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
@@ -315,7 +324,7 @@ def _training_verbs(verb: Verb) -> None:
 
 
 def _scoring_verbs(verb: Verb) -> None:
-    for name, function in (("evaluate", evaluate), ("robustness", robustness)):
+    for name, function in (("evaluate", evaluate), ("robustness", robustness), ("similarity", similarity)):
         p = verb(name, function)
         p.add_argument("model", help="run folder, model folder or hub id")
         p.add_argument("--protocol", required=True, help=", ".join(module_names("protocols")) + ", or a protocol.json")
@@ -323,6 +332,8 @@ def _scoring_verbs(verb: Verb) -> None:
         p.add_argument("--root", help="folder of the corpus")
         if name == "evaluate":
             p.add_argument("--out", help="folder for results.json and predictions")
+        elif name == "similarity":
+            p.add_argument("--out", help="folder for similarity.json")
         else:
             p.add_argument("--out", help="folder for robustness.json; that of a run puts the curves into its report")
             p.add_argument("--sweeps", nargs="+", default=SWEEPS, help=f"some of {', '.join(SWEEPS)}, words")

@@ -4,9 +4,9 @@
 
 Per seed and start: learn a task from one modality (all labels), ask it about the other one (zero-shot), then go on
 with 1, 5, 10, 50 and 100 % of the other one's labels; beside it, the same shares without the first modality. Both
-directions. Starts: *random* weights, *joint* pre-training of both modalities on the training part, everything trained; and *joint,
-head only*, where the encoder stays as pre-training left it. The study (source document 001) found all-Neutral
-predictions across modalities; a row that says one class only is marked in every table.
+directions. Starts: *random* weights, *joint* pre-training of both modalities on the training part, everything trained;
+and *joint, head only*, where the encoder stays as pre-training left it. The study (source document 001) found
+all-Neutral predictions across modalities; a row that says one class only is marked in every table.
 
 Corpora: ``fsdd`` (is a digit even, above four; unseen people), ``keywords`` and ``sentiment`` (ToneWords sentences,
 unseen voices), ``slue`` (SLUE-VoxCeleb). Systems: any that reads audio and text.

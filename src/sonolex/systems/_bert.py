@@ -106,12 +106,12 @@ class BertSystem(System):
     def pooled_dim(self) -> int:
         return self.config.width
 
-    def encoded(self, x_BLD: Tensor, valid_BL: Tensor) -> Tensor:
-        """Return the final states of embedded tokens."""
-        attends_B1LL = attends_to_valid(valid_BL)
+    def encoded(self, x_BLD: Tensor, valid_BL: Tensor) -> tuple[Tensor, ...]:
+        """Return the states of embedded tokens before and after every layer."""
+        attends_B1LL, states = attends_to_valid(valid_BL), [x_BLD]
         for layer in self.layers:
-            x_BLD = layer(x_BLD, attends_B1LL)
-        return x_BLD
+            states.append(layer(states[-1], attends_B1LL))
+        return tuple(states)
 
     def hidden_words(self, batch: Batch, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
         """Return chosen_BL and the corrupted tokens of a batch that has text."""

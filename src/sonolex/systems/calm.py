@@ -196,7 +196,7 @@ class Calm(BertSystem):
         if self.aligns_modalities:
             return self._aligned(batch, audio)
         states = self._states(batch.tokens_BL, batch.tokens_valid_BL, audio)
-        return Encoding(states.pooled_BD, states.streams, states.valid)
+        return Encoding(states.pooled_BD, states.streams, states.valid, layers=states.layers)
 
     def corrupt(self, batch: Batch) -> Batch:
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
@@ -302,13 +302,13 @@ class Calm(BertSystem):
             joined = self.embedding(
                 tokens_BL, tokens_valid_BL, audio.x_BND, audio.valid_BN, audio_times_T=audio.times_T
             )
-        x_BLD = self.encoded(joined.x_BLD, joined.valid_BL)
-        streams, valid = {}, {}
+        states = self.encoded(joined.x_BLD, joined.valid_BL)
+        layers, valid = {}, {}
         if tokens_BL is not None and tokens_valid_BL is not None:
-            streams["text"], valid["text"] = x_BLD[:, : joined.num_text], tokens_valid_BL
+            layers["text"], valid["text"] = tuple(x[:, : joined.num_text] for x in states), tokens_valid_BL
         if audio is not None:
-            streams["audio"], valid["audio"] = x_BLD[:, joined.num_text : -1], audio.valid_BN
-        return _States(x_BLD[:, 0], streams, valid)
+            layers["audio"], valid["audio"] = tuple(x[:, joined.num_text : -1] for x in states), audio.valid_BN
+        return _States(states[-1][:, 0], {n: x[-1] for n, x in layers.items()}, valid, layers)
 
     def _aligned(self, batch: Batch, audio: AudioTokens | None) -> Encoding:
         """Return unit vectors by modality as ``aligned``, zeros where a clip lacks one; its vector is their mean."""
@@ -354,6 +354,7 @@ class _States:
     pooled_BD: Tensor
     streams: Mapping[str, Tensor]
     valid: Mapping[str, Tensor]
+    layers: Mapping[str, tuple[Tensor, ...]]
 
 
 def _text_keys(batch: Batch) -> Tensor:
