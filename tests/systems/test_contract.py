@@ -19,6 +19,7 @@ from sonolex.systems.base import build_system, system_type
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.systems.ctal import CtalConfig
 from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorConfig
+from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.systems.ssast import SsastConfig
 from sonolex.systems.vcr_ast import VcrAstConfig
 from sonolex.tasks.base import Model, build_task
@@ -35,6 +36,8 @@ CALM |= {"blocks": (Blocks(12, 6),), "grid": Grid(6, 8, 3, 4, num_mels=16), "spe
 SPEECHT5 = {"width": 32, "num_layers": 2, "num_decoder_layers": 1, "num_heads": 4, "ffn_width": 64, "unit_width": 16}
 SPEECHT5 |= {"conv_width": 16, "conv_positions": 8, "conv_groups": 2, "max_relative": 20, "codebook_entries": 10}
 SPEECHT5 |= {"audio": "spectrogram"}
+SPEECHLM = {n: v for n, v in SPEECHT5.items() if not n.startswith(("codebook", "num_decoder"))}
+SPEECHLM |= {"num_speech_layers": 1, "num_layers": 1}
 SYSTEMS = {
     "ast": [
         AstConfig(**SMALL, grid=replace(GRID, stride_frames=3, stride_bins=3)),
@@ -92,6 +95,10 @@ SYSTEMS = {
         SpeechT5Config(**SPEECHT5, reader="gru", weighted_layers=True),
         SpeechT5Config(**SPEECHT5, reader="attention", objectives=("units", "transcription", "alignment")),
     ],
+    "speechlm": [
+        SpeechLmConfig(**SPEECHLM, objectives=("units", "text_ctc", "speech_ctc")),
+        SpeechLmConfig(**SPEECHLM, reader="gru", weighted_layers=True, objectives=("units", "text_ctc")),
+    ],
     "ctal": [
         TINY,
         replace(TINY, stem="linear", frames_per_step=1, fusion="code", orthogonal="code", replace_level="frame"),
@@ -111,6 +118,7 @@ PROCESSORS = {
     "spectrobert": BERT_PROCESSOR,
     "calm": CALM_PROCESSOR,
     "speecht5": SPEECHT5_PROCESSOR,
+    "speechlm": replace(SPEECHT5_PROCESSOR, spoken_letters=True),
 } | dict.fromkeys(
     ("ast", "ssast", "vcr_ast"), SpectrogramConfig(rate_hz=8000, num_mels=16, max_frames=400, mean=-8.0, std=3.0)
 )
@@ -123,7 +131,9 @@ def processors(corpus):
     transcripts = corpus.column("text")
     waves = [np.sin(np.linspace(0, 100 * i, 8000)).astype(np.float32) for i in range(1, 6)]
     return {
-        n: system_type(n).processor_type.create(c, transcripts=transcripts, waves=iter(waves))
+        n: system_type(n).processor_type.create(
+            c, transcripts=transcripts, waves=iter(waves), pairs=zip(waves, transcripts, strict=False)
+        )
         for n, c in PROCESSORS.items()
     }
 

@@ -129,6 +129,8 @@ class _Lab:
         config, processor = system_type(self.system).starter(num_clips=5000, longest_s=10.0)
         if self.system == "speecht5":
             config = replace(config, objectives=("transcription", "alignment"))
+        elif self.system == "speechlm":
+            config = replace(config, objectives=("units", "text_ctc", "speech_ctc"))
         return config, replace(processor, rate_hz=self.corpus.rate_hz)
 
     def source(self, part: str, share: float = 1.0) -> Source:

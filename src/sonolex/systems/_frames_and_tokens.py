@@ -82,7 +82,12 @@ class FramesAndTokensProcessor(Processor):
 
     @classmethod
     def create(
-        cls, config: Any, *, transcripts: Sequence[str], waves: Iterable[np.ndarray] = ()
+        cls,
+        config: Any,
+        *,
+        transcripts: Sequence[str],
+        waves: Iterable[np.ndarray] = (),
+        pairs: Iterable[tuple[np.ndarray, str]] = (),
     ) -> FramesAndTokensProcessor:
         clean = text_.CLEANERS[config.cleaner]
         return cls(config, cls.new_tokenizer(config, [clean(t) for t in transcripts]))

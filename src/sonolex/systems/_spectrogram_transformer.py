@@ -86,7 +86,12 @@ class SpectrogramProcessor(Processor):
 
     @classmethod
     def create(
-        cls, config: Any, *, transcripts: Sequence[str], waves: Iterable[np.ndarray] = ()
+        cls,
+        config: Any,
+        *,
+        transcripts: Sequence[str],
+        waves: Iterable[np.ndarray] = (),
+        pairs: Iterable[tuple[np.ndarray, str]] = (),
     ) -> SpectrogramProcessor:
         processor = cls(config)
         return processor.measured(waves) if config.statistics == "measured" else processor

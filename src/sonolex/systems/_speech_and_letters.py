@@ -14,15 +14,16 @@ from torch import Tensor
 from sonolex import text as text_
 from sonolex.audio import features, units
 from sonolex.nn import backbones
+from sonolex.objectives.unit_alignment import letter_units
 from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
-from sonolex.systems.base import one_of, pad_rows
+from sonolex.systems.base import load_json, one_of, pad_rows, save_json
 from sonolex.types import NO_UNIT, Batch, Example
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 UNIT_BANDS, UNIT_WINDOW_MS = 80, 25.0
-UNITS_FILE = "units.safetensors"
+UNITS_FILE, LETTERS_FILE = "units.safetensors", "letter_units.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
         num_mels, window_ms: of the filter banks, one frame every ``hop_ms``.
         tokenizer: folder of a SpeechT5 checkpoint whose letters to use; None takes those of the transcripts.
         num_units: clusters of log-mel frames every ``hop_ms``, k-means on training clips; 0 for none. With
-            ``unit_column`` the units are the numbers in that column of the manifest instead (`sonolex units`).
+            ``unit_column`` the units are the numbers in that column of the manifest instead.
+        spoken_letters: also learn from paired clips which units each letter is spoken as (SpeechLM).
     """
 
     hop_ms: float = 20.0
@@ -48,12 +50,15 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
     tokenizer: str | None = None
     num_units: int = 0
     unit_column: str = ""
+    spoken_letters: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("audio", self.audio, ("waveform", "spectrogram"))
         if self.unit_column and not self.num_units:
             raise ValueError("`num_units` must say how many units `unit_column` has, but is 0.")
+        if self.spoken_letters and (self.unit_column or not self.num_units):
+            raise ValueError("`num_units` must be above 0 and `unit_column` empty with `spoken_letters`.")
 
 
 class SpeechAndLettersProcessor(FramesAndTokensProcessor):
@@ -65,15 +70,29 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
     def __init__(self, config: SpeechAndLettersConfig, tokenizer: Tokenizer, centres_KF: Tensor | None = None):
         super().__init__(config, tokenizer)
         self.centres_KF = centres_KF
+        self.letter_units: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def create(
-        cls, config: Any, *, transcripts: Sequence[str], waves: Iterable[np.ndarray] = ()
+        cls,
+        config: Any,
+        *,
+        transcripts: Sequence[str],
+        waves: Iterable[np.ndarray] = (),
+        pairs: Iterable[tuple[np.ndarray, str]] = (),
     ) -> SpeechAndLettersProcessor:
         made = super().create(config, transcripts=transcripts)
         assert isinstance(made, cls)
-        if config.num_units and not config.unit_column:
+        if not config.num_units or config.unit_column:
+            return made
+        if not config.spoken_letters:
             made.centres_KF = units.fit_units(map(made._unit_features, waves), num_units=config.num_units)
+            return made
+        read = [(made._unit_features(wave_S), made.tokens(text, "")[:-1]) for wave_S, text in pairs]
+        made.centres_KF = units.fit_units((frames_TF for frames_TF, _ in read), num_units=config.num_units)
+        clips = [(units.assign_units(f, made.centres_KF).numpy(), letters_L.numpy()) for f, letters_L in read]
+        found = letter_units(clips, num_letters=made.tokenizer.get_vocab_size(), num_units=config.num_units)
+        made.letter_units = tuple(map(tuple, found))
         return made
 
     @classmethod
@@ -124,6 +143,8 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         super().save(folder)
         if self.centres_KF is not None:
             save_file({"centres": self.centres_KF}, folder / UNITS_FILE)
+        if self.letter_units:
+            save_json(folder / LETTERS_FILE, {"units_of_letter": self.letter_units})
 
     @classmethod
     def load(cls, folder: Path) -> SpeechAndLettersProcessor:
@@ -133,6 +154,8 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         assert isinstance(made, cls)
         if (folder / UNITS_FILE).is_file():
             made.centres_KF = load_file(folder / UNITS_FILE)["centres"]
+        if (folder / LETTERS_FILE).is_file():
+            made.letter_units = tuple(tuple(u) for u in load_json(folder / LETTERS_FILE)["units_of_letter"])
         return made
 
     def _units(self, example: Example, front: Tensor) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -31,7 +32,7 @@ def corrupted(config: SpeechT5Config, batch: Batch, audio: tuple[Tensor, Tensor]
     counts: dict[str, float] = {}
     if audio is not None:
         if config.reads("units"):
-            extras["hidden_BT"] = _hidden_steps(config, batch, steps, generators)
+            extras["hidden_BT"] = hidden_steps(config, batch, steps, generators)
             counts["units"] = float(extras["hidden_BT"].sum())
         if config.reads("penalty"):
             counts["penalty"] = float(sum(steps))
@@ -65,9 +66,12 @@ def ctc_steps(letters_L: Tensor) -> int:
     return len(letters_L) + int((letters_L[1:] == letters_L[:-1]).sum())
 
 
-def _hidden_steps(
-    config: SpeechT5Config, batch: Batch, steps: Sequence[int], generators: Sequence[Generator]
-) -> Tensor:
+def hidden_steps(config: Any, batch: Batch, steps: Sequence[int], generators: Sequence[Generator]) -> Tensor:
+    """Return which steps are hidden (B, T), by runs of ``config.mask_run``.
+
+    Raises:
+        ValueError: units are missing or are not one per step, naming the clip.
+    """
     if batch.units_BT is None:
         raise ValueError(f"units must be given for every clip with audio, but are not (clips {batch.clip_ids}).")
     num_units = (batch.units_BT != NO_UNIT).sum(1).tolist()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn.audio_tokens import SHORTEST
+from sonolex.types import Batch
 
 STEP_SAMPLES = 320  # of the seven convolutions
 PRENET_WIDTH, PRENET_DROPOUT = 256, 0.5  # reference B2: the spectrogram decoder's two layers
@@ -150,3 +151,14 @@ class SpectrogramDecoder(nn.Module):
 def num_conv_steps(num_samples: int) -> int:
     """Return the steps of the seven convolutions, for a clip padded to the shortest they take."""
     return 1 + (max(num_samples, SHORTEST) - SHORTEST) // STEP_SAMPLES
+
+
+def ctc_sum(logits_BTV: Tensor, valid_BT: Tensor, batch: Batch, chosen_B: Tensor, *, blank: int) -> Tensor:
+    """Return the summed CTC loss of writing the chosen clips' letters, without their end token, in float32."""
+    assert batch.tokens_BL is not None and batch.tokens_valid_BL is not None
+    log_BTV = logits_BTV.float().log_softmax(-1)
+    if not chosen_B.any():
+        return 0 * log_BTV.sum()
+    steps_N, letters_N = valid_BT.sum(1)[chosen_B], batch.tokens_valid_BL.sum(1)[chosen_B] - 1
+    log_TNV = log_BTV[chosen_B].transpose(0, 1)
+    return F.ctc_loss(log_TNV, batch.tokens_BL[chosen_B], steps_N, letters_N, blank=blank, reduction="none").sum()

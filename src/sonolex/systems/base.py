@@ -77,12 +77,20 @@ class Processor(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def create(cls, config: Any, *, transcripts: Sequence[str], waves: Iterable[np.ndarray] = ()) -> Processor:
+    def create(
+        cls,
+        config: Any,
+        *,
+        transcripts: Sequence[str],
+        waves: Iterable[np.ndarray] = (),
+        pairs: Iterable[tuple[np.ndarray, str]] = (),
+    ) -> Processor:
         """Return a new processor; what has to be learned is learned from training clips.
 
         Args:
             transcripts: to train a tokenizer on.
             waves: samples (S,) at ``config.rate_hz``, read only if they are iterated, to measure statistics on.
+            pairs: the same with their transcripts, of clips that have one.
         """
 
     def conflicts(self, wanted: Any) -> list[str]:

@@ -36,6 +36,7 @@ from sonolex.systems._speecht5_parts import (
     SpectrogramDecoder,
     SpectrogramEntrance,
     UnitHead,
+    ctc_sum,
     num_conv_steps,
     speech_features,
     their_config,
@@ -293,22 +294,12 @@ class SpeechT5(System):
         return Term(masked.cross_entropy_sum(logits_NV, batch.tokens_BL[real_BL]), batch.counts["infilling"])
 
     def _transcription_term(self, batch: Batch) -> Term:
-        assert batch.tokens_BL is not None and batch.tokens_valid_BL is not None and self.transcriber is not None
+        assert self.transcriber is not None
         states_BTD, valid_BT = self._embedded(replace(batch, tokens_BL=None))["audio"]
-        log_BTV = self.transcriber(self._encoded(states_BTD, valid_BT)[-1]).float().log_softmax(-1)
-        lengths_B = batch.tokens_valid_BL.sum(1) - 1  # without the end token
+        logits_BTV = self.transcriber(self._encoded(states_BTD, valid_BT)[-1])
         chosen_B = batch.extras["transcribed_B"]
-        if not chosen_B.any():
-            return Term(0 * log_BTV.sum(), batch.counts["transcription"])
-        losses_N = F.ctc_loss(
-            log_BTV[chosen_B].transpose(0, 1),
-            batch.tokens_BL[chosen_B],
-            valid_BT.sum(1)[chosen_B],
-            lengths_B[chosen_B],
-            blank=self.config.blank_id,
-            reduction="none",
-        )
-        return Term(losses_N.sum(), batch.counts["transcription"])
+        loss = ctc_sum(logits_BTV, valid_BT, batch, chosen_B, blank=self.config.blank_id)
+        return Term(loss, batch.counts["transcription"])
 
     def _mixed(self, name: str, states_BTD: Tensor, extras: Mapping[str, Tensor]) -> Tensor:
         """Return states of which some are quantised by the shared codebook."""

@@ -146,7 +146,8 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
     if run.init_from is None:
         transcripts = [t for t in manifest.column("text") if t]
         waves = _waves(manifest, run.processor.rate_hz)
-        processor = kind.processor_type.create(run.processor, transcripts=transcripts, waves=waves)
+        pairs = _pairs(manifest, run.processor.rate_hz)
+        processor = kind.processor_type.create(run.processor, transcripts=transcripts, waves=waves, pairs=pairs)
         config = kind.matched(run.config, processor)
         model = build_model(run.system, config, tasks, seed=run.seed)
         return model, processor, Start(imports=model.system.import_pretrained(run.pretrained))
@@ -166,12 +167,28 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
 
 def _waves(manifest: Manifest, rate_hz: int) -> Iterator[np.ndarray]:
     """Yield the samples of up to CLIPS_MEASURED clips, spread over the manifest."""
-    for row in np.unique(np.linspace(0, len(manifest) - 1, CLIPS_MEASURED).round().astype(int)):
-        clip = manifest[int(row)]
+    for row in _spread(len(manifest)):
+        clip = manifest[row]
         if clip.audio is not None:
-            excerpt_s = clip.duration_s if clip.offset_s is not None else None
-            offset_s = clip.offset_s or 0.0
-            yield read_audio(clip.audio, rate_hz=rate_hz, clip_id=clip.id, offset_s=offset_s, duration_s=excerpt_s)
+            yield _samples(clip, rate_hz)
+
+
+def _pairs(manifest: Manifest, rate_hz: int) -> Iterator[tuple[np.ndarray, str]]:
+    """Yield samples and transcripts of up to CLIPS_MEASURED clips that have both."""
+    written = [row for row, text in enumerate(manifest.column("text")) if text]
+    for clip in (manifest[written[i]] for i in _spread(len(written))):
+        if clip.audio is not None:
+            yield _samples(clip, rate_hz), str(clip.text)
+
+
+def _spread(count: int) -> list[int]:
+    return np.unique(np.linspace(0, count - 1, CLIPS_MEASURED).round().astype(int)).tolist() if count else []
+
+
+def _samples(clip: Any, rate_hz: int) -> np.ndarray:
+    excerpt_s = clip.duration_s if clip.offset_s is not None else None
+    offset_s = clip.offset_s or 0.0
+    return read_audio(clip.audio, rate_hz=rate_hz, clip_id=clip.id, offset_s=offset_s, duration_s=excerpt_s)
 
 
 @lru_cache(maxsize=32)
