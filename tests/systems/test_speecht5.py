@@ -62,10 +62,10 @@ def test_padding_changes_nothing_of_samples_and_every_parameter_learns(processor
 def test_encoder_and_zero_query_equal_transformers_given_the_same_weights(processor):
     from transformers.models.speecht5 import modeling_speecht5 as theirs
 
-    from sonolex.systems._speecht5_parts import their_config
+    from sonolex.systems.speecht5 import speecht5_sizes
 
     system = built(processor)
-    sizes = their_config(system.config)
+    sizes = speecht5_sizes(system.config)
     speech, text = theirs.SpeechT5EncoderWithSpeechPrenet(sizes), theirs.SpeechT5EncoderWithTextPrenet(sizes)
     decoder = theirs.SpeechT5DecoderWithoutPrenet(sizes)
     speech.prenet.load_state_dict(system.speech.state_dict())
@@ -88,9 +88,9 @@ def test_encoder_and_zero_query_equal_transformers_given_the_same_weights(proces
 def checkpoint(folder, system, prefix="speecht5."):
     from transformers.models.speecht5 import modeling_speecht5 as theirs
 
-    from sonolex.systems._speecht5_parts import their_config
+    from sonolex.systems.speecht5 import speecht5_sizes
 
-    model = theirs.SpeechT5ForSpeechToText(their_config(system.config))
+    model = theirs.SpeechT5ForSpeechToText(speecht5_sizes(system.config))
     folder.mkdir()
     weights = {k.replace("speecht5.", prefix, 1): v.clone() for k, v in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors")

@@ -24,19 +24,19 @@ def theirs() -> Any:
     return modeling_speecht5
 
 
-def their_config(config: Any) -> Any:
-    """Return our sizes as transformers' config."""
+def their_config(config: Any, *, num_layers: int, num_decoder_layers: int = 1, reduction: int = 2) -> Any:
+    """Return our sizes as transformers' config; ``reduction`` is frames a step of the spectrogram decoder."""
     from transformers import SpeechT5Config
 
     c = config
     sizes = SpeechT5Config(
         vocab_size=c.vocab_size,
         hidden_size=c.width,
-        encoder_layers=c.num_layers,
+        encoder_layers=num_layers,
         encoder_attention_heads=c.num_heads,
         encoder_ffn_dim=c.ffn_width,
         encoder_layerdrop=0.0,  # draws from the global generator in another order with every batch
-        decoder_layers=c.num_decoder_layers,
+        decoder_layers=num_decoder_layers,
         decoder_ffn_dim=c.ffn_width,
         decoder_attention_heads=c.num_heads,
         decoder_layerdrop=0.0,
@@ -52,7 +52,7 @@ def their_config(config: Any) -> Any:
         mask_time_prob=0.0,
         mask_feature_prob=0.0,
         num_mel_bins=c.num_mels,
-        reduction_factor=c.spectrogram_reduction,
+        reduction_factor=reduction,
         encoder_max_relative_position=c.max_relative,
         max_speech_positions=c.max_frames,
         max_text_positions=c.max_tokens,

@@ -25,111 +25,73 @@ from torch import Generator, Tensor, nn
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.readers import READERS, SequenceReader
 from sonolex.objectives import corruption, masked
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
-from sonolex.systems._speecht5_config import SpeechT5Config
+from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
+from sonolex.systems._speech_system import TINY, SpeechConfig, SpeechSystem
 from sonolex.systems._speecht5_corruption import ctc_steps, hidden_steps
 from sonolex.systems._speecht5_parts import (
     SpectrogramEntrance,
     UnitHead,
     ctc_sum,
-    num_conv_steps,
     speech_features,
     their_config,
     theirs,
     with_positions,
 )
-from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig, one_of, pad_rows
+from sonolex.systems.base import LONGEST_STARTER_S, one_of, pad_rows
 from sonolex.types import Batch, Encoding, Term
 
 OBJECTIVES = ("units", "penalty", "text_ctc", "speech_ctc")
 
 
 @dataclass(frozen=True)
-class SpeechLmConfig(SystemConfig):
+class SpeechLmConfig(SpeechConfig):
     """SpeechLM's sizes (base by default) and objectives.
 
     Attributes:
-        audio, conv_width, conv_positions, conv_groups, max_relative: as `SpeechT5Config`'s.
         num_speech_layers, num_layers: of the speech transformer and of the shared one.
         letter_units: the units that each letter is spoken as; filled in from the processor.
-        reader, weighted_layers: how the shared stack's states become one vector (`SequenceReader`).
         objectives: "units" (both predictions), "penalty" (squared convolution features), "text_ctc" (weight 0.1); and
             "speech_ctc" for clips with both, which is how the published model is fine-tuned to recognise speech.
-        mask_share, mask_run: chance that a step starts a hidden run, times its length.
-        swap_share, swap_run: the same of steps that are swapped for their units. Published: 0.4 and 5.
+        swap_share, swap_run: chance that a step starts a run that is swapped for its units, times its length.
+            Published: 0.4 and 5.
     """
 
-    vocab_size: int = 81
-    blank_id: int = 80
-    pad_id: int = 1
-    end_id: int = 2
-    width: int = 768
     num_speech_layers: int = 6
     num_layers: int = 6
     num_heads: int = 8
-    ffn_width: int = 3072
-    dropout: float = 0.1
-    norm_eps: float = 1e-5
-    audio: str = "waveform"
-    num_mels: int = 80
-    conv_width: int = 512
-    max_relative: int = 160
-    conv_positions: int = 128
-    conv_groups: int = 16
-    max_frames: int = 3000
-    max_tokens: int = 600
     unit_positions: int = 3000
     num_units: int = 500
     letter_units: tuple[tuple[int, ...], ...] = ()
-    unit_width: int = 256
-    unit_temperature: float = 0.1
-    reader: str = "mean"
-    weighted_layers: bool = False
     objectives: tuple[str, ...] = ("units", "text_ctc")
-    mask_share: float = 0.8
-    mask_run: int = 10
     swap_share: float = 0.4
     swap_run: int = 5
 
     def __post_init__(self) -> None:
-        one_of("audio", self.audio, ("waveform", "spectrogram"))
+        super().__post_init__()
         one_of("reader", self.reader, READERS)
         for objective in self.objectives:
             one_of("objectives", objective, OBJECTIVES)
 
-    def reads(self, *objectives: str) -> bool:
-        """Return whether any of these objectives is trained."""
-        return any(o in self.objectives for o in objectives)
-
-    @classmethod
-    def base(cls, **changes: Any) -> SpeechLmConfig:
-        """Return SpeechLM-Base."""
-        return cls(**changes)
-
     @classmethod
     def tiny(cls, **changes: Any) -> SpeechLmConfig:
         """Return a size for two cores: 2 + 2 layers of 128 over filter banks."""
-        sizes: dict[str, Any] = {"width": 128, "num_speech_layers": 2, "num_layers": 2, "num_heads": 4}
-        sizes |= {"ffn_width": 512, "conv_width": 64, "conv_positions": 16, "conv_groups": 4, "audio": "spectrogram"}
-        sizes |= {"unit_width": 64, "max_relative": 40, "num_units": 50}
+        sizes: dict[str, Any] = TINY | {"num_speech_layers": 2, "num_layers": 2, "num_units": 50}
         return cls(**(sizes | changes))
 
 
-class SpeechLm(System):
+class SpeechLm(SpeechSystem):
     """Speech transformer, unit embedding, shared transformer, and the heads of the objectives."""
 
     name = "speechlm"
     config_type = SpeechLmConfig
-    processor_type = SpeechAndLettersProcessor
-    accepts = frozenset({frozenset({"audio", "text"}), frozenset({"audio"}), frozenset({"text"})})
     config: SpeechLmConfig
 
     def __init__(self, config: SpeechLmConfig):
         super().__init__()
         self.config = c = config
         modules = theirs()
-        shared = their_config(replace(_as_speecht5(c), num_layers=c.num_layers))
-        own = their_config(replace(_as_speecht5(c), num_layers=c.num_speech_layers))
+        shared = their_config(c, num_layers=c.num_layers)
+        own = their_config(c, num_layers=c.num_speech_layers)
         waveform = c.audio == "waveform"
         self.speech = modules.SpeechT5SpeechEncoderPrenet(own) if waveform else SpectrogramEntrance(own)
         self.speech_layers = modules.SpeechT5Encoder(own)
@@ -146,35 +108,13 @@ class SpeechLm(System):
         for table in (self.unit_embedding, self.unit_position):
             nn.init.normal_(table.weight)
 
-    @property
-    def objectives(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.config.objectives
-
-    @property
-    def pooled_dim(self) -> int:
-        return self.config.width
-
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:
-        p = processor.config
-        if config.audio != p.audio:
-            raise ValueError(f"`audio` must be the processor's {p.audio!r}, but is {config.audio!r}.")
         if not processor.letter_units:
             raise ValueError(
                 "`spoken_letters` of the processor must be True for SpeechLM, whose text is read as units."
             )
-        return replace(
-            config,
-            vocab_size=processor.tokenizer.get_vocab_size(),
-            blank_id=processor.tokenizer.token_to_id("<ctc_blank>"),
-            pad_id=processor.special.pad,
-            end_id=processor.special.end,
-            num_mels=p.num_mels,
-            num_units=p.num_units,
-            letter_units=processor.letter_units,
-            max_frames=p.max_frames,
-            max_tokens=p.max_tokens,
-        )
+        return replace(super().matched(config, processor), letter_units=processor.letter_units)
 
     @classmethod
     def starter(cls, *, num_clips: int, longest_s: float) -> tuple[SpeechLmConfig, SpeechAndLettersConfig]:
@@ -191,20 +131,15 @@ class SpeechLm(System):
     def encode(self, batch: Batch) -> Encoding:
         """Return the shared stack's states by modality; a clip's vector is the mean of those its modalities give."""
         layers, valid, vectors = {}, {}, {}
-        if (audio := self._audio_input(batch)) is not None:
+        if (audio := self.audio_input(batch)) is not None:
             states_BTD, valid["audio"], _ = speech_features(self.speech, *audio)
             layers["audio"] = self._shared(self._spoken(states_BTD, valid["audio"]), valid["audio"])
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
             units_BT, valid["text"] = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)
             layers["text"] = self._shared(self._embedded(units_BT), valid["text"])
-        if not layers:
-            raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
         for name, states in layers.items():
             vectors[name] = self.reader(states, valid[name])
-        present = {n: v.any(1, keepdim=True) for n, v in valid.items()}
-        total_BD = torch.stack([x * present[n] for n, x in vectors.items()]).sum(0)
-        pooled_BD = total_BD / torch.stack(list(present.values())).sum(0)
-        return Encoding(pooled_BD, {n: x[-1] for n, x in layers.items()}, valid, layers=layers)
+        return self.joined(batch, layers, valid, vectors)
 
     def corrupt(self, batch: Batch) -> Batch:
         c = self.config
@@ -213,10 +148,8 @@ class SpeechLm(System):
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
         extras: dict[str, Tensor] = {}
         counts: dict[str, float] = {}
-        audio, steps = self._audio_input(batch), [0] * len(batch)
-        if audio is not None:
-            num_steps = num_conv_steps if c.audio == "waveform" else int
-            steps = [num_steps(n) if n else 0 for n in audio[1].sum(1).tolist()]
+        steps = self.steps_of(batch)
+        if any(steps):
             if c.reads("units"):
                 extras["hidden_BT"] = hidden_steps(c, batch, steps, generators)
                 swaps = [
@@ -241,7 +174,7 @@ class SpeechLm(System):
 
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         terms: dict[str, Term] = {}
-        if (audio := self._audio_input(batch)) is not None:
+        if (audio := self.audio_input(batch)) is not None:
             states_BTD, valid_BT, features_BTC = speech_features(self.speech, *audio)
             if "penalty" in batch.counts and features_BTC is not None:
                 squares = features_BTC[valid_BT].float().square().mean(-1).sum()
@@ -265,12 +198,6 @@ class SpeechLm(System):
         groups["units"] = [self.unit_embedding, self.unit_position, self.unit_norm]
         heads = [self.hidden_step, self.unit_heads, self.writer]
         return groups | {"reader": [self.reader], "pretraining_heads": [h for h in heads if h is not None]}
-
-    def _audio_input(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        waveform = self.config.audio == "waveform"
-        audio = batch.samples_BS if waveform else batch.frames_BTF
-        valid = batch.samples_valid_BS if waveform else batch.frames_valid_BT
-        return None if audio is None or valid is None else (audio, valid)
 
     def _spoken(self, states_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         """Return the speech transformer's states."""
@@ -327,13 +254,6 @@ class SpeechLm(System):
             batch.counts[name],
             weight,
         )
-
-
-def _as_speecht5(config: SpeechLmConfig) -> SpeechT5Config:
-    """Return the sizes that transformers' modules are made of."""
-    same = ("vocab_size", "pad_id", "end_id", "width", "num_heads", "ffn_width", "dropout", "norm_eps", "audio")
-    same += ("num_mels", "conv_width", "max_relative", "conv_positions", "conv_groups", "max_frames", "max_tokens")
-    return SpeechT5Config(**{name: getattr(config, name) for name in same}, reader="mean")
 
 
 SYSTEM = SpeechLm

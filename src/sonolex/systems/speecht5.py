@@ -29,7 +29,8 @@ from sonolex.nn.quantizer import Codebook, code_diversity_loss
 from sonolex.nn.readers import SequenceReader
 from sonolex.objectives import masked
 from sonolex.objectives.contrastive import nt_xent_sum
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
+from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
+from sonolex.systems._speech_system import SpeechSystem
 from sonolex.systems._speecht5_config import SpeechT5Config
 from sonolex.systems._speecht5_corruption import corrupted
 from sonolex.systems._speecht5_parts import (
@@ -37,32 +38,29 @@ from sonolex.systems._speecht5_parts import (
     SpectrogramEntrance,
     UnitHead,
     ctc_sum,
-    num_conv_steps,
     speech_features,
     their_config,
     theirs,
     with_positions,
 )
-from sonolex.systems.base import LONGEST_STARTER_S, System, one_of
+from sonolex.systems.base import LONGEST_STARTER_S, one_of
 from sonolex.types import Batch, Encoding, Term
 
 CHECKPOINT_PARTS = {"speech": ("speech", "encoder", "decoder"), "text": ("text",)}
 STOP_WEIGHT = 5.0  # of a clip's one last frame against all others (reference B3)
 
 
-class SpeechT5(System):
+class SpeechT5(SpeechSystem):
     """Two entrances, the shared encoder and decoder, and the parts of whatever objectives are trained."""
 
     name = "speecht5"
     config_type = SpeechT5Config
-    processor_type = SpeechAndLettersProcessor
-    accepts = frozenset({frozenset({"audio", "text"}), frozenset({"audio"}), frozenset({"text"})})
     config: SpeechT5Config
 
     def __init__(self, config: SpeechT5Config):
         super().__init__()
         self.config = c = config
-        modules, sizes = theirs(), their_config(config)
+        modules, sizes = theirs(), speecht5_sizes(config)
         waveform = c.audio == "waveform"
         self.speech = modules.SpeechT5SpeechEncoderPrenet(sizes) if waveform else SpectrogramEntrance(sizes)
         self.text = modules.SpeechT5TextEncoderPrenet(sizes)
@@ -89,38 +87,18 @@ class SpeechT5(System):
                 part.apply(self.encoder._init_weights)
 
     @property
-    def objectives(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.config.objectives
-
-    @property
     def joint_objectives(self) -> tuple[str, ...]:  # type: ignore[override]
         return tuple(o for o in self.config.objectives if o in ("diversity", "alignment"))
 
-    @property
-    def pooled_dim(self) -> int:
-        return self.config.width
-
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:
-        tokenizer, p = processor.tokenizer, processor.config
-        if config.audio != p.audio:
-            raise ValueError(f"`audio` must be the processor's {p.audio!r}, but is {config.audio!r}.")
-        if config.reads("units") and not p.num_units:
-            raise ValueError("`num_units` of the processor must be above 0 for the objective 'units', but is 0.")
+        special = processor.special
         return replace(
-            config,
-            vocab_size=tokenizer.get_vocab_size(),
-            num_letters=processor.special.mask,
-            mask_id=processor.special.mask,
-            blank_id=tokenizer.token_to_id("<ctc_blank>"),
-            pad_id=processor.special.pad,
-            end_id=processor.special.end,
-            first_letter_id=processor.special.unknown + 1,
-            rate_hz=p.rate_hz,
-            num_mels=p.num_mels,
-            num_units=p.num_units,
-            max_frames=p.max_frames,
-            max_tokens=p.max_tokens,
+            super().matched(config, processor),
+            num_letters=special.mask,
+            mask_id=special.mask,
+            first_letter_id=special.unknown + 1,
+            rate_hz=processor.config.rate_hz,
         )
 
     @classmethod
@@ -132,29 +110,21 @@ class SpeechT5(System):
 
     def encode(self, batch: Batch) -> Encoding:
         """Return the encoder's states by modality; a clip's vector is the mean of those its modalities give."""
-        streams, valid, layers, vectors = {}, {}, {}, {}
-        for name, found in self._embedded(batch).items():
-            states = self._encoded(*found)
-            streams[name], valid[name], layers[name] = states[-1], found[1], states
-            vectors[name] = self._pooled(states, found[1])
-        if not streams:
-            raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
-        present = {n: v.any(1, keepdim=True) for n, v in valid.items()}
-        total_BD = torch.stack([x * present[n] for n, x in vectors.items()]).sum(0)
-        return Encoding(total_BD / torch.stack(list(present.values())).sum(0), streams, valid, layers=layers)
+        layers, valid, vectors = {}, {}, {}
+        for name, (x_BTD, valid_BT) in self._embedded(batch).items():
+            layers[name], valid[name] = self._encoded(x_BTD, valid_BT), valid_BT
+            vectors[name] = self._pooled(layers[name], valid_BT)
+        return self.joined(batch, layers, valid, vectors)
 
     def corrupt(self, batch: Batch) -> Batch:
         c = self.config
         if not c.objectives:
             return super().corrupt(batch)
-        audio = self._audio_input(batch)
-        lengths_B = [0] * len(batch) if audio is None else audio[1].sum(1).tolist()
-        num_steps = num_conv_steps if c.audio == "waveform" else int
-        return corrupted(c, batch, audio, [num_steps(n) if n else 0 for n in lengths_B])
+        return corrupted(c, batch, self.audio_input(batch), self.steps_of(batch))
 
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         c, terms = self.config, {}
-        if (audio := self._audio_input(batch)) is not None and c.reads("units", "penalty", "spectrogram"):
+        if (audio := self.audio_input(batch)) is not None and c.reads("units", "penalty", "spectrogram"):
             terms |= self._speech_terms(batch, *audio)
         if "infilled_BL" in batch.extras:
             terms["infilling"] = self._infilling_term(batch)
@@ -214,16 +184,10 @@ class SpeechT5(System):
             reports[part] = backbones.import_speecht5(modules, backbones.read_weights(place))
         return reports
 
-    def _audio_input(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        waveform = self.config.audio == "waveform"
-        audio = batch.samples_BS if waveform else batch.frames_BTF
-        valid = batch.samples_valid_BS if waveform else batch.frames_valid_BT
-        return None if audio is None or valid is None else (audio, valid)
-
     def _embedded(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the encoder's input and its validity by modality."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
-        if (audio := self._audio_input(batch)) is not None:
+        if (audio := self.audio_input(batch)) is not None:
             states_BTD, valid_BT, _ = speech_features(self.speech, *audio)
             found["audio"] = with_positions(self.speech, states_BTD, valid_BT), valid_BT
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
@@ -321,6 +285,16 @@ class SpeechT5(System):
             )
             steps.append(valid_BT.sum(1, keepdim=True))
         return torch.stack(totals).sum(0) / torch.stack(steps).sum(0).clamp_min(1)
+
+
+def speecht5_sizes(config: SpeechT5Config) -> Any:
+    """Return the sizes as transformers' config."""
+    return their_config(
+        config,
+        num_layers=config.num_layers,
+        num_decoder_layers=config.num_decoder_layers,
+        reduction=config.spectrogram_reduction,
+    )
 
 
 SYSTEM = SpeechT5
