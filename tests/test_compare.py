@@ -85,3 +85,16 @@ def test_verification_and_regression_predictions_are_scored():
     saved = {"scorer": "regression", "labels": [1.0, 2.0, None], "scores": [[1.0], [2.5], [9.0]]}
     saved["options"] = {"metric_names": ["mae"]}
     assert score(saved) == {"mae": 0.25}
+
+
+def test_a_row_that_says_one_class_only_is_marked(tmp_path):
+    from tests.saved_runs import predictions
+
+    make_run(tmp_path / "good", row="good")
+    make_run(tmp_path / "flat", row="flat")
+    labels = json.loads((tmp_path / "flat" / "predictions" / "mood.json").read_text())["labels"]
+    true = np.array([("no", "yes").index(v) for v in labels])
+    (tmp_path / "flat" / "predictions" / "mood.json").write_text(json.dumps(predictions(true, np.ones(60, int))))
+    table = text_tables(compare_runs([tmp_path]))
+    marked = [line.split("  ")[1] for line in table.splitlines() if "says one class only" in line]
+    assert marked == ["flat (!) says one class only"]  # the majority floor does so by design

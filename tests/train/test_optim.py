@@ -59,6 +59,13 @@ def test_frozen_parts_have_no_gradient_and_stay_in_eval_mode():
     assert not any(p.requires_grad for p in layer.parameters())
 
 
+def test_the_whole_system_may_be_frozen_by_one_name():
+    m = model()
+    optim.freeze(m, ("system",))
+    assert not any(p.requires_grad for p in m.system.parameters())
+    assert all(p.requires_grad for p in m.tasks.parameters())
+
+
 def test_unknown_groups_and_an_empty_rest_are_refused():
     with pytest.raises(ValueError, match="layer groups"):
         optim.freeze(model(), ("audio",))

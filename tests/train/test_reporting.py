@@ -9,6 +9,7 @@ import pytest
 
 from sonolex.tasks.tagging import TaggingConfig
 from sonolex.train.checkpoint import load_model
+from sonolex.train.journal import read_journal
 from sonolex.train.loop import train
 from sonolex.train.probing import probe
 from sonolex.train.run import Budget, Source
@@ -70,3 +71,14 @@ def test_a_smaller_share_of_the_labels_is_part_of_a_larger_one(corpus):
     assert ids(0.5) == [i for i in ids(1.0) if i in set(ids(0.5))]
     with pytest.raises(ValueError, match="share"):
         Source(manifest="x", share=0.0)
+
+
+def test_best_may_mean_a_named_metric(corpus, tmp_path):
+    budget = Budget(epochs=3, batch_s=8, batch_clips=8, select_by="macro_f1")
+    results = train(small_run(corpus.root, budget=budget), tmp_path / "run", quiet=True)
+    found = [e for e in read_journal(tmp_path / "run") if e["event"] == "selection"]
+    means = [(e["pitch.macro_f1"] + e["mood.macro_f1"]) / 2 for e in found]
+    assert results["selection_value"] == pytest.approx(max(means))
+    wrong = replace(budget, select_by="macro_f2")
+    with pytest.raises(ValueError, match="select_by"):
+        train(small_run(corpus.root, budget=wrong), tmp_path / "wrong", quiet=True)
