@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sonolex.tasks.pretraining import PretrainingConfig
@@ -10,7 +11,7 @@ from sonolex.train.series import train_all
 from tests.train.helpers import MOOD, PITCH, small_run
 
 
-@pytest.mark.parametrize("classifier", ["linear", "svm", "nearest"])
+@pytest.mark.parametrize("classifier", ["linear", "svm", "nearest", "noisy"])
 def test_frozen_vectors_tell_what_is_plain_and_nothing_is_trained(classifier, corpus, tmp_path):
     budget = Budget(epochs=1, batch_s=8)
     first = small_run(corpus.root, name="first", tasks=(PretrainingConfig("pretraining"),), budget=budget)
@@ -19,7 +20,7 @@ def test_frozen_vectors_tell_what_is_plain_and_nothing_is_trained(classifier, co
         small_run(corpus.root, name="given", tasks=(PITCH,), frozen_classifier=classifier, init_from="first"),
     ]
     _, random, given = train_all([first, *probes], tmp_path, quiet=True, say=lambda text: None)
-    enough = 0.6 if classifier == "nearest" else 0.8  # of two classes; neighbours weigh all dimensions alike
+    enough = 0.6 if classifier in ("nearest", "noisy") else 0.8  # of two classes; these weigh all dimensions alike
     assert random["scores"]["pitch"]["accuracy"] > enough and given["scores"]["pitch"]["accuracy"] > enough
     assert random["steps"] == 0 and random["init_from"] is None and given["init_from"] == "first"
     assert (tmp_path / "given" / "predictions" / "pitch.json").is_file()
@@ -34,3 +35,19 @@ def test_only_one_classification_can_be_probed(corpus, tmp_path):
         train_all([run], tmp_path, quiet=True)
     with pytest.raises(ValueError, match="frozen_classifier"):
         replace(run, frozen_classifier="forest")
+
+
+def test_noise_hides_what_only_one_modality_has():
+    """A direction that is small in texts and not in audio tells texts apart perfectly, and audio not at all."""
+    from sonolex.train.probing import _chosen
+
+    rng = np.random.default_rng(0)
+    labels_N = rng.integers(0, 2, 600)
+    shared_ND = np.where(labels_N[:, None] == 1, 0.6, -0.6) + rng.normal(0, 1.0, (600, 12))
+    text_ND = np.concatenate([shared_ND, np.where(labels_N == 1, 0.1, -0.1)[:, None]], 1)
+    audio_ND = np.concatenate([shared_ND, 3 * rng.normal(size=(600, 1))], 1)
+    right = {}
+    for name in ("linear", "noisy"):
+        classifier, _ = _chosen(name, text_ND, labels_N.astype(str))
+        right[name] = (classifier.predict(audio_ND) == labels_N.astype(str)).mean()
+    assert right["linear"] < 0.6 and right["noisy"] > 0.85

@@ -2,16 +2,16 @@
 
     sonolex train calm_sentences --out runs/sentences && sonolex compare runs/sentences
 
-CALM aligns espeak's single words with their texts, then goes on with ToneWords' sentences (and the words). Then an SVM
-on the frozen aligned vectors learns sentiment from *texts* and is asked about audio of unseen voices, beside one that
-learned from the audio itself. One sentence in three has each sentiment, and a syllable decides it (careful, careless),
-so a bag of sounds is not enough. Rows are shares of the sentences, all trained on as many clips in all.
+CALM aligns espeak's single words with their texts, then goes on with ToneWords' sentences (and the words). Then a small
+network on the frozen aligned vectors learns sentiment from *texts* and is asked about audio of unseen voices, beside
+one that learned from the audio itself. A syllable decides the sentiment (careful, careless), so a bag of sounds is not
+enough. Rows are shares of the sentences, all trained on as many clips in all.
 
-Batches of 128 at a low temperature: in a batch of 32 the keyword tells sentences apart, and adjectives are never
-learned. A linear classifier does not separate 120 words in these vectors (0.78 of texts right, an SVM 0.85); both were
-chosen on the validation voices.
+Batches of 128 at a low temperature: in a batch of 32 the keyword tells sentences apart. The network learns from texts
+with noise as long as an audio's vector is away from its text's: without, it is right about every text (1.00) and about
+0.37 of the audio. Both were chosen on the validation voices.
 
-Cost: seven minutes for the words and eleven for each share on one core, and three for each SVM.
+Cost: six minutes for the words, thirteen for each share and three for each classifier on one core.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def recipe(
         for share in shares:
             learned = _sentences(f"sentences-{share:g}-{seed}", size, share, seed, round(epochs / share), words.name)
             runs.append(learned)
-            runs += [_classifier(f"{m}-{share:g}-{seed}", m, share, seed, learned.name) for m in ("text", "audio")]
+            runs += [
+                _classifier(f"{m}-{share:g}-{seed}", size, m, share, seed, learned.name) for m in ("text", "audio")
+            ]
     return runs
 
 
@@ -118,10 +120,10 @@ def _sentences(name: str, size: str, share: float, seed: int, epochs: int, start
     )
 
 
-def _classifier(name: str, learned: str, share: float, seed: int, start: str) -> Run:
+def _classifier(name: str, size: str, learned: str, share: float, seed: int, start: str) -> Run:
     return Run(
         name=name,
-        row=f"SVM of {learned}, {100 * share:g} % of sentences",
+        row=f"learned from {learned}, {100 * share:g} % of sentences",
         system="calm",
         config=replace(CONFIG, temperature=0.05, dropout=0.1),
         processor=PROCESSOR,
@@ -130,11 +132,12 @@ def _classifier(name: str, learned: str, share: float, seed: int, start: str) ->
             PROTOCOL,
             "unseen",
             options=SCORED,
+            train=(Source(protocol=PROTOCOL, fold="unseen", part="train", options={"size": size}),),
             loading=Loading(modalities=(learned,)),
             also_report=(("audio",),) if learned == "text" else (),
         ),
         init_from=start,
-        frozen_classifier="svm",
+        frozen_classifier="noisy",
         seed=seed,
     )
 

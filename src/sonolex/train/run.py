@@ -180,8 +180,9 @@ class Run:
             ``{"bert": "bert-base-uncased"}``; not together with ``init_from``.
         precision: "32-true", "bf16-mixed" or "auto" (bf16 where the machine has it).
         seed: of weights, order, masks and views.
-        frozen_classifier: "none" trains; "linear" (logistic regression), "svm" and "nearest" (neighbours by cosine)
-            leave the system as it is and fit a classifier to its pooled vectors (`sonolex.train.probing`).
+        frozen_classifier: "none" trains; "linear" (logistic regression), "svm", "nearest" (neighbours by cosine) and
+            "noisy" (a small network, for vectors of another modality than it learns from) leave the system as it is
+            and fit a classifier to its pooled vectors (`sonolex.train.probing`).
         row: name of the table row this run belongs to; folds and seeds of one row are pooled. Default: the name.
     """
 
@@ -201,7 +202,7 @@ class Run:
     row: str = ""
 
     def __post_init__(self) -> None:
-        one_of("frozen_classifier", self.frozen_classifier, ("none", "linear", "svm", "nearest"))
+        one_of("frozen_classifier", self.frozen_classifier, ("none", "linear", "svm", "nearest", "noisy"))
         if self.pretrained and self.init_from is not None:
             raise ValueError(f"`pretrained` must be empty with `init_from`, but is not (run {self.name!r}).")
         names = [t.name for t in self.tasks]
