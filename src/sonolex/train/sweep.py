@@ -121,16 +121,8 @@ def sweep(
                 time.sleep(WAIT_S)
                 continue
             values = {c.name: _suggested(trial, c) for c in space}
-            _run_trial(
-                study,
-                trial,
-                _searched(recipe, options or {}, run, values),
-                folder,
-                folder / "trials" / digest(values),
-                optuna,
-                prune=prune,
-                quiet=quiet,
-            )
+            runs = _searched(recipe, options or {}, run, values)
+            _run_trial(study, trial, runs, folder, optuna, prune=prune, quiet=quiet)
             say(f"trial {trial.number}: {_state(study, trial.number)}, {_listed(values)}")
     return _summary(study, space, folder, optuna)
 
@@ -140,7 +132,6 @@ def _run_trial(
     trial: Any,
     runs: Sequence[Run],
     folder: Path,
-    place: Path,
     optuna: Any,
     *,
     prune: bool,
@@ -161,6 +152,7 @@ def _run_trial(
             earlier[before.name] = folder / "earlier" / digest(before)
             with _holding(folder, earlier[before.name].name):
                 train(before, earlier[before.name], earlier=earlier, quiet=quiet)
+        place = folder / "trials" / digest(trial.params)
         result = train(runs[-1], place, earlier=earlier, quiet=quiet, watch=watch)
         study.tell(trial, result["selection_value"])
     except optuna.TrialPruned:
