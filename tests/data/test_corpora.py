@@ -34,7 +34,7 @@ from sonolex.data.corpora import (
 from sonolex.protocols import fsdd_digits_unseen_speakers, iemocap4, iemocap4_excited, librispeech_verification
 from sonolex.protocols.base import find_protocol
 
-GENERATED = {"tonewords", "espeak_digits", "espeak_words", "sound_scenes"}
+GENERATED = {"tonewords", "tonewords_and_emodb", "tonewords_texts", "espeak_digits", "espeak_words", "sound_scenes"}
 TESTED = {
     "esc10_captions",
     "clotho_aqa",

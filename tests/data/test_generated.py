@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonolex.data.corpora import espeak_words, sound_scenes, tonewords
+from sonolex.data.corpora import espeak_words, sound_scenes, tonewords, tonewords_and_emodb, tonewords_texts
+from sonolex.data.corpora._tonewords_lexicons import LEXICONS
 from sonolex.protocols.base import find_protocol
 
 
@@ -74,6 +75,53 @@ def test_unknown_voices_and_variants_are_refused_not_silently_replaced():
     with pytest.raises(ValueError, match="variant"):
         espeak.speak("hello", voice="en-us+zzz")
     assert len(espeak.speak("hello", voice="en-us+f3")) > 1000
+
+
+def test_tonewords_speaks_other_languages_with_the_same_tones_and_voices_of_the_same_splits(words, tmp_path):
+    both = tonewords.prepare(tmp_path, size="tiny", languages=("de", "en"))
+    german, english = both.where(language="de"), both.where(language="en")
+    assert digests(english) == digests(words)  # another language beside it changes nothing
+    assert german.column("tone") == english.column("tone") and german.column("sarcasm") == english.column("sarcasm")
+    assert set(german.column("keyword")) <= set(tonewords.KEYWORDS) and not set(german.column("text")) & set(
+        english.column("text")
+    )
+    for split in tonewords.NUM_VOICES:
+        of = {x: [v.split("+")[1] for v in tonewords.voices(split, x)] for x in LEXICONS}
+        assert sorted(of["de"]) == sorted(of["en"]) == sorted(of["es"])
+    (fold,) = find_protocol("tonewords_tone_de_en").folds(both)
+    assert [set(p.column("language")) for p in (fold.train, fold.selection, fold.report)] == [{"de"}, {"de"}, {"en"}]
+    with pytest.raises(ValueError, match="`languages` must be of en, de, es, but is fr"):
+        tonewords.prepare(tmp_path, size="tiny", languages=("en", "fr"))
+
+
+@pytest.mark.parametrize("language", LEXICONS)
+def test_every_language_has_forty_words_of_each_sentiment_and_no_word_twice(language):
+    lexicon = LEXICONS[language]
+    words = lexicon.words
+    assert {s: len(set(w)) for s, w in words.items()} == dict.fromkeys(tonewords.SENTIMENTS, 40)
+    assert len({w for ws in words.values() for w in ws}) == 120
+    assert all(t.count("{k}") == t.count("{a}") == t.count("{b}") == 1 for t in lexicon.templates)
+    assert list(lexicon.keywords) == list(tonewords.KEYWORDS)
+
+
+def test_texts_are_the_same_every_time_and_sentences_of_tonewords(words):
+    found = tonewords_texts.prepare(count=3000)
+    assert found.column("text") == tonewords_texts.prepare(count=3000).column("text")
+    assert Counter(found.column("sentiment")) == dict.fromkeys(tonewords.SENTIMENTS, 1000)
+    spoken = words.column("text")[0].split()
+    assert any(len(set(spoken) & set(t.split())) >= len(spoken) - 2 for t in found.column("text"))
+    assert len(set(tonewords_texts.prepare(count=10, language="de").column("text"))) == 10
+    with pytest.raises(ValueError, match="`language` must be one of"):
+        tonewords_texts.prepare(language="xx")
+
+
+def test_emodb_and_tonewords_share_their_tones(shared_data):
+    both = tonewords_and_emodb.prepare(shared_data / "emodb4", size="tiny")
+    assert set(both.where(corpus="emodb").column("tone")) == set(tonewords.TONES)
+    (fold,) = find_protocol("tonewords_de_to_emodb").folds(both)
+    assert set(fold.train.column("language")) == {"de"} and len(fold.report) == 339
+    (fold,) = find_protocol("emodb_to_tonewords_en").folds(both)
+    assert len(set(fold.train.column("speaker"))) == 8 and set(fold.report.column("corpus")) == {"tonewords"}
 
 
 def test_unknown_sizes_are_refused():

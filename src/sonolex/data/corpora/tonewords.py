@@ -8,7 +8,8 @@ Short sentences by 80 voices. Every clip has
   easily read and hard to hear: opposites sound alike (careful, careless).
 - ``sarcasm`` (yes, no): words and tone disagree; missing where either is neutral. Tone and sentiment are balanced so
   that neither alone says anything about it.
-- ``keyword``: one of ten things the sentence is about; ``speaker``: the voice.
+- ``keyword``: one of ten things the sentence is about; ``speaker``: the voice; ``language``: English, or German or
+  Spanish with the same tones, words of their own, and the same names of keywords.
 
 Voices are disjoint between splits: 56 train, 8 validation, 16 test. Licence: generated, no rights reserved.
 It is a test of what a model uses, not a model of human emotion.
@@ -24,43 +25,17 @@ from pathlib import Path
 import numpy as np
 
 from sonolex.configs import cache_folder
-from sonolex.data.corpora._spoken import ACCENTS, RATE_HZ, fit_variants, recorded, speak_in_fresh_process
-from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
+from sonolex.data.corpora._spoken import RATE_HZ, fit_variants, recorded, speak_in_fresh_process
+from sonolex.data.corpora._tonewords_lexicons import LEXICONS, Lexicon
+from sonolex.data.manifest import Manifest, concatenate, manifest_from_rows, read_manifest
 
 VERSION = 7  # part of the cache's name: raise it when anything below changes a sample
 NUM_VOICES = {"train": 56, "validation": 8, "test": 16}
 
 TONES = ("angry", "happy", "neutral", "sad")
 SENTIMENTS = ("negative", "neutral", "positive")
-KEYWORDS = ("concert", "dinner", "garden", "holiday", "hotel", "lesson", "meeting", "movie", "phone", "weather")
-# Opposites that sound alike, positive first. An affix is as often good as bad, and neutral words have them too, so that
-# a syllable gives nothing away: who wants the sentiment has to know the word.
-OPPOSITES = """
-careful careless, hopeful hopeless, useful useless, helpful helpless, thoughtful thoughtless, tasteful tasteless,
-restful restless, cheerful cheerless, joyful joyless, graceful graceless, harmless harmful, painless painful,
-fearless fearful, stressless stressful, wasteless wasteful, guiltless guilty, flawless flawed, tireless tired,
-spotless spotted, stainless stained, kind unkind, friendly unfriendly, fair unfair, healthy unhealthy, lucky unlucky,
-reliable unreliable, pleasant unpleasant, tidy untidy, polite impolite, honest dishonest, unforgettable forgettable,
-unspoilt spoilt, unbroken broken, unharmed harmed, undamaged damaged, unpolluted polluted, uncluttered cluttered,
-unbiased biased, untroubled troubled, undefeated defeated
-"""
-NEUTRAL = """
-wireless cordless sleeveless nameless moonless seedless boneless colourful eventful watchful unwritten unmarried
-unrelated unpainted unnamed unofficial unequal unseen informal indirect local usual public annual central modern
-digital formal regular standard written related painted official wooden northern weekly monthly early square
-"""
-WORDS = {
-    "positive": [pair.split()[0] for pair in OPPOSITES.split(",")],
-    "negative": [pair.split()[1] for pair in OPPOSITES.split(",")],
-    "neutral": NEUTRAL.split(),
-}
-TEMPLATES = (
-    "the {k} was {a} and {b}",
-    "this {k} is really {a} and {b}",
-    "what a {a} and {b} {k}",
-    "they had a {a} {k} so {b}",
-    "that {a} {k} looked {b} today",
-)
+ENGLISH = LEXICONS["en"]
+KEYWORDS, WORDS, TEMPLATES = tuple(ENGLISH.keywords), ENGLISH.words, ENGLISH.templates
 # Happy twice, angry and sad once: half of the non-neutral tones are positive, so sarcasm is balanced within every
 # tone and every sentiment.
 TONE_CYCLE = ("happy", "happy", "angry", "sad", "neutral")
@@ -82,33 +57,46 @@ SIZES = {
 }
 
 
-def prepare(root: str | Path | None = None, *, size: str = "small", seed: int = 0) -> Manifest:
+def prepare(
+    root: str | Path | None = None, *, size: str = "small", seed: int = 0, languages: tuple[str, ...] = ("en",)
+) -> Manifest:
     """Return the corpus, speaking it first if ``root`` does not hold it yet.
 
     Args:
-        root: folder of all sizes and seeds; default: `sonolex.configs.cache_folder`.
-        size: "tiny" (300 clips, seconds), "small" (8,000 clips, half a minute) or "medium" (32,000).
+        root: folder of all sizes, seeds and languages; default: `sonolex.configs.cache_folder`.
+        size: "tiny" (300 clips, seconds), "small" (8,000 clips, half a minute) or "medium" (32,000), of each language.
+        languages: "en", "de" or "es".
 
     Raises:
-        ValueError: unknown size.
+        ValueError: unknown size or language.
         ImportError: espeakng-loader is missing (extra: demo).
     """
     if size not in SIZES:
         raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
-    folder = (Path(root) if root else cache_folder()) / f"tonewords-v{VERSION}-{size}-{seed}"
-    if not (folder / "manifest.arrow").is_file():
-        speak_in_fresh_process("sonolex.data.corpora.tonewords", folder, size, str(seed))
-    return read_manifest(folder)
+    unknown = [x for x in languages if x not in LEXICONS]
+    if unknown or not languages:
+        raise ValueError(f"`languages` must be of {', '.join(LEXICONS)}, but is {', '.join(unknown) or 'empty'}.")
+    spoken = []
+    for language in languages:
+        mark = "" if language == "en" else f"-{language}"
+        folder = (Path(root) if root else cache_folder()) / f"tonewords-v{VERSION}-{size}-{seed}{mark}"
+        if not (folder / "manifest.arrow").is_file():
+            speak_in_fresh_process("sonolex.data.corpora.tonewords", folder, size, str(seed), language)
+        spoken.append(read_manifest(folder))
+    return concatenate(spoken) if len(spoken) > 1 else spoken[0]
 
 
-def voices(split: str) -> list[str]:
-    """Return the voices of a split. One variant, one voice: an unseen voice is a timbre never heard in training."""
-    fit, splits = fit_variants(), list(NUM_VOICES)
+def voices(split: str, language: str = "en") -> list[str]:
+    """Return the voices of a split. One variant, one voice: an unseen voice is a timbre never heard in training.
+
+    A variant is of the same split in every language.
+    """
+    fit, splits, accents = fit_variants(), list(NUM_VOICES), LEXICONS[language].accents
     start = sum(NUM_VOICES[s] for s in splits[: splits.index(split)])
     chosen = fit[start : start + NUM_VOICES[split]]
     if len(chosen) < NUM_VOICES[split]:
         raise RuntimeError(f"espeak-ng must have {sum(NUM_VOICES.values())} fit variants, but has {len(fit)}.")
-    return sorted(f"{ACCENTS[(start + i) % len(ACCENTS)]}+{variant}" for i, variant in enumerate(chosen))
+    return sorted(f"{accents[(start + i) % len(accents)]}+{variant}" for i, variant in enumerate(chosen))
 
 
 def ssml(words: list[str], tone: str, rng: np.random.Generator) -> str:
@@ -150,34 +138,43 @@ def sarcasm_of(tone: str, sentiment: str) -> str | None:
     return "yes" if (tone == "happy") != (sentiment == "positive") else "no"
 
 
-def _speak_corpus(size: str, seed: int, folder: Path) -> None:
+def _speak_corpus(size: str, seed: int, language: str, folder: Path) -> None:
     import soundfile
     from rich.progress import track
 
     (folder / "audio").mkdir(parents=True, exist_ok=True)
-    plan = [(split, voice) for split, n in SIZES[size].voices.items() for voice in voices(split)[:n]]
+    plan = [(split, voice) for split, n in SIZES[size].voices.items() for voice in voices(split, language)[:n]]
     rows = []
-    for number, (split, voice) in enumerate(track(plan, description=f"ToneWords {size}: speaking", transient=True)):
+    label = f"ToneWords {size} ({language}): speaking"
+    for number, (split, voice) in enumerate(track(plan, description=label, transient=True)):
         rng = np.random.default_rng([seed, number, VERSION])
         for take in range(25 * SIZES[size].rounds):
-            row, wave_S = _speak_clip(voice, take, rng)
+            row, wave_S = _speak_clip(LEXICONS[language], voice, take, rng)
             row |= {"split": split, "audio": f"audio/{row['id']}.flac", "duration_s": len(wave_S) / RATE_HZ}
+            row["language"] = language
             soundfile.write(folder / row["audio"], wave_S, RATE_HZ, subtype="PCM_16")
             rows.append(row)
     manifest_from_rows(rows, root=folder).write(folder / "manifest.arrow")
-    card = {"name": "ToneWords", "version": VERSION, "size": size, "seed": seed, "clips": len(rows)}
+    card = {"name": "ToneWords", "version": VERSION, "size": size, "seed": seed, "language": language}
+    card["clips"] = len(rows)
     (folder / "corpus.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
-def _speak_clip(voice: str, take: int, rng: np.random.Generator) -> tuple[dict, np.ndarray]:
+def sentence(lexicon: Lexicon, sentiment: str, rng: np.random.Generator) -> tuple[str, str]:
+    """Return a sentence of a sentiment, and its keyword's name."""
+    words = lexicon.words
+    said = str(rng.choice(words[sentiment]))
+    beside = str(rng.choice([word for word in words["neutral"] if word != said]))
+    first, second = rng.permutation([said, beside])
+    keyword = str(rng.choice(list(lexicon.keywords)))
+    return str(rng.choice(lexicon.templates)).format(k=lexicon.keywords[keyword], a=first, b=second), keyword
+
+
+def _speak_clip(lexicon: Lexicon, voice: str, take: int, rng: np.random.Generator) -> tuple[dict, np.ndarray]:
     from sonolex.data import espeak
 
     tone, sentiment = TONE_CYCLE[take % 5], SENTIMENT_CYCLE[take // 5 % 5]
-    said = str(rng.choice(WORDS[sentiment]))
-    beside = str(rng.choice([word for word in WORDS["neutral"] if word != said]))
-    first, second = rng.permutation([said, beside])
-    keyword = str(rng.choice(KEYWORDS))
-    text = str(rng.choice(TEMPLATES)).format(k=keyword, a=first, b=second)
+    text, keyword = sentence(lexicon, sentiment, rng)
     wave_S = espeak.speak(
         ssml(text.split(), tone, rng),
         voice=voice,
@@ -190,7 +187,6 @@ def _speak_clip(voice: str, take: int, rng: np.random.Generator) -> tuple[dict, 
         "id": f"v{VERSION}_{name}_{take:03d}",  # so that a fingerprint covers the version
         "sampling_rate": RATE_HZ,
         "text": text,
-        "language": "en",
         "speaker": name,
         "tone": tone,
         "sentiment": sentiment,
@@ -201,4 +197,4 @@ def _speak_clip(voice: str, take: int, rng: np.random.Generator) -> tuple[dict, 
 
 
 if __name__ == "__main__":
-    _speak_corpus(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    _speak_corpus(sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))

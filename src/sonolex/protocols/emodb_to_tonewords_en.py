@@ -1,0 +1,7 @@
+"""EMO-DB's emotions, asked of ToneWords' tones in English."""
+
+from __future__ import annotations
+
+from sonolex.protocols._tones_of_corpora import from_emodb
+
+PROTOCOL = from_emodb("en")

@@ -1,0 +1,17 @@
+"""ToneWords' tone, learned in English and asked in German, by unseen voices."""
+
+from __future__ import annotations
+
+from sonolex.protocols._tonewords import TONE, crossing
+from sonolex.protocols.base import Protocol
+
+PROTOCOL = Protocol(
+    name="tonewords_tone_en_de",
+    corpus="tonewords",
+    corpus_options={"languages": ("de", "en")},
+    split=crossing("en", "de"),
+    tasks=(TONE,),
+    primary="macro_f1",
+    disjoint=("id", "speaker"),
+    modalities=("audio",),
+)
