@@ -91,14 +91,27 @@ def import_speecht5(modules: Mapping[str, nn.Module], weights: Mapping[str, Tens
     pairs: dict[tuple[str, ...], Tensor] = {}
     for part, module in modules.items():
         pairs |= {(_SPEECHT5_PARTS[part] + name,): ours for name, ours in module.named_parameters()}
-    renamed = {_weight_norm_name(key): value for key, value in weights.items()}
-    missing = [key for keys in pairs for key in keys if key not in renamed]
+    renamed = {weight_norm_name(key): value for key, value in weights.items()}
+    return copy_all(pairs, renamed, whole=f"a SpeechT5 checkpoint ({', '.join(modules)})")
+
+
+def copy_all(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tensor], *, whole: str) -> ImportReport:
+    """Copy their tensors into ours, all of them or none.
+
+    Args:
+        pairs: our tensors by the keys of theirs; several keys are concatenated.
+        whole: what the checkpoint is, for the error.
+
+    Raises:
+        ValueError: a key is missing, or a shape differs.
+    """
+    missing = [key for keys in pairs for key in keys if key not in weights]
     if missing:
         raise ValueError(
-            f"a SpeechT5 checkpoint must have {missing[0]!r} ({len(missing)} keys of {', '.join(modules)} are missing) "
+            f"{whole} must have {missing[0]!r} ({len(missing)} keys are missing) "
             f"but has keys such as {next(iter(weights), None)!r}."
         )
-    return _copied(pairs, renamed)
+    return _copied(pairs, weights)
 
 
 def read_config(place: str | Path) -> dict[str, Any]:
@@ -107,7 +120,7 @@ def read_config(place: str | Path) -> dict[str, Any]:
 
 
 def read_weights(place: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a Hugging Face checkpoint: safetensors, or pytorch_model.bin without unsafe pickle.
+    """Return the tensors of a Hugging Face checkpoint: safetensors, or pytorch_model.bin, without unsafe pickle.
 
     Raises:
         FileNotFoundError: no weights there.
@@ -226,7 +239,7 @@ def _copied(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tenso
         if not all(k in weights for k in keys):
             missing += keys
             continue
-        theirs = torch.cat([weights[k] for k in keys])
+        theirs = weights[keys[0]] if len(keys) == 1 else torch.cat([weights[k] for k in keys])
         if theirs.shape != ours.shape:
             raise ValueError(f"{list(keys)} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
         with torch.no_grad():
@@ -242,7 +255,7 @@ def _bert_name(key: str) -> str:
     return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", key))
 
 
-def _weight_norm_name(key: str) -> str:
+def weight_norm_name(key: str) -> str:
     """Return a key under torch's newer names of a weight's norm and direction."""
     key = re.sub(r"\.weight_g$", ".parametrizations.weight.original0", key)
     return re.sub(r"\.weight_v$", ".parametrizations.weight.original1", key)

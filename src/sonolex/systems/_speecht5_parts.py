@@ -94,10 +94,15 @@ def speech_features(entrance: nn.Module, audio_BTF: Tensor, valid_BT: Tensor) ->
     return states_BTD, steps_T < lengths_B[:, None], features_BTC
 
 
-def with_positions(entrance: Any, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
-    """Return states with convolutional and sinusoidal positions; padding enters the convolution as zeros."""
+def with_convolved_positions(entrance: Any, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+    """Return states with the positions of a convolution; padding enters it as zeros."""
     x_BTD = x_BTD * valid_BT[..., None].to(x_BTD.dtype)
-    x_BTD = x_BTD + entrance.pos_conv_embed(x_BTD)
+    return x_BTD + entrance.pos_conv_embed(x_BTD)
+
+
+def with_positions(entrance: Any, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+    """Return states with convolved and sinusoidal positions."""
+    x_BTD = with_convolved_positions(entrance, x_BTD, valid_BT)
     return x_BTD + entrance.pos_sinusoidal_embed((~valid_BT).long())
 
 

@@ -11,11 +11,13 @@ What is unusual about it:
 
 Differs: layers are transformers' SpeechT5 layers (relative positions, as SpeechLM's; extra: speecht5); the units of
 text come from letters, not phonemes, and a letter that no paired clip has is silent; features always carry a gradient,
-which the released feature extractor drops (reference B7).
+which the released feature extractor drops (reference B7). Positions of the shared stack are added to speech states
+and to units alike, as fairseq's encoders do with whatever is given for tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +25,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from sonolex.nn.embeddings import HiddenPatch
+from sonolex.nn.fairseq import import_speechlm, read_fairseq
 from sonolex.nn.readers import READERS, SequenceReader
 from sonolex.objectives import corruption, masked
 from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
@@ -35,7 +38,7 @@ from sonolex.systems._speecht5_parts import (
     speech_features,
     their_config,
     theirs,
-    with_positions,
+    with_convolved_positions,
 )
 from sonolex.systems.base import LONGEST_STARTER_S, one_of, pad_rows
 from sonolex.types import Batch, Encoding, Term
@@ -49,6 +52,7 @@ class SpeechLmConfig(SpeechConfig):
 
     Attributes:
         num_speech_layers, num_layers: of the speech transformer and of the shared one.
+        unit_positions: of the shared transformer; at least as many as the processor's longest clip has steps.
         letter_units: the units that each letter is spoken as; filled in from the processor.
         objectives: "units" (both predictions), "penalty" (squared convolution features), "text_ctc" (weight 0.1); and
             "speech_ctc" for clips with both, which is how the published model is fine-tuned to recognise speech.
@@ -97,7 +101,6 @@ class SpeechLm(SpeechSystem):
         self.speech_layers = modules.SpeechT5Encoder(own)
         self.unit_embedding = nn.Embedding(c.num_units, c.width)
         self.unit_position = nn.Embedding(c.unit_positions, c.width)
-        self.unit_norm = nn.LayerNorm(c.width, eps=c.norm_eps)
         self.shared_layers = modules.SpeechT5Encoder(shared)
         self.hidden_step = HiddenPatch(c.width) if c.reads("units") else None
         sizes = (c.width, c.unit_width, c.num_units, c.unit_temperature)
@@ -114,7 +117,10 @@ class SpeechLm(SpeechSystem):
             raise ValueError(
                 "`spoken_letters` of the processor must be True for SpeechLM, whose text is read as units."
             )
-        return replace(super().matched(config, processor), letter_units=processor.letter_units)
+        positions = max(config.unit_positions, processor.config.max_frames)
+        return replace(
+            super().matched(config, processor), letter_units=processor.letter_units, unit_positions=positions
+        )
 
     @classmethod
     def starter(cls, *, num_clips: int, longest_s: float) -> tuple[SpeechLmConfig, SpeechAndLettersConfig]:
@@ -136,7 +142,7 @@ class SpeechLm(SpeechSystem):
             layers["audio"] = self._shared(self._spoken(states_BTD, valid["audio"]), valid["audio"])
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
             units_BT, valid["text"] = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)
-            layers["text"] = self._shared(self._embedded(units_BT), valid["text"])
+            layers["text"] = self._shared(self.unit_embedding(units_BT), valid["text"])
         for name, states in layers.items():
             vectors[name] = self.reader(states, valid[name])
         return self.joined(batch, layers, valid, vectors)
@@ -186,7 +192,7 @@ class SpeechLm(SpeechSystem):
                 terms["speech_ctc"] = self._written(batch, states[-1], valid_BT, "speech_ctc", 1.0)
         if "text_ctc" in batch.counts and batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
             units_BT, valid_BT = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)
-            states = self._shared(self._embedded(units_BT), valid_BT)
+            states = self._shared(self.unit_embedding(units_BT), valid_BT)
             terms["text_ctc"] = self._written(batch, states[-1], valid_BT, "text_ctc", 0.1)
         return terms
 
@@ -195,23 +201,29 @@ class SpeechLm(SpeechSystem):
         for name, stack in (("speech", self.speech_layers), ("shared", self.shared_layers)):
             groups[f"{name}_input"] = [stack.layer_norm, stack.embed_positions]
             groups |= {f"{name}_layer_{i}": [layer] for i, layer in enumerate(stack.layers)}
-        groups["units"] = [self.unit_embedding, self.unit_position, self.unit_norm]
+        groups["units"] = [self.unit_embedding, self.unit_position]
         heads = [self.hidden_step, self.unit_heads, self.writer]
         return groups | {"reader": [self.reader], "pretraining_heads": [h for h in heads if h is not None]}
 
+    def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
+        """Fill both transformers and the unit embedding from fairseq's file: ``{"speechlm": FILE.pt}``.
+
+        Raises:
+            ValueError: another part, or a key that is missing.
+        """
+        for part in sources:
+            one_of("pretrained", part, ("speechlm",))
+        return {part: import_speechlm(self, read_fairseq(place)) for part, place in sources.items()}
+
     def _spoken(self, states_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         """Return the speech transformer's states."""
-        x_BTD = with_positions(self.speech, states_BTD, valid_BT)
+        x_BTD = with_convolved_positions(self.speech, states_BTD, valid_BT)
         return self.speech_layers(x_BTD, attention_mask=valid_BT.long()).last_hidden_state
 
     def _shared(self, x_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, ...]:
-        """Return the shared transformer's states before and after every layer."""
+        """Return the shared transformer's states before and after every layer; its positions are added first."""
+        x_BTD = x_BTD + self.unit_position(torch.arange(x_BTD.shape[1], device=x_BTD.device))
         return self.shared_layers(x_BTD, attention_mask=valid_BT.long(), output_hidden_states=True).hidden_states
-
-    def _embedded(self, units_BT: Tensor) -> Tensor:
-        """Return the shared transformer's input for units; places without one (below 0) take any."""
-        places_T = torch.arange(units_BT.shape[1], device=units_BT.device)
-        return self.unit_norm(self.unit_embedding(units_BT.clamp_min(0)) + self.unit_position(places_T))
 
     def _units_of(self, letters_BL: Tensor, valid_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Return the units that transcripts are spoken as (B, T), and their validity.
@@ -239,7 +251,9 @@ class SpeechLm(SpeechSystem):
         vector_D = self.hidden_step.vector_D.to(states_BTD.dtype)
         spoken_BTD = self._spoken(torch.where(hidden_BT[..., None], vector_D, states_BTD), valid_BT)
         swapped_BT1 = batch.extras["swapped_BT"][..., None]
-        mixed_BTD = torch.where(swapped_BT1, self._embedded(units_BT).to(spoken_BTD.dtype), spoken_BTD)
+        mixed_BTD = torch.where(
+            swapped_BT1, self.unit_embedding(units_BT.clamp_min(0)).to(spoken_BTD.dtype), spoken_BTD
+        )
         both = (spoken_BTD, self._shared(mixed_BTD, valid_BT)[-1])
         losses = [
             masked.cross_entropy_sum(head(x_BTD[hidden_BT]), units_BT[hidden_BT])

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from sonolex.nn import backbones
 from sonolex.nn.embeddings import HiddenPatch
+from sonolex.nn.fairseq import read_fairseq, speecht5_names
 from sonolex.nn.pooling import masked_mean
 from sonolex.nn.quantizer import Codebook, code_diversity_loss
 from sonolex.nn.readers import SequenceReader
@@ -171,8 +172,10 @@ class SpeechT5(SpeechSystem):
         return groups | {"pretraining_heads": [h for h in heads if h is not None]}
 
     def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
-        """Fill from checkpoints in Hugging Face format: "speech" the speech entrance, encoder and decoder (of a
-        recogniser), "text" the text entrance (of a synthesiser).
+        """Fill from checkpoints: "speech" the speech entrance, encoder and decoder, "text" the text entrance.
+
+        A folder or hub id is in Hugging Face format (a recogniser has the first, a synthesiser the second); a file that
+        ends in .pt is fairseq's, which has both.
 
         Raises:
             ValueError: an unknown part, or a key that a part needs and the checkpoint lacks.
@@ -181,7 +184,8 @@ class SpeechT5(SpeechSystem):
         for part, place in sources.items():
             one_of("pretrained", part, tuple(CHECKPOINT_PARTS))
             modules = {n: getattr(self, n) for n in CHECKPOINT_PARTS[part] if getattr(self, n) is not None}
-            reports[part] = backbones.import_speecht5(modules, backbones.read_weights(place))
+            weights = speecht5_names(read_fairseq(place)) if place.endswith(".pt") else backbones.read_weights(place)
+            reports[part] = backbones.import_speecht5(modules, weights)
         return reports
 
     def _embedded(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
