@@ -148,6 +148,17 @@ def train_letters(transcripts: Iterable[str]) -> Tokenizer:
     return _letter_tokenizer([*SPECIAL_TOKENS[:4], SPACE, *letters])
 
 
+def train_symbols(transcripts: Iterable[str]) -> Tokenizer:
+    """Return a tokenizer whose tokens are what spaces separate (phones), with the same special tokens as letters."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    symbols = sorted({symbol for line in transcripts for symbol in line.split()})
+    names = [*SPECIAL_TOKENS[:4], *symbols, SPECIAL_TOKENS[MASK_ID], BLANK_TOKEN]
+    tokenizer = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token=SPECIAL_TOKENS[UNKNOWN_ID]))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
 def _letter_tokenizer(pieces: list[str]) -> Tokenizer:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 

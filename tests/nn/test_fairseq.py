@@ -119,8 +119,9 @@ def test_speecht5s_names_fill_both_entrances_encoder_and_decoder(speecht5, tmp_p
     ours = dict(speecht5.named_parameters())
     filled = {n for n in ours if n.startswith(("speech.", "text.", "encoder.", "decoder."))}
     assert sum(len(r.used) for r in reports.values()) == len(filled)
+    convolutions = "speech_encoder_prenet.feature_extractor.conv_layers"
     for name, key in {
-        "speech.feature_encoder.conv_layers.0.layer_norm.bias": "speech_encoder_prenet.feature_extractor.conv_layers.0.2.bias",
+        "speech.feature_encoder.conv_layers.0.layer_norm.bias": f"{convolutions}.0.2.bias",
         "speech.pos_conv_embed.conv.parametrizations.weight.original1": "speech_encoder_prenet.pos_conv.0.weight_v",
         "text.encode_positions.alpha": "text_encoder_prenet.encoder_prenet.1.alpha",
         "encoder.layers.0.layer_norm.weight": "encoder.layers.0.self_attn_layer_norm.weight",
@@ -156,7 +157,7 @@ def test_one_wrong_prefix_fails_loudly_and_changes_nothing(system, tmp_path, req
     part, shapes = ("speech", speecht5_shapes()) if system == "speecht5" else ("speechlm", speechlm_shapes())
     weights = {k.replace("encoder.layers.0.fc1", "encoder.layer.0.fc1"): v for k, v in tensors(shapes).items()}
     before = {n: p.clone() for n, p in built.named_parameters()}
-    with pytest.raises(ValueError, match="feed_forward.intermediate_dense"):
+    with pytest.raises(ValueError, match=r"feed_forward\.intermediate_dense"):
         built.import_pretrained({part: checkpoint(tmp_path / "x.pt", weights)})
     assert all(torch.equal(before[n], p) for n, p in built.named_parameters())
 

@@ -17,6 +17,7 @@ import numpy as np
 
 _SYNCHRONOUS = 2
 _SSML_UTF8 = 0x10 | 0x01
+_IPA_SEPARATED = 0x02 | (ord("_") << 8)
 _RATE_WPM, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 
 
@@ -43,6 +44,24 @@ def speak(ssml: str, *, voice: str, words_per_minute: int = 175, pitch: int = 50
         raise RuntimeError(f"espeak-ng could not speak {ssml!r} (code {code}).")
     samples = np.concatenate(espeak.blocks) if espeak.blocks else np.zeros(0, np.int16)
     return samples.astype(np.float32) / 32768.0
+
+
+def phones(text: str, *, voice: str) -> list[str]:
+    """Return the phones of ``text`` in the International Phonetic Alphabet, stress marks included.
+
+    Raises:
+        ValueError: espeak does not know the voice or its variant.
+        ImportError: the package espeakng-loader is missing.
+    """
+    lib = _library().lib
+    _set_voice(voice)
+    lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    rest = ctypes.pointer(ctypes.c_char_p(text.encode()))
+    found: list[str] = []
+    while rest.contents.value:
+        clause = lib.espeak_TextToPhonemes(ctypes.cast(rest, ctypes.POINTER(ctypes.c_void_p)), 1, _IPA_SEPARATED)
+        found += clause.decode().replace(" ", "_").split("_")
+    return [phone for phone in found if phone]
 
 
 def sample_rate_hz() -> int:

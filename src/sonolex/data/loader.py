@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sonolex.audio.degrade import Degradation, wrong_words
-from sonolex.audio.io import MAX_DURATION_S, AudioError, read_audio
+from sonolex.audio.io import MAX_DURATION_S, AudioError
 from sonolex.audio.views import Views, mix_clips
 from sonolex.data.manifest import Clip, Manifest
 from sonolex.types import MODALITIES, Batch, Example
@@ -245,18 +245,11 @@ class Loader:
         cached = self._cache.get(clip.id)
         if cached is not None:
             return cached
-        assert clip.audio is not None
-        wave_S = read_audio(
-            clip.audio,
-            rate_hz=self.processor.config.rate_hz,
-            clip_id=clip.id,
-            offset_s=clip.offset_s or 0.0,
-            duration_s=clip.duration_s if clip.offset_s is not None else None,
-            max_duration_s=self.loading.max_duration_s,
-        )
+        rate_hz = self.processor.config.rate_hz
+        wave_S = clip.samples(rate_hz, max_duration_s=self.loading.max_duration_s)
         if self.loading.degradation is not None:
             seed = clip_seed(self.seed, 0, clip.id)
-            wave_S = self.loading.degradation.apply(wave_S, rate_hz=self.processor.config.rate_hz, seed=seed)
+            wave_S = self.loading.degradation.apply(wave_S, rate_hz=rate_hz, seed=seed)
         front = self.processor.front(wave_S)
         self._cache.put(clip.id, front)
         return front

@@ -34,6 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sonolex.audio.io import MAX_DURATION_S, AudioError, read_audio
 from sonolex.data.tables import (
     FORMATS,
     STANDARD_COLUMNS,
@@ -64,6 +65,24 @@ class Clip:
     text: str | None = None
     speaker: str | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
+
+    def samples(self, rate_hz: int, *, max_duration_s: float = MAX_DURATION_S) -> np.ndarray:
+        """Return the clip's mono samples (S,) at ``rate_hz``.
+
+        Raises:
+            AudioError: there is no audio, or it cannot be read (`sonolex.audio.io.read_audio`).
+        """
+        if self.audio is None:
+            cure = "Leave the clip out, or name its file."
+            raise AudioError("there is no audio", clip_id=self.id, file="none", field="audio", cure=cure)
+        return read_audio(
+            self.audio,
+            rate_hz=rate_hz,
+            clip_id=self.id,
+            offset_s=self.offset_s or 0.0,
+            duration_s=self.duration_s if self.offset_s is not None else None,
+            max_duration_s=max_duration_s,
+        )
 
 
 class Manifest:

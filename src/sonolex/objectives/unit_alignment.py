@@ -42,8 +42,26 @@ def align(units_T: np.ndarray, letters_L: np.ndarray, log_chances_VU: np.ndarray
     return path_T
 
 
+def aligned_paths(
+    clips: Sequence[tuple[np.ndarray, np.ndarray]], num_letters: int, num_units: int, *, num_passes: int = 5
+) -> list[np.ndarray]:
+    """Return for each clip, as (units, letters), which of its letters every frame is in (T,), learned from all of them.
+
+    Raises:
+        ValueError: a clip has fewer frames than letters.
+    """
+    paths = [np.arange(len(u)) * len(letters) // len(u) for u, letters in clips]
+    for _ in range(num_passes):
+        counts_VU = np.full((num_letters, num_units), SMOOTHING)
+        for (units_T, letters_L), path_T in zip(clips, paths, strict=True):
+            np.add.at(counts_VU, (letters_L[path_T], units_T), 1)
+        log_chances_VU = np.log(counts_VU / counts_VU.sum(1, keepdims=True))
+        paths = [align(u, letters, log_chances_VU) for u, letters in clips]
+    return paths
+
+
 def letter_units(
-    clips: Sequence[tuple[np.ndarray, np.ndarray]], *, num_letters: int, num_units: int, num_passes: int = 5
+    clips: Sequence[tuple[np.ndarray, np.ndarray]], *, num_letters: int, num_units: int
 ) -> list[list[int]]:
     """Return the units of every letter, from (units, letters) of paired clips; empty for a letter that no clip has.
 
@@ -55,13 +73,7 @@ def letter_units(
     clips = [(u, letters) for u, letters in clips if 0 < len(letters) <= len(u)]
     if not clips:
         raise ValueError("paired clips must have at least one with a frame for every letter, but there is none.")
-    paths = [np.arange(len(u)) * len(letters) // len(u) for u, letters in clips]
-    for _ in range(num_passes):
-        counts_VU = np.full((num_letters, num_units), SMOOTHING)
-        for (units_T, letters_L), path_T in zip(clips, paths, strict=True):
-            np.add.at(counts_VU, (letters_L[path_T], units_T), 1)
-        log_chances_VU = np.log(counts_VU / counts_VU.sum(1, keepdims=True))
-        paths = [align(u, letters, log_chances_VU) for u, letters in clips]
+    paths = aligned_paths(clips, num_letters, num_units)
     spoken: dict[int, list[np.ndarray]] = {}
     for (units_T, letters_L), path_T in zip(clips, paths, strict=True):
         for place, letter in enumerate(letters_L.tolist()):

@@ -38,6 +38,10 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
         num_units: clusters of log-mel frames every ``hop_ms``, k-means on training clips; 0 for none. With
             ``unit_column`` the units are the numbers in that column of the manifest instead.
         spoken_letters: also learn from paired clips which units each letter is spoken as (SpeechLM).
+        symbols: what a transcript is made of: "letters", or "words": whatever spaces separate, such as the phones that
+            `sonolex phones` writes.
+        symbol_repeats: above 0, the symbols are the units themselves (published with phones): text is each symbol so
+            many times, and ``unit_column`` holds the symbol of every step of the audio.
     """
 
     hop_ms: float = 20.0
@@ -51,11 +55,18 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
     num_units: int = 0
     unit_column: str = ""
     spoken_letters: bool = False
+    symbols: str = "letters"
+    symbol_repeats: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("audio", self.audio, ("waveform", "spectrogram"))
-        if self.unit_column and not self.num_units:
+        one_of("symbols", self.symbols, ("letters", "words"))
+        if self.tokenizer is not None and self.symbols == "words":
+            raise ValueError("`tokenizer` must be None with symbols='words', which are those of the transcripts.")
+        if self.symbol_repeats and (self.num_units or self.spoken_letters):
+            raise ValueError("`num_units` must be 0 and `spoken_letters` False with `symbol_repeats`.")
+        if self.unit_column and not (self.num_units or self.symbol_repeats):
             raise ValueError("`num_units` must say how many units `unit_column` has, but is 0.")
         if self.spoken_letters and (self.unit_column or not self.num_units):
             raise ValueError("`num_units` must be above 0 and `unit_column` empty with `spoken_letters`.")
@@ -71,6 +82,15 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         super().__init__(config, tokenizer)
         self.centres_KF = centres_KF
         self.letter_units: tuple[tuple[int, ...], ...] = ()
+        if config.symbol_repeats:
+            ids = range(tokenizer.get_vocab_size())
+            real = range(self.special.unknown + 1, self.special.mask)
+            self.letter_units = tuple((i,) * (config.symbol_repeats * (i in real)) for i in ids)
+
+    @property
+    def num_units(self) -> int:
+        """How many hidden units there are."""
+        return self.tokenizer.get_vocab_size() if self.config.symbol_repeats else self.config.num_units
 
     @classmethod
     def create(
@@ -99,7 +119,8 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
     def new_tokenizer(cls, config: Any, transcripts: Sequence[str]) -> Tokenizer:
         if config.tokenizer is not None:
             return text_.load_tokenizer(backbones.checkpoint_folder(config.tokenizer))
-        return text_.train_letters(transcripts)
+        train = text_.train_letters if config.symbols == "letters" else text_.train_symbols
+        return train(transcripts)
 
     @property
     def reads_samples(self) -> bool:
@@ -162,12 +183,7 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         """Return the units of a clip (T,), one per step of the system, by the clip's column or by its frames."""
         column = self.config.unit_column
         if column and example.labels.get(column) is not None:
-            numbers = [int(u) for u in str(example.labels[column]).split()]
-            if numbers and not 0 <= min(numbers) <= max(numbers) < self.config.num_units:
-                raise ValueError(
-                    f"`{column}` must hold numbers from 0 to {self.config.num_units - 1}, but has {min(numbers)} to "
-                    f"{max(numbers)} (clip {example.clip_id!r}). Raise num_units or make the units again."
-                )
+            numbers = self._numbers(str(example.labels[column]).split(), example.clip_id)
             return torch.tensor(numbers, dtype=torch.long)
         if self.centres_KF is None:
             return None
@@ -175,6 +191,26 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         if not self.reads_samples:
             return units.assign_units(example.audio, self.centres_KF)
         return units.assign_units(self._unit_features(example.audio.numpy()), self.centres_KF)
+
+    def _numbers(self, written: Sequence[str], clip_id: str) -> list[int]:
+        """Return the units that are written in a manifest: numbers, or symbols that are units."""
+        c = self.config
+        if c.symbol_repeats:
+            known = self.tokenizer.get_vocab()
+            unknown = sorted(set(written) - set(known))
+            if unknown:
+                raise ValueError(
+                    f"`{c.unit_column}` must hold symbols of the transcripts that were trained on, but has "
+                    f"{unknown[0]!r} (clip {clip_id!r})."
+                )
+            return [known[symbol] for symbol in written]
+        numbers = [int(u) for u in written]
+        if numbers and not 0 <= min(numbers) <= max(numbers) < c.num_units:
+            raise ValueError(
+                f"`{c.unit_column}` must hold numbers from 0 to {c.num_units - 1}, but has {min(numbers)} to "
+                f"{max(numbers)} (clip {clip_id!r}). Raise num_units or make the units again."
+            )
+        return numbers
 
     def _unit_features(self, wave_S: np.ndarray) -> Tensor:
         """Return log-mel frames, normalised by clip: with samples, one frame per step of the convolutions."""

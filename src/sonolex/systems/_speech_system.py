@@ -95,7 +95,7 @@ class SpeechSystem(System):
         tokenizer, p = processor.tokenizer, processor.config
         if config.audio != p.audio:
             raise ValueError(f"`audio` must be the processor's {p.audio!r}, but is {config.audio!r}.")
-        if config.reads("units") and not p.num_units:
+        if config.reads("units") and not processor.num_units:
             raise ValueError("`num_units` of the processor must be above 0 for the objective 'units', but is 0.")
         return replace(
             config,
@@ -104,7 +104,7 @@ class SpeechSystem(System):
             pad_id=processor.special.pad,
             end_id=processor.special.end,
             num_mels=p.num_mels,
-            num_units=p.num_units,
+            num_units=processor.num_units,
             max_frames=p.max_frames,
             max_tokens=p.max_tokens,
         )

@@ -18,7 +18,6 @@ import torch
 
 from sonolex import metrics
 from sonolex.audio.features import delta, librosa_log_mel
-from sonolex.audio.io import read_audio
 from sonolex.configs import cache_folder
 from sonolex.data.manifest import Clip, Manifest
 from sonolex.protocols.base import PARTS, Fold, Protocol
@@ -67,10 +66,7 @@ def _statistics_of_clip(clip: Clip) -> dict[str, np.ndarray]:
 
     if clip.audio is None:
         return {"mfcc": np.zeros(4 * NUM_MFCC), "log_mel": np.zeros(3 * NUM_MELS)}
-    excerpt_s = clip.duration_s if clip.offset_s is not None else None
-    wave_S = read_audio(
-        clip.audio, rate_hz=RATE_HZ, clip_id=clip.id, offset_s=clip.offset_s or 0.0, duration_s=excerpt_s
-    )
+    wave_S = clip.samples(RATE_HZ)
     log_mel_TF = librosa_log_mel(
         torch.from_numpy(wave_S), fft_samples=512, window_samples=400, hop_samples=160, num_mels=NUM_MELS
     )

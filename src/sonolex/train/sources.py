@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from sonolex import configs
-from sonolex.audio.io import read_audio
 from sonolex.data.loader import clip_seed
 from sonolex.data.manifest import FORMATS, Manifest, concatenate, read_manifest
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
@@ -167,28 +166,23 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
 
 def _waves(manifest: Manifest, rate_hz: int) -> Iterator[np.ndarray]:
     """Yield the samples of up to CLIPS_MEASURED clips, spread over the manifest."""
-    for row in _spread(len(manifest)):
+    for row in spread(len(manifest)):
         clip = manifest[row]
         if clip.audio is not None:
-            yield _samples(clip, rate_hz)
+            yield clip.samples(rate_hz)
 
 
 def _pairs(manifest: Manifest, rate_hz: int) -> Iterator[tuple[np.ndarray, str]]:
     """Yield samples and transcripts of up to CLIPS_MEASURED clips that have both."""
     written = [row for row, text in enumerate(manifest.column("text")) if text]
-    for clip in (manifest[written[i]] for i in _spread(len(written))):
+    for clip in (manifest[written[i]] for i in spread(len(written))):
         if clip.audio is not None:
-            yield _samples(clip, rate_hz), str(clip.text)
+            yield clip.samples(rate_hz), str(clip.text)
 
 
-def _spread(count: int) -> list[int]:
+def spread(count: int) -> list[int]:
+    """Return up to CLIPS_MEASURED row numbers out of so many, evenly."""
     return np.unique(np.linspace(0, count - 1, CLIPS_MEASURED).round().astype(int)).tolist() if count else []
-
-
-def _samples(clip: Any, rate_hz: int) -> np.ndarray:
-    excerpt_s = clip.duration_s if clip.offset_s is not None else None
-    offset_s = clip.offset_s or 0.0
-    return read_audio(clip.audio, rate_hz=rate_hz, clip_id=clip.id, offset_s=offset_s, duration_s=excerpt_s)
 
 
 @lru_cache(maxsize=32)
