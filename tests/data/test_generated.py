@@ -94,6 +94,16 @@ def test_tonewords_speaks_other_languages_with_the_same_tones_and_voices_of_the_
         tonewords.prepare(tmp_path, size="tiny", languages=("en", "fr"))
 
 
+def test_the_skewed_protocol_has_slues_shares_in_every_part(words):
+    (fold,) = find_protocol("tonewords_sentiment_skewed").folds(words)
+    (whole,) = find_protocol("tonewords_sentiment").folds(words)
+    for name in ("train", "selection", "report"):
+        counts = Counter(fold.part(name).column("sentiment"))
+        assert counts["neutral"] == Counter(whole.part(name).column("sentiment"))["neutral"]
+        assert counts["positive"] == round(counts["neutral"] * 22 / 74)
+        assert counts["negative"] == round(counts["neutral"] * 4 / 74)
+
+
 @pytest.mark.parametrize("language", LEXICONS)
 def test_every_language_has_forty_words_of_each_sentiment_and_no_word_twice(language):
     lexicon = LEXICONS[language]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+
+import numpy as np
 
 from sonolex.data.corpora.tonewords import SENTIMENTS, TONES
 from sonolex.data.manifest import Manifest
@@ -12,6 +15,8 @@ from sonolex.tasks.classification import ClassificationConfig
 TONE = ClassificationConfig("tone", label="tone", classes=TONES)
 SENTIMENT = ClassificationConfig("sentiment", label="sentiment", classes=SENTIMENTS)
 SARCASM = ClassificationConfig("sarcasm", label="sarcasm", classes=("no", "yes"))
+
+SKEWED_SHARES = {"positive": 0.22, "negative": 0.04, "neutral": 0.74}
 
 
 def split(manifest: Manifest) -> list[Fold]:
@@ -28,3 +33,23 @@ def crossing(learned: str, asked: str) -> Callable[[Manifest], list[Fold]]:
         return [Fold("unseen", here.where(split="train"), here.where(split="validation"), there.where(split="test"))]
 
     return split_by_language
+
+
+def skewed(manifest: Manifest) -> list[Fold]:
+    """Return the fold of unseen voices with SLUE-VoxCeleb's shares of sentiments in every part (reference B5).
+
+    All neutral clips are kept; of the others as many as the shares ask for, chosen by a digest of their ids.
+    """
+    (fold,) = split(manifest)
+    return [Fold(fold.name, *(_skewed_part(part) for part in (fold.train, fold.selection, fold.report)))]
+
+
+def _skewed_part(part: Manifest) -> Manifest:
+    sentiments = np.array(part.column("sentiment"))
+    order = np.argsort([hashlib.sha256(i.encode()).hexdigest() for i in part.column("id")])
+    num_neutral = int((sentiments == "neutral").sum())
+    rows = []
+    for sentiment, share in SKEWED_SHARES.items():
+        count = round(num_neutral * share / SKEWED_SHARES["neutral"])
+        rows += [row for row in order.tolist() if sentiments[row] == sentiment][:count]
+    return part.take(sorted(rows))
