@@ -209,6 +209,10 @@ class _Parts:
             normalise="utterance" if self.corpus == "tonewords" else "fixed",
         )
 
+    def kind_to_weights(self, lr: float) -> float:
+        """Return a rate at which a language model's weights last; its rows with random weights have the same."""
+        return min(lr, 3e-4) if self.bert else lr
+
     def source(self, corpus: str, part: str, share: float = 1.0) -> Source:
         c = CORPORA[corpus]
         options = corpus_options(*c.folders) if c.folders else {"size": "small"}
@@ -234,7 +238,7 @@ class _Parts:
                     views=Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8) if self.size == "small" else Views(),
                 ),
             ),
-            optim=Optim(lr=1e-3 if self.size == "small" else 1e-4, weight_decay=0.01),
+            optim=Optim(lr=self.kind_to_weights(1e-3) if self.size == "small" else 1e-4, weight_decay=0.01),
             budget=Budget(
                 epochs=epochs,
                 batch_s=10_000,
@@ -274,7 +278,7 @@ class _Parts:
                 ),
                 also_report=(("audio",), ("text",)) if both else (),
             ),
-            optim=Optim(lr=corpus.lr, weight_decay=0.01),
+            optim=Optim(lr=self.kind_to_weights(corpus.lr), weight_decay=0.01),
             budget=Budget(epochs=epochs or corpus.epochs, batch_s=10_000, batch_clips=corpus.batch),
             pretrained=self.pretrained(cell, start),
             init_from=start,
