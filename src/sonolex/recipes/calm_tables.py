@@ -113,6 +113,7 @@ TABLES = {
 SMALL_SPECTRAN: dict[str, Any] = {"spectran_width": 64, "spectran_heads": 4}
 SMALL: dict[str, Any] = {"num_layers": 3, "width": 128, "num_heads": 4, "ffn_width": 512, "attention_dropout": 0.0}
 SMALL |= SMALL_SPECTRAN
+LANGUAGE_MODEL_LR = 1e-4
 ONE_MODALITY = 0.15  # chance that a fine-tuned clip loses its audio, and that it loses its words
 
 
@@ -209,9 +210,10 @@ class _Parts:
             normalise="utterance" if self.corpus == "tonewords" else "fixed",
         )
 
-    def kind_to_weights(self, lr: float) -> float:
-        """Return a rate at which a language model's weights last; its rows with random weights have the same."""
-        return min(lr, 3e-4) if self.bert else lr
+    def optim(self, lr: float) -> Optim:
+        """Return the optimiser. A checkpoint's layers, or random ones instead, move at the paper's rate at most."""
+        names = ("embedding", *(f"layer_{i}" for i in range(self.config.num_layers))) if self.bert else ()
+        return Optim(lr=lr, weight_decay=0.01, group_rates=dict.fromkeys(names, min(1.0, LANGUAGE_MODEL_LR / lr)))
 
     def source(self, corpus: str, part: str, share: float = 1.0) -> Source:
         c = CORPORA[corpus]
@@ -238,7 +240,7 @@ class _Parts:
                     views=Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8) if self.size == "small" else Views(),
                 ),
             ),
-            optim=Optim(lr=self.kind_to_weights(1e-3) if self.size == "small" else 1e-4, weight_decay=0.01),
+            optim=self.optim(1e-3 if self.size == "small" else 1e-4),
             budget=Budget(
                 epochs=epochs,
                 batch_s=10_000,
@@ -278,7 +280,7 @@ class _Parts:
                 ),
                 also_report=(("audio",), ("text",)) if both else (),
             ),
-            optim=Optim(lr=self.kind_to_weights(corpus.lr), weight_decay=0.01),
+            optim=self.optim(corpus.lr),
             budget=Budget(epochs=epochs or corpus.epochs, batch_s=10_000, batch_clips=corpus.batch),
             pretrained=self.pretrained(cell, start),
             init_from=start,
