@@ -88,13 +88,14 @@ def _step_as_released(model: Ctal, optimizer: torch.optim.Optimizer, batch: Batc
     batch = model.corrupt(batch)
     extras = batch.extras
     assert batch.tokens_BL is not None and batch.frames_BTF is not None
-    text_BLD, valid_BL = model.encode_text(extras["corrupted_tokens_BL"], batch.tokens_valid_BL)
-    assert text_BLD is not None
-    logits = model.mlm_head(text_BLD, model.text_embedding.token.weight)
+    assert batch.tokens_valid_BL is not None and batch.frames_valid_BT is not None
+    states = model.states(
+        (extras["corrupted_tokens_BL"], batch.tokens_valid_BL), (extras["corrupted_frames_BTF"], batch.frames_valid_BT)
+    )
+    logits = model.mlm_head(states["text"][0], model.text_embedding.token.weight)
     targets = batch.tokens_BL.masked_fill(~extras["chosen_tokens_BL"], -100)
     mlm = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    audio_BTD, _ = model.encode_audio(extras["corrupted_frames_BTF"], batch.frames_valid_BT, text_BLD, valid_BL)
-    predicted = model.mcam_head(audio_BTD)
+    predicted = model.mcam_head(states["audio"][0])
     chosen = extras["chosen_frames_BT"][..., None]
     mcam = ((predicted - batch.frames_BTF).abs() * chosen).sum() / chosen.expand_as(predicted).sum()
     _update(model, optimizer, mlm + mcam)

@@ -11,6 +11,7 @@ import torch
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
 from sonolex.configs import module_names
+from sonolex.systems._masked_streams import MaskedStreamsConfig
 from sonolex.systems._spectrogram_transformer import SpectrogramConfig
 from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
 from sonolex.systems._speecht5_config import OBJECTIVES, PAIRED, SpeechT5Config
@@ -18,6 +19,9 @@ from sonolex.systems.ast import AstConfig
 from sonolex.systems.base import build_system, system_type
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.systems.ctal import CtalConfig
+from sonolex.systems.lxmert import LxmertConfig
+from sonolex.systems.mockingjay import MockingjayConfig
+from sonolex.systems.roberta import RobertaConfig
 from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorConfig
 from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.systems.ssast import SsastConfig
@@ -38,7 +42,15 @@ SPEECHT5 |= {"conv_width": 16, "conv_positions": 8, "conv_groups": 2, "max_relat
 SPEECHT5 |= {"audio": "spectrogram"}
 SPEECHLM = {n: v for n, v in SPEECHT5.items() if not n.startswith(("codebook", "num_decoder"))}
 SPEECHLM |= {"num_speech_layers": 1, "num_layers": 1}
+STREAMS = {"vocab_size": 300, "num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "stem": "conv"}
+STREAMS |= {"frames_per_step": 4, "max_frames": 400, "max_tokens": 40, "num_features": 40, "shortest_segment_frames": 4}
+STREAMS |= {"longest_segment_frames": 10}
 SYSTEMS = {
+    "mockingjay": [MockingjayConfig(**STREAMS)],
+    "roberta": [RobertaConfig(**STREAMS)],
+    "late_fusion": [MaskedStreamsConfig(**STREAMS)],
+    "lxmert": [LxmertConfig(**STREAMS)],
+    "visualbert": [MaskedStreamsConfig(**STREAMS), MaskedStreamsConfig(**STREAMS, orthogonal="none", fusion="code")],
     "ast": [
         AstConfig(**SMALL, grid=replace(GRID, stride_frames=3, stride_bins=3)),
         AstConfig(**SMALL, grid=replace(GRID, partial="drop"), pool="mean_std"),
@@ -119,7 +131,8 @@ PROCESSORS = {
     "calm": CALM_PROCESSOR,
     "speecht5": SPEECHT5_PROCESSOR,
     "speechlm": replace(SPEECHT5_PROCESSOR, spoken_letters=True),
-} | dict.fromkeys(
+} | dict.fromkeys(("mockingjay", "roberta", "late_fusion", "lxmert", "visualbert"), TINY_PROCESSOR)
+PROCESSORS |= dict.fromkeys(
     ("ast", "ssast", "vcr_ast"), SpectrogramConfig(rate_hz=8000, num_mels=16, max_frames=400, mean=-8.0, std=3.0)
 )
 CASES = [pytest.param(name, config, id=f"{name}-{i}") for name, cs in SYSTEMS.items() for i, config in enumerate(cs)]

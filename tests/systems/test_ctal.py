@@ -46,7 +46,7 @@ def test_the_text_stream_equals_transformers_roberta():
     tokens_BL[~valid_BL] = 1
     with torch.inference_mode():
         expected = theirs(tokens_BL, attention_mask=valid_BL.long()).last_hidden_state
-        found, _ = ours.encode_text(tokens_BL, valid_BL)
+        found, _ = ours.states((tokens_BL, valid_BL), None)["text"]
     assert (expected - found)[valid_BL].abs().max() < 1e-5
 
 
@@ -58,8 +58,8 @@ def test_causal_audio_attention_hears_no_future_and_bidirectional_does():
     for attention, expect_same in (("causal", True), ("bidirectional", False)):
         config = replace(TINY, audio_attention=attention, stem="linear", frames_per_step=1)
         model = build_system("ctal", config).eval()
-        first, _ = model.encode_audio(frames, valid, None, None)
-        second, _ = model.encode_audio(changed, valid, None, None)
+        first, _ = model.states(None, (frames, valid))["audio"]
+        second, _ = model.states(None, (changed, valid))["audio"]
         assert torch.allclose(first[:, :15], second[:, :15], atol=1e-6) == expect_same
 
 

@@ -1,0 +1,43 @@
+"""VisualBERT-style: words and frames in one sequence through one stack (Li et al. 2019; a row of CTAL's table 4).
+
+Every word sees every frame and back, from the first layer on. Audio frames stand for image regions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sonolex.nn.transformer import PostNormLayer
+from sonolex.systems._masked_streams import MaskedStreams, MaskedStreamsConfig, States, through
+
+
+class VisualBert(MaskedStreams):
+    """Two embeddings, one stack of self-attention, and fusion of its two parts."""
+
+    name = "visualbert"
+    config: MaskedStreamsConfig
+
+    def __init__(self, config: MaskedStreamsConfig):
+        super().__init__(config)
+        self.text_embedding = self.new_text_embedding()
+        self.audio_embedding = self.new_audio_embedding()
+        self.joint_layers = self.new_layers(PostNormLayer)
+        self.finish()
+
+    def states(self, tokens: tuple[Tensor, Tensor] | None, frames: tuple[Tensor, Tensor] | None) -> States:
+        """Return the states of words and of frames, cut from the joint sequence."""
+        parts: States = {}
+        if tokens is not None:
+            parts["text"] = self.text_embedding(tokens[0]), tokens[1]
+        if frames is not None:
+            parts["audio"] = self.audio_embedding(*frames)
+        if not parts:
+            return {}
+        joint_BTD, valid_BT = (torch.cat([pair[i] for pair in parts.values()], 1) for i in (0, 1))
+        joint_BTD, _ = through(self.joint_layers, joint_BTD, valid_BT)
+        lengths = [valid.shape[1] for _, valid in parts.values()]
+        return {n: (x, parts[n][1]) for n, x in zip(parts, joint_BTD.split(lengths, 1), strict=True)}
+
+
+SYSTEM = VisualBert
