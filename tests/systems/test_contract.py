@@ -12,6 +12,7 @@ from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
 from sonolex.configs import module_names
 from sonolex.systems._masked_streams import MaskedStreamsConfig
+from sonolex.systems._recurrent import RecurrentConfig
 from sonolex.systems._spectrogram_transformer import SpectrogramConfig
 from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
 from sonolex.systems._speecht5_config import OBJECTIVES, PAIRED, SpeechT5Config
@@ -19,8 +20,12 @@ from sonolex.systems.ast import AstConfig
 from sonolex.systems.base import build_system, system_type
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.systems.ctal import CtalConfig
+from sonolex.systems.ge2e import Ge2eConfig
 from sonolex.systems.lxmert import LxmertConfig
 from sonolex.systems.mockingjay import MockingjayConfig
+from sonolex.systems.mult import MulTConfig
+from sonolex.systems.multi_hop import MultiHopConfig
+from sonolex.systems.rawnet import RawNetConfig
 from sonolex.systems.roberta import RobertaConfig
 from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorConfig
 from sonolex.systems.speechlm import SpeechLmConfig
@@ -45,12 +50,19 @@ SPEECHLM |= {"num_speech_layers": 1, "num_layers": 1}
 STREAMS = {"vocab_size": 300, "num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "stem": "conv"}
 STREAMS |= {"frames_per_step": 4, "max_frames": 400, "max_tokens": 40, "num_features": 40, "shortest_segment_frames": 4}
 STREAMS |= {"longest_segment_frames": 10}
+RECURRENT = {"width": 16, "frames_per_step": 2, "dropout": 0.0}
 SYSTEMS = {
     "mockingjay": [MockingjayConfig(**STREAMS)],
     "roberta": [RobertaConfig(**STREAMS)],
     "late_fusion": [MaskedStreamsConfig(**STREAMS)],
     "lxmert": [LxmertConfig(**STREAMS)],
     "visualbert": [MaskedStreamsConfig(**STREAMS), MaskedStreamsConfig(**STREAMS, orthogonal="none", fusion="code")],
+    "mdre": [RecurrentConfig(**RECURRENT)],
+    "multi_hop": [MultiHopConfig(**RECURRENT), MultiHopConfig(**RECURRENT, num_hops=3)],
+    "lstm_alignment": [RecurrentConfig(**RECURRENT)],
+    "mult": [MulTConfig(**RECURRENT, num_layers=1, num_self_layers=1, num_heads=2, ffn_width=32)],
+    "ge2e": [Ge2eConfig(width=16, embedding_dim=12, num_layers=2, frames_per_step=2, speaker="mood")],
+    "rawnet": [RawNetConfig(channels=(8, 8, 12), width=16, embedding_dim=12)],
     "ast": [
         AstConfig(**SMALL, grid=replace(GRID, stride_frames=3, stride_bins=3)),
         AstConfig(**SMALL, grid=replace(GRID, partial="drop"), pool="mean_std"),
@@ -131,7 +143,11 @@ PROCESSORS = {
     "calm": CALM_PROCESSOR,
     "speecht5": SPEECHT5_PROCESSOR,
     "speechlm": replace(SPEECHT5_PROCESSOR, spoken_letters=True),
-} | dict.fromkeys(("mockingjay", "roberta", "late_fusion", "lxmert", "visualbert"), TINY_PROCESSOR)
+    "rawnet": SpeechAndLettersConfig(rate_hz=8000, max_frames=400),
+}
+MEL_AND_WORDS = ("mockingjay", "roberta", "late_fusion", "lxmert", "visualbert")
+MEL_AND_WORDS += ("mdre", "multi_hop", "lstm_alignment", "mult", "ge2e")
+PROCESSORS |= dict.fromkeys(MEL_AND_WORDS, TINY_PROCESSOR)
 PROCESSORS |= dict.fromkeys(
     ("ast", "ssast", "vcr_ast"), SpectrogramConfig(rate_hz=8000, num_mels=16, max_frames=400, mean=-8.0, std=3.0)
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -243,3 +244,10 @@ def gather_rows(x_BPD: Tensor, keep_BP: Tensor) -> tuple[Tensor, Tensor]:
     order_BP = torch.argsort((~keep_BP).to(torch.uint8), dim=1, stable=True)[:, :most]
     gathered_BPD = torch.gather(x_BPD, 1, order_BP[..., None].expand(-1, -1, x_BPD.shape[-1]))
     return gathered_BPD, torch.arange(most, device=keep_BP.device) < kept_B[:, None]
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Return the positions of Vaswani et al. 2017 (length, width): sines in the first half, cosines in the second."""
+    rates_H = torch.exp(-math.log(10_000.0) * torch.arange(width // 2) / max(1, width // 2 - 1))
+    angles_TH = torch.arange(length)[:, None] * rates_H
+    return torch.cat([angles_TH.sin(), angles_TH.cos()], 1)

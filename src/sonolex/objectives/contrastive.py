@@ -45,3 +45,27 @@ def nt_xent_sum(
         against_N = direction_NN.masked_fill(~compared_NN, -torch.inf)[counted_N].logsumexp(1)
         losses.append((against_N - direction_NN.diagonal()[counted_N]).sum())
     return torch.stack(losses).mean(), int(counted_N.sum())
+
+
+def ge2e_sum(vectors_ND: Tensor, speakers_N: Tensor, *, scale: Tensor, offset: Tensor) -> tuple[Tensor, int]:
+    """Return the summed generalised end-to-end loss of unit vectors, in float32, and over how many of them.
+
+    A vector's similarity to each speaker is scale · cosine with the mean of the speaker's vectors + offset; with its
+    own speaker the mean is of the *other* vectors; the loss is −log softmax of its own (Wan et al. 2018, eq. 5, 6, 8).
+    Vectors whose speaker has no other one, and all if there is one speaker, say nothing and are not counted.
+
+    Args:
+        speakers_N: numbers of the speakers, 0 to their count.
+    """
+    vectors_ND = vectors_ND.float()
+    _, speakers_N = torch.unique(speakers_N, return_inverse=True)
+    own_NS = F.one_hot(speakers_N).float() if len(speakers_N) else vectors_ND.new_zeros(0, 0)
+    sizes_S = own_NS.sum(0)
+    counted_N = (own_NS * sizes_S).sum(1) > 1
+    if len(sizes_S) < 2 or not counted_N.any():
+        return 0 * (vectors_ND.sum() + scale + offset), 0
+    sums_SD = own_NS.T @ vectors_ND
+    centres_NSD = sums_SD[None] - own_NS[..., None] * vectors_ND[:, None]  # of a speaker, without the vector itself
+    cosines_NS = F.cosine_similarity(vectors_ND[:, None], centres_NSD, dim=-1)
+    scores_NS = scale.clamp_min(1e-6) * cosines_NS + offset
+    return F.cross_entropy(scores_NS[counted_N], speakers_N[counted_N], reduction="sum"), int(counted_N.sum())
