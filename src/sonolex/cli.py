@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code. Mistakes of the user are one message, not a traceback."""
     parser = arguments_parser({function.__name__: function for function in VERBS})
     arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.verb not in ("train", "prepare", "sweep"):
+    if rest and arguments.verb not in ("train", "table", "prepare", "sweep"):
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
@@ -60,8 +60,6 @@ def download(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train the runs of a recipe; the same command again goes on where it stopped."""
-    from sonolex.train.series import train_all
-
     module = find_module("recipes", arguments.recipe)
     recipe = module.tiny if arguments.tiny else module.recipe
     runs = recipe(**_options_of(recipe, arguments.rest))
@@ -79,8 +77,38 @@ def train(arguments: argparse.Namespace) -> None:
         ]
         print(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
         return
-    train_all(runs, folder, quiet=arguments.quiet)
+    _train_shared(arguments, runs, folder)
     print(f"Results are in {folder}. Next: sonolex report {folder}")
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Fill a table of runs and print it: scores, floors, published numbers, and which differences are clear."""
+    from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
+    from sonolex.paired import difference_lines
+
+    module = find_module("recipes", arguments.recipe)
+    recipe = module.tiny if arguments.tiny else module.recipe
+    runs = recipe(**_options_of(recipe, arguments.rest))
+    folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
+    _train_shared(arguments, runs, folder)
+    tables, times = compare_runs([folder]), time_lines([folder])
+    against = arguments.against or getattr(module, "AGAINST", "")
+    published = [f"  {row}: {values}" for row, values in getattr(module, "PUBLISHED", {}).items()]
+    published = ["", "published, on the paper's corpora:", *published] if published else []
+    paired = [t for t in tables if any(r.name == against for r in t.rows)]
+    print(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
+    lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), "", "```", *times, *published]
+    (folder / "table.md").write_text("\n".join([*lines, "```", ""]), encoding="utf-8")
+    print(f"\n{folder / 'table.md'}")
+
+
+def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Path) -> None:
+    """Train runs in as many processes as are asked for; each takes what no other one has."""
+    from sonolex.train.series import helpers, train_all
+
+    words = ["train", arguments.recipe, "--out", str(folder), "--quiet"]
+    with helpers([*words, *(["--tiny"] if arguments.tiny else []), *arguments.rest], arguments.processes - 1):
+        train_all(runs, folder, quiet=arguments.quiet)
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -299,6 +327,7 @@ VERBS = (
     phones,
     units,
     train,
+    table,
     sweep,
     fit,
     evaluate,

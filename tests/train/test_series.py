@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from sonolex.data.manifest import manifest_from_rows
 from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.train.locks import holding
 from sonolex.train.run import Budget, Data, Source
 from sonolex.train.series import train_all
 from sonolex.train.sources import batching_s, load_source, load_sources
@@ -31,6 +34,25 @@ def test_a_later_run_starts_from_an_earlier_one_and_finished_runs_are_not_repeat
     before = (tmp_path / "second" / "journal.jsonl").read_bytes()
     assert train_all(two_runs(corpus), tmp_path, quiet=True, say=said.append)[1]["scores"] == second["scores"]
     assert (tmp_path / "second" / "journal.jsonl").read_bytes() == before
+
+
+def test_commands_that_share_a_folder_share_its_runs(corpus, tmp_path):
+    said: list[str] = []
+    runs = [*two_runs(corpus), replace(two_runs(corpus)[1], name="third")]
+    taken = threading.Event()
+
+    def other_command():  # holds the first run until this one has looked at it
+        with holding(tmp_path, "third.0"):
+            taken.set()
+            time.sleep(3)
+
+    thread = threading.Thread(target=other_command)
+    thread.start()
+    taken.wait()
+    results = train_all([runs[0], runs[2], runs[1]], tmp_path, quiet=True, say=said.append)
+    thread.join()
+    assert [s.split(":")[0] for s in said] == ["[1/3] first", "[3/3] second", "[2/3] third"]  # what is free comes first
+    assert [r["run"] for r in results] == ["first", "third", "second"]
 
 
 def test_runs_of_one_name_are_refused(corpus, tmp_path):

@@ -45,6 +45,16 @@ CALM_WORDS = CalmConfig.tiny(
 """CALM aligning clips of one word with their texts: see `sonolex.recipes.calm_words`."""
 
 
+GENERATED = ("tonewords", "tonewords_and_emodb", "espeak_words", "espeak_digits", "sound_scenes")
+FOLDERS = {"emodb": ("emodb4", "emodb"), "mosei": ("CMU-MOSEI", "mosei"), "iemocap": ("IEMOCAP", "iemocap")}
+FOLDERS |= {"msp_podcast": ("MSP-Podcast", "msp_podcast"), "librispeech": ("LibriSpeech", "librispeech")}
+
+
+def protocol_options(corpus: str) -> dict[str, str]:
+    """Return the options of a protocol's corpus: where its recordings are, unless they are generated."""
+    return {} if corpus in GENERATED else corpus_options(*FOLDERS.get(corpus, (corpus,)))
+
+
 def corpus_options(*names: str) -> dict[str, str]:
     """Return ``{"root": folder}`` of the first of ``names`` under $SONOLEX_DATA, or beside the checkout."""
     base = Path(os.environ.get("SONOLEX_DATA", DEFAULT_DATA))

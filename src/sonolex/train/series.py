@@ -1,33 +1,85 @@
-"""Train the runs of a recipe one after the other; later runs may start from earlier ones by name."""
+"""Train the runs of a recipe; later runs may start from earlier ones by name, and several processes may share them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from sonolex.train.locks import holding
 from sonolex.train.loop import train
 from sonolex.train.probing import probe
 from sonolex.train.run import Run
+
+WAIT_S = 2.0
 
 
 def train_all(
     runs: Sequence[Run], folder: Path, *, quiet: bool = False, say: Callable[[str], None] = print
 ) -> list[dict[str, Any]]:
-    """Return the results of every run, in ``folder/<run name>``. Finished runs are not repeated, broken ones go on."""
+    """Return the results of every run, in ``folder/<run name>``. Finished runs are not repeated, broken ones go on.
+
+    Several commands may be given the same runs and folder: each takes the next run that no other one has, once the run
+    it starts from is finished. A killed one loses at most what it did since its run's last checkpoint. (The processes
+    of one distributed command all take the same run.)
+    """
     names = [r.name for r in runs]
     if len(set(names)) != len(names):
         raise ValueError(f"runs of a recipe must have different names, but are {names}.")
-    results = []
-    for number, run in enumerate(runs, start=1):
-        place, earlier = folder / run.name, {n: folder / n for n in names[: number - 1]}
-        if run.frozen_classifier != "none":
-            result = probe(run, place, earlier=earlier)
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    results: dict[str, dict[str, Any]] = {}
+    while len(results) < len(runs):
+        for number, run in enumerate(runs, start=1):
+            if run.name in results or (run.init_from in names and run.init_from not in results):
+                continue
+            with holding(folder, f"{run.name}.{rank}", wait=False) as free:
+                if not free:
+                    continue
+                earlier = {n: folder / n for n in names[: number - 1]}
+                results[run.name] = result = _trained(run, folder / run.name, earlier, quiet)
+            say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
+            break
         else:
-            result = train(run, place, earlier=earlier, quiet=quiet)
-        say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
-        results.append(result)
-    return results
+            time.sleep(WAIT_S)  # what is left is with other processes
+    return [results[name] for name in names]
+
+
+def _trained(run: Run, place: Path, earlier: Mapping[str, Path], quiet: bool) -> dict[str, Any]:
+    if run.frozen_classifier != "none":
+        return probe(run, place, earlier=dict(earlier))
+    return train(run, place, earlier=dict(earlier), quiet=quiet)
+
+
+@contextmanager
+def helpers(words: Sequence[str], count: int) -> Iterator[None]:
+    """Run ``sonolex`` with these words in ``count`` more processes meanwhile, and share the cores among all.
+
+    Raises:
+        ValueError: one of them failed; the message is its last line.
+    """
+    threads = max(1, (os.cpu_count() or 1) // (count + 1))
+    command, environment = [sys.executable, "-m", "sonolex", *words], os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if count:
+        torch.set_num_threads(threads)
+    with ExitStack() as opened:
+        started = []
+        for _ in range(count):
+            said = opened.enter_context(tempfile.TemporaryFile("w+"))
+            started.append((subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, env=environment), said))
+            opened.callback(started[-1][0].terminate)
+        yield
+        for process, said in started:
+            if process.wait():
+                said.seek(0)
+                raise ValueError(f"a process of {' '.join(words[:2])} failed: {said.read().strip()[-500:]}")
 
 
 def one_line(result: dict[str, Any]) -> str:

@@ -8,12 +8,11 @@ process loses at most the steps since its last checkpoint: the next one to come 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 from sonolex import configs
 from sonolex.protocols.base import digest
 from sonolex.systems.base import save_json
+from sonolex.train.locks import holding, is_held
 from sonolex.train.loop import train
 from sonolex.train.run import Data, Run
 
@@ -107,12 +107,12 @@ def sweep(
     )
     while True:
         with ExitStack() as held:
-            with _holding(folder, "ask"):  # a trial has its process's lock before anyone may miss it
+            with holding(folder, "ask"):  # a trial has its process's lock before anyone may miss it
                 _take_over(study, folder, optuna, say)
                 elsewhere, here, finished = _numbers(study, folder, optuna)
                 if finished + here + elsewhere < trials:
                     trial = _asked(study, folder, optuna, seed)
-                    held.enter_context(_holding(folder, trial.number))
+                    held.enter_context(holding(folder, trial.number))
                 elif here:
                     trial = None
                 else:
@@ -150,7 +150,7 @@ def _run_trial(
         earlier: dict[str, Path] = {}
         for before in runs[:-1]:
             earlier[before.name] = folder / "earlier" / digest(before)
-            with _holding(folder, earlier[before.name].name):
+            with holding(folder, earlier[before.name].name):
                 train(before, earlier[before.name], earlier=earlier, quiet=quiet)
         place = folder / "trials" / digest(trial.params)
         result = train(runs[-1], place, earlier=earlier, quiet=quiet, watch=watch)
@@ -215,7 +215,7 @@ def _place(folder: Path) -> str:
 def _take_over(study: Any, folder: Path, optuna: Any, say: Callable[[str], None]) -> None:
     """Put trials of this folder's dead processes back into the queue; they go on from their last checkpoint."""
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        if trial.user_attrs.get("place") in (_place(folder), None) and not _is_held(folder, trial.number):
+        if trial.user_attrs.get("place") in (_place(folder), None) and not is_held(folder, trial.number):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             if trial.params:
                 study.enqueue_trial(trial.params)
@@ -229,25 +229,6 @@ def _numbers(study: Any, folder: Path, optuna: Any) -> tuple[int, int, int]:
     here = sum(t.user_attrs.get("place") == _place(folder) for t in running)
     done = sum(t.state in (states.COMPLETE, states.PRUNED) or "problem" in t.user_attrs for t in trials)
     return len(running) - here, here, done
-
-
-@contextmanager
-def _holding(folder: Path, name: object) -> Iterator[None]:
-    """Hold a lock that the system gives back when this process ends, however it ends."""
-    (folder / "locks").mkdir(parents=True, exist_ok=True)
-    with (folder / "locks" / str(name)).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _is_held(folder: Path, name: object) -> bool:
-    (folder / "locks").mkdir(parents=True, exist_ok=True)
-    with (folder / "locks" / str(name)).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _summary(study: Any, space: Sequence[Choice], folder: Path, optuna: Any) -> dict[str, Any]:

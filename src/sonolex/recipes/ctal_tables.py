@@ -1,0 +1,335 @@
+"""CTAL's tables 1 to 4 under any protocol: its ablations and its baselines, from the same parts, of one size.
+
+    sonolex table ctal_tables --protocol tonewords_all --processes 2 --out runs/ctal4
+    sonolex table ctal_tables --protocol fsdd_verification --seeds 0 1 2 --out runs/ctal3
+
+Rows that the protocol cannot fill (words where it has none, audio that is not read) are left out. Every row is
+pre-trained on ToneWords with its transcripts (``pretrain``: any corpus with both), if it has an objective, and
+fine-tuned alike. Transformers are as large as CTAL within one per cent: their feed-forward layers are widened or
+narrowed; the table prints the counts. ``--figure fractions`` is figures 2 and 3: shares of the labels, several draws.
+Figure 4, ten speakers without fine-tuning, is `python -m benchmarks.speakers` on the rows' pre-trainings.
+
+The same command goes on where it was stopped; several of them, or ``--processes``, share the runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from sonolex.audio.views import Views
+from sonolex.data.loader import Loading
+from sonolex.protocols.base import Protocol, find_protocol
+from sonolex.recipes._real import protocol_options
+from sonolex.systems._ctal_input import CtalProcessorConfig
+from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
+from sonolex.systems.base import count_parameters, system_type
+from sonolex.tasks.base import TaskConfig
+from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.train.run import Budget, Data, Optim, Run, Source
+
+AGAINST = "CTAL"
+PUBLISHED = {
+    "CTAL-BASE": "IEMOCAP WA .7286, UA .7370; MOSEI Acc2 .8036, F1 .8055, MAE .6061, Corr .6828; EER .0194",
+    "no pre-training": "WA .7004, UA .7110; Acc2 .7804, F1 .7809, MAE .6654, Corr .6086; EER .0366",
+    "(a) less pre-training": "WA .7262, UA .7386; Acc2 .8127, F1 .8150, MAE .6050, Corr .6804; EER .0204",
+    "(b) no MLM": "WA .7077, UA .7185; Acc2 .7834, F1 .7842, MAE .6629, Corr .6096; EER .0244",
+    "(c) no MCAM": "WA .7080, UA .7171; Acc2 .7812, F1 .7809, MAE .6442, Corr .6440; EER .0327",
+    "(d) no orthogonal fusion": "WA .7338, UA .7444; Acc2 .7948, F1 .7939, MAE .6035, Corr .6832; EER .0176",
+    "(e) text outputs only": "WA .6497, UA .6586; Acc2 .7804, F1 .7795, MAE .6235, Corr .6639",
+    "(f) audio outputs only": "WA .7315, UA .7412; Acc2 .7989, F1 .7915, MAE .6065, Corr .6750; EER .0190",
+    "(g) unimodal pre-training": "WA .7116, UA .7270; Acc2 .7820, F1 .7834, MAE .6323, Corr .6527; EER .0306",
+    "Mockingjay alone": "WA .5505, UA .5672; Acc2 .6887, F1 .7199, MAE .8056, Corr .3556; EER .0551",
+    "RoBERTa alone": "WA .6377, UA .6411; Acc2 .7451, F1 .7412, MAE .6598, Corr .5760",
+    "LXMERT-style": "WA .7145, UA .7222; Acc2 .7749, F1 .7740, MAE .6405, Corr .6430; EER .0320",
+    "VisualBERT-style": "WA .6778, UA .6848; Acc2 .7769, F1 .7722, MAE .6621, Corr .6243; EER .0375",
+    "LSTM alignment": "WA .6900, UA .7014",
+    "MDRE": "WA .6702, UA .6764",
+    "MHA": "WA .6780, UA .6880",
+    "MulT (A+L)": "Acc2 .7966, F1 .8008, MAE .6367, Corr .6292",
+    "GE2E": "EER .0379",
+    "RawNet": "EER .0253",
+}
+"""Source document 002, tables 1 to 4 (reference C6)."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row: a system, what it changes, and how it is pre-trained.
+
+    Attributes:
+        change: of the config in pre-training and fine-tuning; ``late`` only in fine-tuning.
+        share: of the pre-training clips; 0 for none.
+        inputs: changes of the processor's config.
+        speakers: a row of table 3, for verification alone.
+    """
+
+    row: str
+    system: str = "ctal"
+    change: dict[str, Any] = field(default_factory=dict)
+    late: dict[str, Any] = field(default_factory=dict)
+    share: float = 1.0
+    inputs: dict[str, Any] = field(default_factory=dict)
+    speakers: bool = False
+
+    @property
+    def name(self) -> str:
+        return "".join(c if c.isalnum() else "-" for c in self.row.lower()).strip("-")
+
+    @property
+    def pretraining(self) -> str:
+        """What tells the pre-training of this row from that of others."""
+        changes = "".join(f"-{n}-{v}" for n, v in (self.change | self.inputs).items() if n != "objectives")
+        objectives = "".join(f"-{o}" for o in self.change.get("objectives", ()))
+        return f"{self.system}{changes}{objectives}" + (f"-{self.share:g}" if self.share < 1 else "")
+
+
+ROWS = (
+    Cell("CTAL"),
+    Cell("no pre-training", share=0.0),
+    Cell("(a) three eighths of the pre-training", share=0.375),
+    Cell("(b) no MLM", change={"objectives": ("mcam",)}),
+    Cell("(c) no MCAM", change={"objectives": ("mlm",)}),
+    Cell("(d) no orthogonal fusion, as printed", late={"orthogonal": "none"}),
+    Cell("(d) as released: no maxima either", late={"orthogonal": "none", "max_pools": False}),
+    Cell("(e) text outputs only", late={"fusion_streams": "text", "orthogonal": "none"}),
+    Cell("(f) audio outputs only", late={"fusion_streams": "audio", "orthogonal": "none"}),
+    Cell("(g) unimodal pre-training", "late_fusion"),
+    Cell("Mockingjay alone", "mockingjay", {"num_layers": 3}),
+    Cell("Mockingjay alone, two derivatives", "mockingjay", {"num_layers": 3}, inputs={"derivatives": 2}),
+    Cell("RoBERTa alone", "roberta", {"num_layers": 4}),
+    Cell("LXMERT-style", "lxmert", {"num_layers": 1}),
+    Cell("VisualBERT-style", "visualbert", {"num_layers": 4}),
+    Cell("MDRE", "mdre", share=0.0),
+    Cell("MHA", "multi_hop", share=0.0),
+    Cell("LSTM alignment", "lstm_alignment", share=0.0),
+    Cell("MulT (A+L)", "mult", share=0.0),
+    Cell("GE2E", "ge2e", share=0.0, speakers=True),
+    Cell("RawNet", "rawnet", share=0.0, speakers=True),
+)
+MATCHED = ("ctal", "late_fusion", "lxmert", "visualbert", "mockingjay", "roberta")
+FRACTIONS = (0.1, 0.25, 0.5, 1.0)
+DRAWS = 3
+SENTENCE_VIEWS = Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one protocol's rows are fine-tuned on two cores."""
+
+    epochs: int
+    lr: float = 2e-3
+    normalise: str = "utterance"
+    views: Views = SENTENCE_VIEWS
+
+
+SETTINGS = {
+    "tonewords": Setting(9),
+    "emodb": Setting(40, 1e-3, "fixed", Views(speed=0.15, vtlp=0.1, gain_db=3, num_mel_masks=1, crop_share=0.2)),
+    "fsdd": Setting(15, 1e-3, "level", Views()),
+}
+
+
+def recipe(
+    *,
+    protocol: str = "tonewords_all",
+    size: str = "small",
+    seeds: tuple[int, ...] = (0, 1, 2),
+    rows: tuple[str, ...] = (),
+    figure: str = "",
+    pretrain: str = "tonewords",
+    pretrain_epochs: int = 4,
+    epochs: int = 0,
+) -> list[Run]:
+    """Return pre-trainings and fine-tunings of every row that the protocol can fill, per fold and seed.
+
+    Args:
+        size: "small" for two cores, or "base" as published.
+        rows: only these, by their names in the table; default: all.
+        figure: "" for the tables, "fractions" for shares of the labels (CTAL and CTAL without pre-training).
+        pretrain: corpus of the pre-training.
+        epochs: of fine-tuning; 0 is the protocol's own.
+    """
+    if size not in ("small", "base") or figure not in ("", "fractions"):
+        raise ValueError(f"`size` must be small or base and `figure` empty or fractions, but are {size!r}, {figure!r}.")
+    unknown = [r for r in rows if r not in {c.row for c in ROWS}]
+    if unknown:
+        raise ValueError(f"`rows` must be of {', '.join(c.row for c in ROWS)}, but has {unknown[0]!r}.")
+    table = _Table(find_protocol(protocol), size, pretrain, pretrain_epochs, epochs)
+    cells = [c for c in ROWS if table.fills(c) and (not rows or c.row in rows)]
+    if figure:
+        cells = [c for c in cells if c.row in ("CTAL", "no pre-training")]
+    runs: dict[str, Run] = {}
+    for seed in seeds:
+        for cell in cells:
+            start = None
+            if cell.share:
+                run = table.pretraining(cell, seed)
+                start = runs.setdefault(run.name, run).name
+            for fold in table.folds():
+                shares = [(1.0, 0)] if not figure else [(s, d) for s in FRACTIONS for d in range(DRAWS if s < 1 else 1)]
+                for share, draw in shares:
+                    run = table.finetuning(cell, fold, seed, start, share, draw, bool(figure))
+                    runs[run.name] = run
+    return list(runs.values())
+
+
+def tiny() -> list[Run]:
+    """Return pre-training and fine-tuning of one row at a size that trains in seconds."""
+    few: dict[str, Any] = {"seeds": (0,), "pretrain_epochs": 2, "epochs": 3, "rows": ("(g) unimodal pre-training",)}
+    runs = recipe(protocol="tonewords_tone", **few)
+
+    def small(source: Source) -> Source:
+        return replace(source, options={"size": "tiny"})
+
+    made = []
+    for run in runs:
+        parts = {p: tuple(map(small, getattr(run.data, p))) for p in ("train", "selection", "report")}
+        made.append(replace(run, data=replace(run.data, **parts)))
+    return made
+
+
+@dataclass(frozen=True)
+class _Table:
+    protocol: Protocol
+    size: str
+    pretrain: str
+    pretrain_epochs: int
+    epochs: int
+
+    @property
+    def setting(self) -> Setting:
+        return SETTINGS.get(self.protocol.corpus, Setting(20, 1e-3, "fixed"))
+
+    @property
+    def is_verification(self) -> bool:
+        return self.protocol.tasks[0].kind == "verification"
+
+    def fills(self, cell: Cell) -> bool:
+        """Whether the protocol has what the row reads, and the row is of its kind."""
+        if "text" not in self.protocol.modalities and (
+            cell.system == "roberta" or cell.late.get("fusion_streams") == "text"
+        ):
+            return False
+        return self.is_verification or not cell.speakers
+
+    def folds(self) -> list[str]:
+        """Return the names of the protocol's folds."""
+        manifest = _manifest(self.protocol.name)
+        return [fold.name for fold in self.protocol.folds(manifest)]
+
+    def processor(self, cell: Cell) -> Any:
+        rate_hz = 8_000 if self.protocol.corpus == "fsdd" else 16_000
+        if cell.system == "rawnet":
+            return SpeechAndLettersConfig(rate_hz=rate_hz, max_frames=1000, normalise=True)
+        sizes = {"window_ms": 32.0, "fft_samples": 512, "num_mels": 64} if rate_hz == 8_000 else {}
+        made = CtalProcessorConfig(rate_hz=rate_hz, max_frames=1600, max_tokens=128, vocab_size=500, **sizes)
+        return replace(made, normalise=self.setting.normalise, **cell.inputs)
+
+    def config(self, cell: Cell, *, late: bool) -> Any:
+        kind = system_type(cell.system)
+        changes = cell.change | (cell.late if late else {})
+        if cell.system not in MATCHED:
+            config, _ = kind.starter(num_clips=1000 if self.size == "small" else 100_000, longest_s=10.0)
+            return replace(config, **changes)
+        made = kind.config_type.tiny if self.size == "small" else kind.config_type.base  # type: ignore[attr-defined]
+        return replace(
+            made(), **changes, ffn_width=matched_ffn_width(cell.system, self.size, cell.change.get("num_layers", 0))
+        )
+
+    def pretraining(self, cell: Cell, seed: int) -> Run:
+        options = {} if self.pretrain == "tonewords" else protocol_options(self.pretrain)
+        source = Source(corpus=self.pretrain, options=options, where={"split": "train"}, share=cell.share)
+        if self.pretrain == "tonewords":
+            source = Source(
+                protocol="tonewords_all", fold="unseen", part="train", options={"size": "small"}, share=cell.share
+            )
+        modalities = system_type(cell.system).readable(("audio", "text"))
+        return Run(
+            name=f"pretrain-{cell.pretraining}-{seed}",
+            system=cell.system,
+            config=self.config(cell, late=False),
+            processor=self.processor(cell),
+            tasks=(PretrainingConfig("pretraining"),),
+            data=Data(train=(source,), loading=Loading(modalities=modalities)),
+            optim=Optim(lr=2e-3 if self.size == "small" else 5e-5),
+            budget=Budget(
+                epochs=round(self.pretrain_epochs / cell.share), batch_s=128, evaluate_epochs=1000, select="last"
+            ),
+            precision="auto",
+            seed=seed,
+        )
+
+    def tasks(self, cell: Cell) -> tuple[TaskConfig, ...]:
+        """Return the protocol's tasks; GE2E learns by its own loss, and its vectors are only scored by the task."""
+        if cell.system != "ge2e":
+            return self.protocol.tasks
+        return (*(replace(task, weight=0.0) for task in self.protocol.tasks), PretrainingConfig("pretraining"))
+
+    def finetuning(
+        self, cell: Cell, fold: str, seed: int, start: str | None, share: float, draw: int, figure: bool
+    ) -> Run:
+        protocol, setting = self.protocol, self.setting
+        options = protocol_options(protocol.corpus)
+        mark = f"-{share:g}-{draw}" if figure else ""
+        modalities = system_type(cell.system).readable(protocol.modalities)
+        views = Views() if cell.system == "rawnet" else setting.views
+        return Run(
+            name=f"{cell.name}-{fold}-{seed}{mark}",
+            row=f"{cell.row}, {share:.0%} of the labels{f', draw {draw}' if share < 1 else ''}" if figure else cell.row,
+            system=cell.system,
+            config=self.config(cell, late=True),
+            processor=self.processor(cell),
+            tasks=self.tasks(cell),
+            data=Data.of_protocol(
+                protocol.name,
+                fold,
+                options=options,
+                train=(Source(protocol=protocol.name, fold=fold, options=options, share=share, draw=draw),),
+                loading=Loading(modalities=modalities, views=views),
+            ),
+            optim=Optim(lr=setting.lr if self.size == "small" else 1e-5, weight_decay=0.05, schedule="cosine"),
+            budget=Budget(
+                epochs=self.epochs or setting.epochs,
+                batch_s=128,
+                batch_clips=64,
+                evaluate_epochs=1000,
+                select="last",
+            ),
+            init_from=start,
+            precision="auto",
+            seed=seed,
+        )
+
+
+@lru_cache(maxsize=64)
+def matched_ffn_width(system: str, size: str, num_layers: int) -> int:
+    """Return the width of feed-forward layers at which a system has as many parameters in layers as CTAL of this size.
+
+    Embeddings and heads are left out: they are what a system reads and predicts, not how it thinks.
+    """
+
+    def layers(name: str, **changes: Any) -> int:
+        kind = system_type(name).config_type
+        made = kind.tiny() if size == "small" else kind.base()  # type: ignore[attr-defined]
+        with torch.device("meta"):
+            built = system_type(name)(replace(made, **changes))  # type: ignore[call-arg]
+        return sum(count_parameters(part) for n, part in built.named_children() if n.endswith("_layers"))
+
+    base = system_type("ctal").config_type.tiny() if size == "small" else system_type("ctal").config_type.base()  # type: ignore[attr-defined]
+    if system == "ctal":
+        return base.ffn_width
+    wanted, change = layers("ctal"), {"num_layers": num_layers} if num_layers else {}
+    narrow, wide = layers(system, ffn_width=8, **change), layers(system, ffn_width=16, **change)
+    return max(8, 8 + round(8 * (wanted - narrow) / (wide - narrow)))
+
+
+@lru_cache(maxsize=8)
+def _manifest(protocol: str) -> Any:
+    from sonolex.train.sources import protocol_manifest
+
+    found = find_protocol(protocol)
+    return protocol_manifest(found, tuple(protocol_options(found.corpus).items()))
