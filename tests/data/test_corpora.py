@@ -275,17 +275,22 @@ def test_iemocaps_expected_counts_are_the_published_fingerprints():
     assert per_session.sum() - sum(iemocap.COUNTS["excited"]) == 4490
 
 
-def test_mosei_and_its_protocol(tmp_path):
+def make_mosei(root):
+    """Two segments of five videos, one of them without text, one video in no fold, and a label without audio."""
     labels = [",".join(mosei.COLUMNS)]
     for number, fold in enumerate(("train", "train", "validation", "test", "")):
         video = f"video{number}"
-        wav(tmp_path / "Audio" / "WAV_16000" / f"{video}.wav", seconds=2.0)
+        wav(root / "Audio" / "WAV_16000" / f"{video}.wav", seconds=2.0)
         lines = [f"{video}___0___0.0___0.9___it's {video}, ___ well", f"{video}___1___1.0___1.8___", "broken line"]
-        text(tmp_path / "Transcript" / "Segmented" / "Combined" / f"{video}.txt", lines)
+        text(root / "Transcript" / "Segmented" / "Combined" / f"{video}.txt", lines)
         labels += [f"{video},{s},{fold},{v},0,0,0,0,0,0" for s, v in ((0, -1.333), (1, 2.0))]
     labels[1] = labels[1].replace(",0,0,0,0,0,0", ",0.333,0,0,0,0,3")
     labels.append("gone,0,train,1.0,0,0,0,0,0,0")
-    text(tmp_path / "labels.csv", labels)
+    text(root / "labels.csv", labels)
+
+
+def test_mosei_and_its_protocol(tmp_path):
+    make_mosei(tmp_path)
     manifest = mosei.prepare(tmp_path, strict=False)
     assert len(manifest) == 10 and manifest[0].text == "it's video0, ___ well" and manifest[1].text is None
     assert manifest[0].offset_s == 0.0 and manifest[1].duration_s == pytest.approx(0.8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
@@ -50,9 +51,15 @@ FOLDERS = {"emodb": ("emodb4", "emodb"), "mosei": ("CMU-MOSEI", "mosei"), "iemoc
 FOLDERS |= {"msp_podcast": ("MSP-Podcast", "msp_podcast"), "librispeech": ("LibriSpeech", "librispeech")}
 
 
-def protocol_options(corpus: str) -> dict[str, str]:
-    """Return the options of a protocol's corpus: where its recordings are, unless they are generated."""
-    return {} if corpus in GENERATED else corpus_options(*FOLDERS.get(corpus, (corpus,)))
+def protocol_options(corpus: str, *, strict: bool = True) -> dict[str, Any]:
+    """Return the options of a protocol's corpus: where its recordings are, unless they are generated.
+
+    Args:
+        strict: False takes a part of an official release.
+    """
+    if corpus in GENERATED:
+        return {}
+    return corpus_options(*FOLDERS.get(corpus, (corpus,))) | ({} if strict else {"strict": False})
 
 
 def corpus_options(*names: str) -> dict[str, str]:

@@ -14,22 +14,25 @@ The same command goes on where it was stopped; several of them, or ``--processes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
 
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
-from sonolex.protocols.base import Protocol, find_protocol
+from sonolex.protocols.base import Fold, Protocol, find_protocol
 from sonolex.recipes._real import protocol_options
 from sonolex.systems._ctal_input import CtalProcessorConfig
 from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
 from sonolex.systems.base import count_parameters, system_type
 from sonolex.tasks.base import TaskConfig
 from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.tasks.verification import VerificationConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
+from sonolex.train.sources import protocol_manifest
 
 AGAINST = "CTAL"
 PUBLISHED = {
@@ -61,6 +64,7 @@ class Cell:
     """One row: a system, what it changes, and how it is pre-trained.
 
     Attributes:
+        depth: of CTAL's number of layers, the row's; None for the same.
         change: of the config in pre-training and fine-tuning; ``late`` only in fine-tuning.
         share: of the pre-training clips; 0 for none.
         inputs: changes of the processor's config.
@@ -69,6 +73,7 @@ class Cell:
 
     row: str
     system: str = "ctal"
+    depth: Callable[[int], int] | None = None
     change: dict[str, Any] = field(default_factory=dict)
     late: dict[str, Any] = field(default_factory=dict)
     share: float = 1.0
@@ -98,11 +103,11 @@ ROWS = (
     Cell("(e) text outputs only", late={"fusion_streams": "text", "orthogonal": "none"}),
     Cell("(f) audio outputs only", late={"fusion_streams": "audio", "orthogonal": "none"}),
     Cell("(g) unimodal pre-training", "late_fusion"),
-    Cell("Mockingjay alone", "mockingjay", {"num_layers": 3}),
-    Cell("Mockingjay alone, two derivatives", "mockingjay", {"num_layers": 3}, inputs={"derivatives": 2}),
-    Cell("RoBERTa alone", "roberta", {"num_layers": 4}),
-    Cell("LXMERT-style", "lxmert", {"num_layers": 1}),
-    Cell("VisualBERT-style", "visualbert", {"num_layers": 4}),
+    Cell("Mockingjay alone", "mockingjay", lambda n: 3),
+    Cell("Mockingjay alone, two derivatives", "mockingjay", lambda n: 3, inputs={"derivatives": 2}),
+    Cell("RoBERTa alone", "roberta", lambda n: 2 * n),
+    Cell("LXMERT-style", "lxmert", lambda n: n - 1),
+    Cell("VisualBERT-style", "visualbert", lambda n: 2 * n),
     Cell("MDRE", "mdre", share=0.0),
     Cell("MHA", "multi_hop", share=0.0),
     Cell("LSTM alignment", "lstm_alignment", share=0.0),
@@ -143,6 +148,7 @@ def recipe(
     pretrain: str = "tonewords",
     pretrain_epochs: int = 4,
     epochs: int = 0,
+    strict: bool = True,
 ) -> list[Run]:
     """Return pre-trainings and fine-tunings of every row that the protocol can fill, per fold and seed.
 
@@ -152,13 +158,14 @@ def recipe(
         figure: "" for the tables, "fractions" for shares of the labels (CTAL and CTAL without pre-training).
         pretrain: corpus of the pre-training.
         epochs: of fine-tuning; 0 is the protocol's own.
+        strict: False takes a part of an official release.
     """
     if size not in ("small", "base") or figure not in ("", "fractions"):
         raise ValueError(f"`size` must be small or base and `figure` empty or fractions, but are {size!r}, {figure!r}.")
     unknown = [r for r in rows if r not in {c.row for c in ROWS}]
     if unknown:
         raise ValueError(f"`rows` must be of {', '.join(c.row for c in ROWS)}, but has {unknown[0]!r}.")
-    table = _Table(find_protocol(protocol), size, pretrain, pretrain_epochs, epochs)
+    table = _Table(find_protocol(protocol), size, pretrain, pretrain_epochs, epochs, strict)
     cells = [c for c in ROWS if table.fills(c) and (not rows or c.row in rows)]
     if figure:
         cells = [c for c in cells if c.row in ("CTAL", "no pre-training")]
@@ -169,7 +176,7 @@ def recipe(
             if cell.share:
                 run = table.pretraining(cell, seed)
                 start = runs.setdefault(run.name, run).name
-            for fold in table.folds():
+            for fold in table.folds:
                 shares = [(1.0, 0)] if not figure else [(s, d) for s in FRACTIONS for d in range(DRAWS if s < 1 else 1)]
                 for share, draw in shares:
                     run = table.finetuning(cell, fold, seed, start, share, draw, bool(figure))
@@ -199,6 +206,7 @@ class _Table:
     pretrain: str
     pretrain_epochs: int
     epochs: int
+    strict: bool = True
 
     @property
     def setting(self) -> Setting:
@@ -216,10 +224,14 @@ class _Table:
             return False
         return self.is_verification or not cell.speakers
 
-    def folds(self) -> list[str]:
-        """Return the names of the protocol's folds."""
-        manifest = _manifest(self.protocol.name)
-        return [fold.name for fold in self.protocol.folds(manifest)]
+    @property
+    def options(self) -> dict[str, Any]:
+        return protocol_options(self.protocol.corpus, strict=self.strict)
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """The protocol's folds."""
+        return self.protocol.folds(protocol_manifest(self.protocol, tuple(self.options.items())))
 
     def processor(self, cell: Cell) -> Any:
         rate_hz = 8_000 if self.protocol.corpus == "fsdd" else 16_000
@@ -235,10 +247,8 @@ class _Table:
         if cell.system not in MATCHED:
             config, _ = kind.starter(num_clips=1000 if self.size == "small" else 100_000, longest_s=10.0)
             return replace(config, **changes)
-        made = kind.config_type.tiny if self.size == "small" else kind.config_type.base  # type: ignore[attr-defined]
-        return replace(
-            made(), **changes, ffn_width=matched_ffn_width(cell.system, self.size, cell.change.get("num_layers", 0))
-        )
+        config = sized(cell, self.size)
+        return replace(config, **changes, ffn_width=matched_ffn_width(config, cell.system, self.size))
 
     def pretraining(self, cell: Cell, seed: int) -> Run:
         options = {} if self.pretrain == "tonewords" else protocol_options(self.pretrain)
@@ -263,32 +273,36 @@ class _Table:
             seed=seed,
         )
 
-    def tasks(self, cell: Cell) -> tuple[TaskConfig, ...]:
+    def tasks(self, cell: Cell, fold: Fold) -> tuple[TaskConfig, ...]:
         """Return the protocol's tasks; GE2E learns by its own loss, and its vectors are only scored by the task."""
+        tasks = self.protocol.tasks
+        if isinstance(tasks[0], VerificationConfig) and not tasks[0].classes:
+            speakers = tuple(sorted(set(fold.train.column(tasks[0].label))))
+            tasks = (replace(tasks[0], classes=speakers),)
         if cell.system != "ge2e":
-            return self.protocol.tasks
-        return (*(replace(task, weight=0.0) for task in self.protocol.tasks), PretrainingConfig("pretraining"))
+            return tasks
+        return (*(replace(task, weight=0.0) for task in tasks), PretrainingConfig("pretraining"))
 
     def finetuning(
-        self, cell: Cell, fold: str, seed: int, start: str | None, share: float, draw: int, figure: bool
+        self, cell: Cell, fold: Fold, seed: int, start: str | None, share: float, draw: int, figure: bool
     ) -> Run:
         protocol, setting = self.protocol, self.setting
-        options = protocol_options(protocol.corpus)
+        options = self.options
         mark = f"-{share:g}-{draw}" if figure else ""
         modalities = system_type(cell.system).readable(protocol.modalities)
         views = Views() if cell.system == "rawnet" else setting.views
         return Run(
-            name=f"{cell.name}-{fold}-{seed}{mark}",
+            name=f"{cell.name}-{fold.name}-{seed}{mark}",
             row=f"{cell.row}, {share:.0%} of the labels{f', draw {draw}' if share < 1 else ''}" if figure else cell.row,
             system=cell.system,
             config=self.config(cell, late=True),
             processor=self.processor(cell),
-            tasks=self.tasks(cell),
+            tasks=self.tasks(cell, fold),
             data=Data.of_protocol(
                 protocol.name,
-                fold,
+                fold.name,
                 options=options,
-                train=(Source(protocol=protocol.name, fold=fold, options=options, share=share, draw=draw),),
+                train=(Source(protocol=protocol.name, fold=fold.name, options=options, share=share, draw=draw),),
                 loading=Loading(modalities=modalities, views=views),
             ),
             optim=Optim(lr=setting.lr if self.size == "small" else 1e-5, weight_decay=0.05, schedule="cosine"),
@@ -305,31 +319,26 @@ class _Table:
         )
 
 
+def sized(cell: Cell, size: str) -> Any:
+    """Return the config of a row's transformer with as many layers as it has beside CTAL of this size."""
+    kinds: list[Any] = [system_type(name).config_type for name in (cell.system, "ctal")]
+    config, ctal = (kind.tiny() if size == "small" else kind() for kind in kinds)
+    return replace(config, num_layers=cell.depth(ctal.num_layers) if cell.depth else ctal.num_layers)
+
+
 @lru_cache(maxsize=64)
-def matched_ffn_width(system: str, size: str, num_layers: int) -> int:
+def matched_ffn_width(config: Any, system: str, size: str) -> int:
     """Return the width of feed-forward layers at which a system has as many parameters in layers as CTAL of this size.
 
     Embeddings and heads are left out: they are what a system reads and predicts, not how it thinks.
     """
-
-    def layers(name: str, **changes: Any) -> int:
-        kind = system_type(name).config_type
-        made = kind.tiny() if size == "small" else kind.base()  # type: ignore[attr-defined]
-        with torch.device("meta"):
-            built = system_type(name)(replace(made, **changes))  # type: ignore[call-arg]
-        return sum(count_parameters(part) for n, part in built.named_children() if n.endswith("_layers"))
-
-    base = system_type("ctal").config_type.tiny() if size == "small" else system_type("ctal").config_type.base()  # type: ignore[attr-defined]
-    if system == "ctal":
-        return base.ffn_width
-    wanted, change = layers("ctal"), {"num_layers": num_layers} if num_layers else {}
-    narrow, wide = layers(system, ffn_width=8, **change), layers(system, ffn_width=16, **change)
+    wanted = num_in_layers("ctal", sized(ROWS[0], size))
+    narrow, wide = (num_in_layers(system, replace(config, ffn_width=n)) for n in (8, 16))
     return max(8, 8 + round(8 * (wanted - narrow) / (wide - narrow)))
 
 
-@lru_cache(maxsize=8)
-def _manifest(protocol: str) -> Any:
-    from sonolex.train.sources import protocol_manifest
-
-    found = find_protocol(protocol)
-    return protocol_manifest(found, tuple(protocol_options(found.corpus).items()))
+def num_in_layers(system: str, config: Any) -> int:
+    """Return the number of parameters in a system's layers."""
+    with torch.device("meta"):
+        built = system_type(system)(config)  # type: ignore[call-arg]
+    return sum(count_parameters(part) for name, part in built.named_children() if name.endswith("_layers"))
