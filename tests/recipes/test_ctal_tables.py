@@ -8,6 +8,7 @@ import pytest
 
 from sonolex.data.corpora import librispeech
 from sonolex.recipes.ctal_tables import MATCHED, PUBLISHED, ROWS, matched_ffn_width, num_in_layers, recipe, sized
+from sonolex.report import FRACTION
 from sonolex.train.series import train_all
 from tests.data.test_corpora import make_iemocap, make_librispeech, make_mosei
 
@@ -44,10 +45,13 @@ def test_rows_are_those_that_the_protocol_can_fill(shared_data, monkeypatch):
     assert all(any(name.split(" ")[0] in c.row for c in ROWS) for name in PUBLISHED if name != "CTAL-BASE")
 
 
-def test_a_figure_has_nested_shares_and_several_draws():
-    runs = [r for r in recipe(figure="fractions", seeds=(0,)) if r.row]
-    assert len(runs) == 2 * (3 * 3 + 1) and len({r.row for r in runs}) == len(runs)
-    assert {r.data.train[0].share for r in runs} == {0.1, 0.25, 0.5, 1.0}
+def test_a_figure_has_shares_of_the_labels_and_another_draw_with_each_seed():
+    runs = [r for r in recipe(figure="fractions", seeds=(0, 1)) if r.row]
+    assert len(runs) == 2 * 2 * 4 and len({r.row for r in runs}) == 8
+    assert {(r.data.train[0].share, r.data.train[0].draw) for r in runs} == {
+        (share, seed) for share in (0.1, 0.25, 0.5, 1.0) for seed in (0, 1)
+    }
+    assert all(FRACTION.search(r.row) for r in runs)  # so that `sonolex report` draws them
 
 
 @pytest.mark.parametrize(("size", "layers"), [("small", 2), ("base", 3)])

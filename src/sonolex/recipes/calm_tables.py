@@ -97,7 +97,7 @@ TABLES = {
         Cell("A, α = 0.25", modalities=("audio",)),
     ),
     "modality": (Cell("A+L"), Cell("A", modalities=("audio",)), Cell("L", modalities=("text",))),
-    "labels": tuple(Cell(f"{share:.0%} of the labels", share=share) for share in (0.2, 0.4, 0.6, 0.8, 1.0)),
+    "labels": tuple(Cell(f"full, {100 * share:g} % of labels", share=share) for share in (0.2, 0.4, 0.6, 0.8, 1.0)),
     "patches": (
         Cell("patches 2 × 64, stride 1 × 64", grid=Grid(2, 64, 1, 64, num_mels=64)),
         Cell("patches 20 × 8, stride 10 × 4", grid=Grid(20, 8, 10, 4, num_mels=64)),
@@ -105,7 +105,7 @@ TABLES = {
     ),
     "neighbours": (Cell("neighbours share 20 of 50 frames"), Cell("neighbours share none", neighbour_gap=2)),
     "language_model": tuple(
-        Cell(f"{words}, {share:.0%} of the labels", share=share, weights=weights)
+        Cell(f"{words}, {100 * share:g} % of labels", share=share, weights=weights)
         for share in (0.2, 1.0)
         for words, weights in (("the language model's weights", True), ("its size, random weights", False))
     ),

@@ -6,8 +6,8 @@
 Rows that the protocol cannot fill (words where it has none, audio that is not read) are left out. Every row is
 pre-trained on ToneWords with its transcripts (``pretrain``: any corpus with both), if it has an objective, and
 fine-tuned alike. Transformers are as large as CTAL within one per cent: their feed-forward layers are widened or
-narrowed; the table prints the counts. ``--figure fractions`` is figures 2 and 3: shares of the labels, several draws.
-Figure 4, ten speakers without fine-tuning, is `python -m benchmarks.speakers` on the rows' pre-trainings.
+narrowed; the table prints the counts. ``--figure fractions`` is figures 2 and 3: shares of the labels, another draw
+with each seed. Figure 4, ten speakers without fine-tuning, is `python -m benchmarks.speakers` on the pre-trainings.
 
 The same command goes on where it was stopped; several of them, or ``--processes``, share the runs.
 """
@@ -116,8 +116,7 @@ ROWS = (
     Cell("RawNet", "rawnet", share=0.0, speakers=True),
 )
 MATCHED = ("ctal", "late_fusion", "lxmert", "visualbert", "mockingjay", "roberta")
-FRACTIONS = (0.1, 0.25, 0.5, 1.0)
-DRAWS = 3
+FRACTIONS = (0.1, 0.25, 0.5, 1.0)  # of the labels; every seed draws its own
 SENTENCE_VIEWS = Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8)
 
 
@@ -177,9 +176,8 @@ def recipe(
                 run = table.pretraining(cell, seed)
                 start = runs.setdefault(run.name, run).name
             for fold in table.folds:
-                shares = [(1.0, 0)] if not figure else [(s, d) for s in FRACTIONS for d in range(DRAWS if s < 1 else 1)]
-                for share, draw in shares:
-                    run = table.finetuning(cell, fold, seed, start, share, draw, bool(figure))
+                for share in FRACTIONS if figure else (None,):
+                    run = table.finetuning(cell, fold, seed, start, share)
                     runs[run.name] = run
     return list(runs.values())
 
@@ -283,17 +281,15 @@ class _Table:
             return tasks
         return (*(replace(task, weight=0.0) for task in tasks), PretrainingConfig("pretraining"))
 
-    def finetuning(
-        self, cell: Cell, fold: Fold, seed: int, start: str | None, share: float, draw: int, figure: bool
-    ) -> Run:
+    def finetuning(self, cell: Cell, fold: Fold, seed: int, start: str | None, share: float | None) -> Run:
         protocol, setting = self.protocol, self.setting
         options = self.options
-        mark = f"-{share:g}-{draw}" if figure else ""
+        learned = Source(protocol=protocol.name, fold=fold.name, options=options, share=share or 1.0, draw=seed)
         modalities = system_type(cell.system).readable(protocol.modalities)
         views = Views() if cell.system == "rawnet" else setting.views
         return Run(
-            name=f"{cell.name}-{fold.name}-{seed}{mark}",
-            row=f"{cell.row}, {share:.0%} of the labels{f', draw {draw}' if share < 1 else ''}" if figure else cell.row,
+            name=f"{cell.name}-{fold.name}-{seed}{f'-{share:g}' if share else ''}",
+            row=f"{cell.row}, {100 * share:g} % of labels" if share else cell.row,
             system=cell.system,
             config=self.config(cell, late=True),
             processor=self.processor(cell),
@@ -302,7 +298,7 @@ class _Table:
                 protocol.name,
                 fold.name,
                 options=options,
-                train=(Source(protocol=protocol.name, fold=fold.name, options=options, share=share, draw=draw),),
+                train=(learned,),
                 loading=Loading(modalities=modalities, views=views),
             ),
             optim=Optim(lr=setting.lr if self.size == "small" else 1e-5, weight_decay=0.05, schedule="cosine"),
