@@ -23,7 +23,8 @@ import torch
 
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
-from sonolex.protocols.base import Fold, Protocol, find_protocol
+from sonolex.data.manifest import Manifest
+from sonolex.protocols.base import Protocol, find_fold, find_protocol
 from sonolex.recipes._real import protocol_options
 from sonolex.systems._ctal_input import CtalProcessorConfig
 from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
@@ -122,18 +123,19 @@ SENTENCE_VIEWS = Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8)
 
 @dataclass(frozen=True)
 class Setting:
-    """How one protocol's rows are fine-tuned on two cores."""
+    """How the rows of a corpus's protocols are fine-tuned on two cores; their folds, where all have the same."""
 
     epochs: int
+    folds: tuple[str, ...] = ()
     lr: float = 2e-3
     normalise: str = "utterance"
     views: Views = SENTENCE_VIEWS
 
 
 SETTINGS = {
-    "tonewords": Setting(9),
-    "emodb": Setting(40, 1e-3, "fixed", Views(speed=0.15, vtlp=0.1, gain_db=3, num_mel_masks=1, crop_share=0.2)),
-    "fsdd": Setting(15, 1e-3, "level", Views()),
+    "tonewords": Setting(9, ("unseen",)),
+    "emodb": Setting(40, (), 1e-3, "fixed", Views(speed=0.15, vtlp=0.1, gain_db=3, num_mel_masks=1, crop_share=0.2)),
+    "fsdd": Setting(15, (), 1e-3, "level", Views()),
 }
 
 
@@ -175,7 +177,7 @@ def recipe(
             if cell.share:
                 run = table.pretraining(cell, seed)
                 start = runs.setdefault(run.name, run).name
-            for fold in table.folds:
+            for fold in table.fold_names:
                 for share in FRACTIONS if figure else (None,):
                     run = table.finetuning(cell, fold, seed, start, share)
                     runs[run.name] = run
@@ -208,7 +210,7 @@ class _Table:
 
     @property
     def setting(self) -> Setting:
-        return SETTINGS.get(self.protocol.corpus, Setting(20, 1e-3, "fixed"))
+        return SETTINGS.get(self.protocol.corpus, Setting(20, lr=1e-3, normalise="fixed"))
 
     @property
     def is_verification(self) -> bool:
@@ -227,9 +229,14 @@ class _Table:
         return protocol_options(self.protocol.corpus, strict=self.strict)
 
     @cached_property
-    def folds(self) -> list[Fold]:
-        """The protocol's folds."""
-        return self.protocol.folds(protocol_manifest(self.protocol, tuple(self.options.items())))
+    def fold_names(self) -> tuple[str, ...]:
+        """Names of the protocol's folds."""
+        return self.setting.folds or tuple(fold.name for fold in self.protocol.folds(self.manifest))
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The protocol's whole corpus."""
+        return protocol_manifest(self.protocol, tuple(self.options.items()))
 
     def processor(self, cell: Cell) -> Any:
         rate_hz = 8_000 if self.protocol.corpus == "fsdd" else 16_000
@@ -271,24 +278,25 @@ class _Table:
             seed=seed,
         )
 
-    def tasks(self, cell: Cell, fold: Fold) -> tuple[TaskConfig, ...]:
+    def tasks(self, cell: Cell, fold: str) -> tuple[TaskConfig, ...]:
         """Return the protocol's tasks; GE2E learns by its own loss, and its vectors are only scored by the task."""
         tasks = self.protocol.tasks
         if isinstance(tasks[0], VerificationConfig) and not tasks[0].classes:
-            speakers = tuple(sorted(set(fold.train.column(tasks[0].label))))
+            train = find_fold(self.protocol, self.manifest, fold).train
+            speakers = tuple(sorted(set(train.column(tasks[0].label))))
             tasks = (replace(tasks[0], classes=speakers),)
         if cell.system != "ge2e":
             return tasks
         return (*(replace(task, weight=0.0) for task in tasks), PretrainingConfig("pretraining"))
 
-    def finetuning(self, cell: Cell, fold: Fold, seed: int, start: str | None, share: float | None) -> Run:
+    def finetuning(self, cell: Cell, fold: str, seed: int, start: str | None, share: float | None) -> Run:
         protocol, setting = self.protocol, self.setting
         options = self.options
-        learned = Source(protocol=protocol.name, fold=fold.name, options=options, share=share or 1.0, draw=seed)
+        learned = Source(protocol=protocol.name, fold=fold, options=options, share=share or 1.0, draw=seed)
         modalities = system_type(cell.system).readable(protocol.modalities)
         views = Views() if cell.system == "rawnet" else setting.views
         return Run(
-            name=f"{cell.name}-{fold.name}-{seed}{f'-{share:g}' if share else ''}",
+            name=f"{cell.name}-{fold}-{seed}{f'-{share:g}' if share else ''}",
             row=f"{cell.row}, {100 * share:g} % of labels" if share else cell.row,
             system=cell.system,
             config=self.config(cell, late=True),
@@ -296,7 +304,7 @@ class _Table:
             tasks=self.tasks(cell, fold),
             data=Data.of_protocol(
                 protocol.name,
-                fold.name,
+                fold,
                 options=options,
                 train=(learned,),
                 loading=Loading(modalities=modalities, views=views),
