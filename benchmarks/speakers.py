@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sonolex.api import load
+from sonolex import load
 from sonolex.data.corpora import emodb
 from sonolex.data.manifest import Manifest
 from sonolex.recipes._real import corpus_options
