@@ -80,6 +80,13 @@ def test_a_killed_run_goes_on_with_the_same_centres(spoken, tmp_path, monkeypatc
         make_units(spoken, out=spoken, num_units=4)
 
 
+def test_a_finished_manifest_is_made_again_with_centres_of_its_own(spoken, tmp_path):
+    make_units(spoken, out=tmp_path / "out.csv", num_units=3)
+    again = make_units(spoken, out=tmp_path / "out.csv", num_units=8)
+    assert again.column("units") == make_units(spoken, out=tmp_path / "other.csv", num_units=8).column("units")
+    assert {u for units in again.column("units") if units for u in units.split()} > {"0", "1", "2"}
+
+
 def test_units_of_another_kind_do_not_go_on(spoken, tmp_path):
     (tmp_path / "out.csv.partial.jsonl").write_text('{"id": "clip-0", "text": "1", "by": "9 clusters of dreams"}\n')
     with pytest.raises(ValueError, match="9 clusters of dreams began it"):

@@ -8,6 +8,7 @@ SpeechLM's phones with "phone_units": the phone of every step, found by aligning
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,8 @@ def make_units(
     name = f"log-mel every {hop_ms:g} ms" if model is None else f"layer {layer} of {model}"
     journal = ClipJournal(out, f"{num_units} clusters of {name}, seed {seed}")
     heard = [row for row, audio in enumerate(clips.column("audio")) if audio is not None]
-    centres_KF = _centres(out, clips, heard, read, num_units, seed)
+    fit = partial(_fitted, clips, heard, read, num_units, seed)
+    centres_KF = _centres(out.with_name(out.name + ".centres.safetensors"), fit, resumed=bool(journal.found))
     for row in track(heard, "assigning units", transient=True):
         clip = clips[row]
         if clip.id not in journal.found:
@@ -73,18 +75,19 @@ def make_units(
     return filled
 
 
-def _centres(
-    out: Path, clips: Manifest, heard: list[int], read: Callable[[Clip], Tensor], num_units: int, seed: int
-) -> Tensor:
-    """Return the centres that an earlier call fitted, or fit them."""
+def _centres(file: Path, fit: Callable[[], Tensor], *, resumed: bool) -> Tensor:
+    """Return the centres that the interrupted call fitted, or fit them anew."""
     from safetensors.torch import load_file, save_file
 
-    file = out.with_name(out.name + ".centres.safetensors")
-    if file.is_file():
+    if resumed and file.is_file():
         return load_file(file)["centres"]
-    centres_KF = fit_units((read(clips[heard[i]]) for i in spread(len(heard))), num_units=num_units, seed=seed)
+    centres_KF = fit()
     save_file({"centres": centres_KF}, file)
     return centres_KF
+
+
+def _fitted(clips: Manifest, heard: list[int], read: Callable[[Clip], Tensor], num_units: int, seed: int) -> Tensor:
+    return fit_units((read(clips[heard[i]]) for i in spread(len(heard))), num_units=num_units, seed=seed)
 
 
 def _log_mel(hop_ms: float) -> Callable[[Clip], Tensor]:
@@ -113,9 +116,8 @@ def _states(model: str | Path, layer: int) -> Callable[[Clip], Tensor]:
 
 def _phone_units(units: list[str | None], phones: list[str | None], num_units: int) -> list[str | None]:
     """Return the phone of every step of each clip that has both; a clip with fewer steps than phones has none."""
-    both = [
-        i for i, (u, p) in enumerate(zip(units, phones, strict=True)) if u and p and len(u.split()) >= len(p.split())
-    ]
+    lengths = [(len((p or "").split()), len((u or "").split())) for u, p in zip(units, phones, strict=True)]
+    both = [i for i, (spoken, steps) in enumerate(lengths) if 0 < spoken <= steps]
     names = sorted({phone for i in both for phone in str(phones[i]).split()})
     number = {name: i for i, name in enumerate(names)}
     pairs = [

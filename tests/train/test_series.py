@@ -61,6 +61,12 @@ def test_runs_of_one_name_are_refused(corpus, tmp_path):
         train_all([first, replace(second, name="first")], tmp_path, quiet=True)
 
 
+def test_runs_that_wait_for_each_other_are_refused(corpus, tmp_path):
+    _, second = two_runs(corpus)
+    with pytest.raises(ValueError, match="must not start from themselves or each other, but second do"):
+        train_all([replace(second, init_from="second")], tmp_path, quiet=True)
+
+
 def test_another_processor_than_that_of_the_start_is_refused_by_field(corpus, tmp_path):
     first, second = two_runs(corpus)
     other = replace(second, processor=replace(second.processor, num_mels=24))

@@ -46,20 +46,18 @@ CALM_WORDS = CalmConfig.tiny(
 """CALM aligning clips of one word with their texts: see `sonolex.recipes.calm_words`."""
 
 
-GENERATED = ("tonewords", "tonewords_and_emodb", "espeak_words", "espeak_digits", "sound_scenes")
-FOLDERS = {"emodb": ("emodb4", "emodb"), "mosei": ("CMU-MOSEI", "mosei"), "iemocap": ("IEMOCAP", "iemocap")}
-FOLDERS |= {"msp_podcast": ("MSP-Podcast", "msp_podcast"), "librispeech": ("LibriSpeech", "librispeech")}
+FOLDERS = {"emodb": ("emodb4", "emodb")}
 
 
 def protocol_options(corpus: str, *, strict: bool = True) -> dict[str, Any]:
-    """Return the options of a protocol's corpus: where its recordings are, unless they are generated.
+    """Return the options of a protocol's corpus: its folder, if there is one by its name; else the corpus looks itself.
 
     Args:
         strict: False takes a part of an official release.
     """
-    if corpus in GENERATED:
-        return {}
-    return corpus_options(*FOLDERS.get(corpus, (corpus,))) | ({} if strict else {"strict": False})
+    options: dict[str, Any] = corpus_options(*FOLDERS.get(corpus, (corpus,)))
+    found = options if Path(options["root"]).is_dir() else {}
+    return found | ({} if strict else {"strict": False})
 
 
 def corpus_options(*names: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ The network learns from texts with noise as long as an audio's vector is away fr
 about every text (1.00) and about 0.37 of the audio. How much noise was chosen on the validation voices, after another
 classifier had failed on the test voices: docs/results.md says how.
 
-Cost: six minutes for the words, thirteen for each share and three for each classifier on one core.
+Cost: six minutes for the words, thirteen for each share and five for each classifier on one core.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     sonolex table ctal_tables --protocol fsdd_verification --seeds 0 1 2 --out runs/ctal3
 
 Rows that the protocol cannot fill (words where it has none, audio that is not read) are left out. Every row is
-pre-trained on ToneWords with its transcripts (``pretrain``: any corpus with both), if it has an objective, and
+pre-trained on ToneWords with its transcripts (``--pretrain librispeech`` as published), if it has an objective, and
 fine-tuned alike. Transformers are as large as CTAL within one per cent: their feed-forward layers are widened or
 narrowed; the table prints the counts. ``--figure fractions`` is figures 2 and 3: shares of the labels, another draw
 with each seed. Figure 4, ten speakers without fine-tuning, is `python -m benchmarks.speakers` on the pre-trainings.
@@ -116,6 +116,8 @@ ROWS = (
     Cell("GE2E", "ge2e", share=0.0, speakers=True),
     Cell("RawNet", "rawnet", share=0.0, speakers=True),
 )
+PRETRAINING = {"tonewords": ("tonewords_all", "unseen"), "librispeech": ("librispeech_verification", "official")}
+"""Corpora with transcripts, and the protocol whose training part is heard: train-960 of LibriSpeech is the paper's."""
 MATCHED = ("ctal", "late_fusion", "lxmert", "visualbert", "mockingjay", "roberta")
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)  # of the labels; every seed draws its own
 SENTENCE_VIEWS = Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8)
@@ -157,12 +159,14 @@ def recipe(
         size: "small" for two cores, or "base" as published.
         rows: only these, by their names in the table; default: all.
         figure: "" for the tables, "fractions" for shares of the labels (CTAL and CTAL without pre-training).
-        pretrain: corpus of the pre-training.
+        pretrain: corpus of the pre-training, "tonewords" or "librispeech".
         epochs: of fine-tuning; 0 is the protocol's own.
         strict: False takes a part of an official release.
     """
     if size not in ("small", "base") or figure not in ("", "fractions"):
         raise ValueError(f"`size` must be small or base and `figure` empty or fractions, but are {size!r}, {figure!r}.")
+    if pretrain not in PRETRAINING:
+        raise ValueError(f"`pretrain` must be one of {', '.join(PRETRAINING)}, but is {pretrain!r}.")
     unknown = [r for r in rows if r not in {c.row for c in ROWS}]
     if unknown:
         raise ValueError(f"`rows` must be of {', '.join(c.row for c in ROWS)}, but has {unknown[0]!r}.")
@@ -218,9 +222,8 @@ class _Table:
 
     def fills(self, cell: Cell) -> bool:
         """Whether the protocol has what the row reads, and the row is of its kind."""
-        if "text" not in self.protocol.modalities and (
-            cell.system == "roberta" or cell.late.get("fusion_streams") == "text"
-        ):
+        words_alone = cell.system == "roberta" or cell.late.get("fusion_streams") == "text"
+        if words_alone and "text" not in self.protocol.modalities:
             return False
         return self.is_verification or not cell.speakers
 
@@ -256,12 +259,9 @@ class _Table:
         return replace(config, **changes, ffn_width=matched_ffn_width(config, cell.system, self.size))
 
     def pretraining(self, cell: Cell, seed: int) -> Run:
-        options = {} if self.pretrain == "tonewords" else protocol_options(self.pretrain)
-        source = Source(corpus=self.pretrain, options=options, where={"split": "train"}, share=cell.share)
-        if self.pretrain == "tonewords":
-            source = Source(
-                protocol="tonewords_all", fold="unseen", part="train", options={"size": "small"}, share=cell.share
-            )
+        protocol, fold = PRETRAINING[self.pretrain]
+        options = protocol_options(find_protocol(protocol).corpus)
+        source = Source(protocol=protocol, fold=fold, part="train", options=options, share=cell.share)
         modalities = system_type(cell.system).readable(("audio", "text"))
         return Run(
             name=f"pretrain-{cell.pretraining}-{seed}",

@@ -30,6 +30,9 @@ def train_all(
     Several commands may be given the same runs and folder: each takes the next run that no other one has, once the run
     it starts from is finished. A killed one loses at most what it did since its run's last checkpoint. (The processes
     of one distributed command all take the same run.)
+
+    Raises:
+        ValueError: two runs of one name, or runs that start from themselves or each other.
     """
     names = [r.name for r in runs]
     if len(set(names)) != len(names):
@@ -37,18 +40,23 @@ def train_all(
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
     results: dict[str, dict[str, Any]] = {}
     while len(results) < len(runs):
+        elsewhere = False
         for number, run in enumerate(runs, start=1):
             if run.name in results or (run.init_from in names and run.init_from not in results):
                 continue
             with holding(folder, f"{run.name}.{rank}", wait=False) as free:
                 if not free:
+                    elsewhere = True
                     continue
-                earlier = {n: folder / n for n in names[: number - 1]}
+                earlier = {n: folder / n for n in results}
                 results[run.name] = result = _trained(run, folder / run.name, earlier, quiet)
             say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
             break
         else:
-            time.sleep(WAIT_S)  # what is left is with other processes
+            if not elsewhere:
+                left = [n for n in names if n not in results]
+                raise ValueError(f"runs must not start from themselves or each other, but {', '.join(left)} do.")
+            time.sleep(WAIT_S)
     return [results[name] for name in names]
 
 
@@ -63,7 +71,7 @@ def helpers(words: Sequence[str], count: int) -> Iterator[None]:
     """Run ``sonolex`` with these words in ``count`` more processes meanwhile, and share the cores among all.
 
     Raises:
-        ValueError: one of them failed; the message is its last line.
+        ValueError: one of them failed; the message ends with what it said.
     """
     threads = max(1, (os.cpu_count() or 1) // (count + 1))
     command, environment = [sys.executable, "-m", "sonolex", *words], os.environ | {"OMP_NUM_THREADS": str(threads)}
