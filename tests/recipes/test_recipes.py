@@ -66,3 +66,24 @@ def test_calm_tables_use_a_language_models_weights_where_a_row_says_so(tmp_path,
     assert sorted(gaps.values()) == [1, 2]
     with pytest.raises(ValueError, match="bert"):
         recipe(table="language_model")
+
+
+def test_the_laboratory_starts_from_a_given_model_and_counts_only_the_labels_of_a_share(monkeypatch, tmp_path):
+    from sonolex.recipes.transfer_lab import recipe
+    from sonolex.systems.base import system_type
+    from sonolex.train.checkpoint import build_model, save_model
+
+    monkeypatch.setenv("SONOLEX_DATA", "anywhere")
+    kind = system_type("ctal")
+    for seed in (0, 1):
+        processor = kind.processor_type.create(kind.processor_type.config_type(), transcripts=["one two"])
+        config = kind.matched(kind.config_type.tiny(width=32 * (seed + 1)), processor)
+        save_model(tmp_path / f"given-{seed}", build_model("ctal", config, (), seed=0), processor, provenance={})
+    runs = recipe(system="ctal", joint=str(tmp_path / "given-{seed}"), shares=(0.1, 1.0), seeds=(0, 1))
+    assert {r.init_from for r in runs if r.row.startswith("joint: text,")} >= {str(tmp_path / "given-1")}
+    assert {r.config.width for r in runs if r.seed == 1} == {64} and not [
+        r for r in runs if r.name.startswith("joint-0")
+    ]
+    frozen = [r for r in runs if "frozen" in r.row]
+    assert frozen and all(r.frozen_classifier == "noisy" and not r.data.selection for r in frozen)
+    assert not [r for r in frozen if "then" in r.row]

@@ -29,9 +29,19 @@ def test_frozen_vectors_tell_what_is_plain_and_nothing_is_trained(classifier, co
     assert (tmp_path / "given" / "results.json").read_bytes() == before
 
 
-def test_only_one_classification_can_be_probed(corpus, tmp_path):
-    run = small_run(corpus.root, tasks=(PITCH, MOOD), frozen_classifier="svm")
-    with pytest.raises(ValueError, match="one classification"):
+def test_every_task_has_a_classifier_of_its_own(corpus, tmp_path):
+    runs = [
+        small_run(corpus.root, name=name, tasks=tasks, frozen_classifier="svm")
+        for name, tasks in {"both": (PITCH, MOOD), "pitch": (PITCH,), "mood": (MOOD,)}.items()
+    ]
+    both, pitch, mood = train_all(runs, tmp_path, quiet=True, say=lambda text: None)
+    assert both["scores"] == pitch["scores"] | mood["scores"]
+    assert both["selection_value"] == pytest.approx((pitch["selection_value"] + mood["selection_value"]) / 2)
+
+
+def test_only_classifications_can_be_probed(corpus, tmp_path):
+    run = small_run(corpus.root, tasks=(PITCH, PretrainingConfig("pretraining")), frozen_classifier="svm")
+    with pytest.raises(ValueError, match="must be classifications"):
         train_all([run], tmp_path, quiet=True)
     with pytest.raises(ValueError, match="frozen_classifier"):
         replace(run, frozen_classifier="forest")

@@ -73,10 +73,7 @@ def recipe(*, corpus: str = "fsdd", seeds: tuple[int, ...] = (0, 1, 2), epochs: 
     for seed in seeds:
         for number, (words, changes) in enumerate(ROWS.items()):
             runs.append(_alignment(c, f"align-{number}-{seed}", words, seed, epochs or c.epochs, changes))
-        for task in find_protocol(c.questions).tasks:
-            runs += [
-                _classifier(c, task.name, *pair, seed, f"align-0-{seed}") for pair in product(CLASSIFIERS, LEARNED)
-            ]
+        runs += [_classifier(c, *pair, seed, f"align-0-{seed}") for pair in product(CLASSIFIERS, LEARNED)]
     return runs
 
 
@@ -113,14 +110,14 @@ def _alignment(c: Corpus, name: str, words: str, seed: int, epochs: int, changes
     )
 
 
-def _classifier(c: Corpus, task: str, classifier: str, learned: str, seed: int, start: str) -> Run:
+def _classifier(c: Corpus, classifier: str, learned: str, seed: int, start: str) -> Run:
     return Run(
-        name=f"{task}-{classifier}-{learned}-{seed}",
+        name=f"{classifier}-{learned}-{seed}",
         row=f"{CLASSIFIERS[classifier]} of {learned}",
         system="calm",
         config=CALM_WORDS,
         processor=replace(CALM_WORDS_PROCESSOR, rate_hz=c.rate_hz),
-        tasks=tuple(t for t in find_protocol(c.questions).tasks if t.name == task),
+        tasks=find_protocol(c.questions).tasks,
         data=Data.of_protocol(
             c.questions,
             "unseen",

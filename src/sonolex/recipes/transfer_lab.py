@@ -1,15 +1,18 @@
 """The transfer laboratory: does what is learned from text help speech, and back?
 
     sonolex train transfer_lab --corpus fsdd --out runs/transfer && sonolex report runs/transfer
+    sonolex train transfer_lab --corpus sentiment --joint "runs/sentences/sentences-1-{seed}" --out runs/transfer2
 
 Per seed and start: learn a task from one modality (all labels), ask it about the other one (zero-shot), then go on
 with 1, 5, 10, 50 and 100 % of the other one's labels; beside it, the same shares without the first modality. Both
-directions. Starts: *random* weights, *joint* pre-training of both modalities on the training part, everything trained;
-and *joint, head only*, where the encoder stays as pre-training left it. The study (source document 001) found
-all-Neutral predictions across modalities; a row that says one class only is marked in every table.
+directions. Starts: *random* weights; *joint* pre-training of both modalities on the training part, then everything
+trained; and *joint, frozen*, where a small network reads the vectors that pre-training left (it learns from one
+modality at a time, so its rows are zero-shot and the shares alone). The study (source document 001) found all-Neutral
+predictions across modalities; a row that says one class only is marked in every table.
 
 Corpora: ``fsdd`` (is a digit even, above four; unseen people), ``keywords`` and ``sentiment`` (ToneWords sentences,
-unseen voices), ``slue`` (SLUE-VoxCeleb). Systems: any that reads audio and text.
+unseen voices; sentiment is also learned from texts that nobody spoke), ``slue`` (SLUE-VoxCeleb). Systems: any that
+reads audio and text.
 """
 
 from __future__ import annotations
@@ -24,16 +27,20 @@ from sonolex.protocols.base import find_protocol
 from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, WORD_VIEWS, corpus_options
 from sonolex.systems.base import system_type
 from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 SENTENCE_VIEWS = Views(speed=0.2, vtlp=0.2, equalise_db=6, noise_snr_db=10, num_mel_masks=1, mel_mask_bins=8)
-STARTS = ("random", "joint", "joint, head only")
+STARTS = ("random", "joint", "joint, frozen")
 ESPEAK_WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A protocol, where its recordings are and their rate, what else is paired, and how its audio is viewed."""
+    """A protocol, where its recordings are and their rate, what else is paired, and how its audio is viewed.
+
+    ``texts`` have labels and no recordings; the frozen start learns from them in place of the recordings' own texts.
+    """
 
     protocol: str
     fold: str
@@ -43,6 +50,7 @@ class Corpus:
     more: tuple[Source, ...] = ()
     views: Views = SENTENCE_VIEWS
     words: bool = False
+    texts: tuple[Source, ...] = ()
 
 
 CORPORA = {
@@ -56,7 +64,13 @@ CORPORA = {
         words=True,
     ),
     "keywords": Corpus("tonewords_keyword", "unseen", options={"size": "small"}, more=(ESPEAK_WORDS,)),
-    "sentiment": Corpus("tonewords_sentiment", "unseen", options={"size": "small"}, more=(ESPEAK_WORDS,)),
+    "sentiment": Corpus(
+        "tonewords_sentiment",
+        "unseen",
+        options={"size": "small"},
+        more=(ESPEAK_WORDS,),
+        texts=(Source(corpus="tonewords_texts"),),
+    ),
     "slue": Corpus("slue_voxceleb_sentiment", "dev", folders=("slue-voxceleb", "slue_voxceleb")),
 }
 
@@ -65,6 +79,7 @@ def recipe(
     *,
     corpus: str = "fsdd",
     system: str = "calm",
+    joint: str = "",
     starts: tuple[str, ...] = STARTS,
     shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.5, 1.0),
     seeds: tuple[int, ...] = (0, 1, 2),
@@ -74,6 +89,7 @@ def recipe(
     """Return joint pre-training, both first modalities, and every share of the other one, per start and seed.
 
     Args:
+        joint: a finished run or model folder in place of the joint pre-training here; "{seed}" becomes the seed.
         shares: of the other modality's labelled clips; 0 is always asked.
         epochs: over all labelled clips; smaller shares take as many steps.
     """
@@ -82,19 +98,22 @@ def recipe(
     unknown = [s for s in starts if s not in STARTS]
     if unknown:
         raise ValueError(f"`starts` must be of {', '.join(STARTS)}, but has {unknown[0]!r}.")
-    lab = _Lab(CORPORA[corpus], system, epochs)
     runs = []
     for seed in seeds:
-        if set(starts) - {"random"}:
+        given = joint.format(seed=seed)
+        lab = _Lab(CORPORA[corpus], system, epochs, given)
+        if set(starts) - {"random"} and not given:
             runs.append(lab.pretraining(f"joint-{seed}", pretrain_epochs, seed))
         for start in starts:
-            place = None if start == "random" else f"joint-{seed}"
+            place = None if start == "random" else given or f"joint-{seed}"
             for first, other in (("text", "audio"), ("audio", "text")):
                 mark = f"{start.replace(', ', '-').replace(' ', '-')}-{first}"
                 learned = lab.learning(f"{mark}-{seed}", f"{start}: {first}", first, start, place, seed, asked=other)
                 runs.append(learned)
                 for share in shares:
                     for after, begin in ((True, learned.name), (False, place)):
+                        if after and start.endswith("frozen"):
+                            continue
                         name = f"{mark}-{'then' if after else 'not'}-{other}-{share:g}-{seed}"
                         row = f"{start}: {f'{first}, then {other}' if after else other}, {100 * share:g} % of labels"
                         runs.append(lab.learning(name, row, other, start, begin, seed, share=share))
@@ -118,9 +137,13 @@ class _Lab:
     corpus: Corpus
     system: str
     epochs: int
+    joint: str
 
     def parts(self) -> tuple[Any, Any]:
-        """Return the configs of system and processor for this corpus."""
+        """Return the configs of system and processor for this corpus, or of the model that is given."""
+        if self.joint:
+            given, processor, _ = load_model(model_folder(self.joint))
+            return given.system.config, processor.config
         if self.system == "calm" and self.corpus.words:
             return CALM_WORDS, replace(CALM_WORDS_PROCESSOR, rate_hz=self.corpus.rate_hz)
         if self.system == "calm":
@@ -172,8 +195,9 @@ class _Lab:
         asked: str = "",
     ) -> Run:
         config, processor = self.parts()
-        head_only = start.endswith("head only")
+        frozen = start.endswith("frozen")
         epochs = max(self.epochs, min(round(self.epochs / share), 20 * self.epochs))
+        nobody_spoke = self.corpus.texts if frozen and modality == "text" and share == 1 else ()
         return Run(
             name=name,
             row=row,
@@ -182,22 +206,24 @@ class _Lab:
             processor=processor,
             tasks=find_protocol(self.corpus.protocol).tasks,
             data=Data(
-                train=(self.source("train", share),),
-                selection=(self.source("selection"),),
+                train=nobody_spoke or (self.source("train", share),),
+                # The frozen start's network would learn from the selection part's labels, which are no part of a share.
+                selection=() if frozen else (self.source("selection"),),
                 report=(self.source("report"),),
                 protocol=self.corpus.protocol,
                 fold=self.corpus.fold,
                 loading=Loading(
                     modalities=(modality,),
-                    views=self.corpus.views if modality == "audio" and not head_only else Views(),
+                    views=self.corpus.views if modality == "audio" and not frozen else Views(),
                 ),
                 also_report=((asked,),) if asked else (),
             ),
-            optim=Optim(lr=1e-2 if head_only else 5e-4, frozen=("system",) if head_only else ()),
+            optim=Optim(lr=5e-4),
             budget=Budget(
                 epochs=epochs, batch_s=10_000, batch_clips=32, evaluate_epochs=max(1, epochs // 4), select="last"
             ),
             init_from=begin,
+            frozen_classifier="noisy" if frozen else "none",
             precision="auto",
             seed=seed,
         )

@@ -1,13 +1,15 @@
-"""Score frozen vectors: a simple classifier on what a system hears, without training the system.
+"""Score frozen vectors: a simple classifier for each task on what a system hears, without training the system.
 
-The classifier sees the training and the selection part; its one constant is chosen by cross-validation within them,
-since a selection part of a few dozen clips cannot choose it. Nothing is fitted on the report part.
+A classifier sees the training part, and the selection part if the run has one; its one constant is chosen by
+cross-validation within them, since a selection part of a few dozen clips cannot choose it. Nothing is fitted on the
+report part.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -39,13 +41,13 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     """Fit ``run.frozen_classifier`` to the vectors of its (untrained or given) system; return the results.
 
     Raises:
-        ValueError: the run's task is not one classification.
+        ValueError: a task of the run is no classification.
     """
     if (folder / "results.json").is_file():
         require_same_run(folder, run)
         return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    if len(run.tasks) != 1 or run.tasks[0].kind != "classification":
-        raise ValueError(f"`tasks` of run {run.name!r} must be one classification to be probed.")
+    if not run.tasks or any(t.kind != "classification" for t in run.tasks):
+        raise ValueError(f"`tasks` of run {run.name!r} must be classifications to be probed.")
     folder.mkdir(parents=True, exist_ok=True)
     require_same_run(folder, run)
     started = time.perf_counter()
@@ -53,7 +55,7 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     require_unseen_report(run, train, earlier or {})
     model, processor, _ = build(run, train, earlier=earlier or {})
     save_json(folder / "recipe.json", run)
-    (name, task), cache = model.task_items()[0], FeatureCache(run.data.loading.cache_mb)
+    cache = FeatureCache(run.data.loading.cache_mb)
 
     def vectors(clips: Manifest, loading: Loading) -> Evaluation:
         return evaluate(
@@ -68,31 +70,40 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
             cache=cache,
         )
 
-    def labels(found: Evaluation) -> np.ndarray:
-        return np.array([class_name(v) for v in found.labels[name]])
-
-    train_part = vectors(train, run.data.loading)
-    selection_part = vectors(load_sources(run.data.selection), run.data.loading)
-    seen_ND = np.concatenate([train_part.pooled_BD, selection_part.pooled_BD])
-    known_N = np.concatenate([labels(train_part), labels(selection_part)])
-    best, value = _chosen(run.frozen_classifier, seen_ND, known_N)
-    classes, report = list(task.config.classes), load_sources(run.data.report)  # type: ignore[attr-defined]
+    clips = [train, *([load_sources(run.data.selection)] if run.data.selection else [])]
+    seen = [vectors(part, run.data.loading) for part in clips]
+    chosen = {name: _fitted(run.frozen_classifier, name, seen) for name, _ in model.task_items()}
+    report = load_sources(run.data.report)
 
     def scored(loading: Loading) -> Evaluation:
         found = vectors(report, loading)
-        one_hot = np.eye(len(classes))[[classes.index(c) for c in best.predict(found.pooled_BD)]]
-        return replace(found, scores={name: one_hot}, metrics={name: task.metrics(found.labels[name], one_hot)})
+        scores, metrics = {}, {}
+        for name, task in model.task_items():
+            classes = list(task.config.classes)  # type: ignore[attr-defined]
+            said = chosen[name][0].predict(found.pooled_BD)
+            scores[name] = np.eye(len(classes))[[classes.index(c) for c in said]]
+            metrics[name] = task.metrics(found.labels[name], scores[name])
+        return replace(found, scores=scores, metrics=metrics)
 
-    state = {"step": 0, "best": value, "train_s": time.perf_counter() - started}
+    accuracy = float(np.mean([value for _, value in chosen.values()]))
+    state = {"step": 0, "best": accuracy, "train_s": time.perf_counter() - started}
     for asked in run.data.also_report:
         write_results(folder, run, model, state, report, scored(run.data.asked_with(asked)), asked=asked)
     return write_results(folder, run, model, state, report, scored(run.data.loading))
 
 
+def _fitted(classifier: str, task: str, parts: Sequence[Evaluation]) -> tuple[Any, float]:
+    """Return a classifier fitted to the vectors of the clips that have the task's label, and its accuracy there."""
+    labels = [label for part in parts for label in part.labels[task]]
+    rows = [row for row, label in enumerate(labels) if label is not None]
+    seen_ND = np.concatenate([part.pooled_BD for part in parts])[rows]
+    return _chosen(classifier, seen_ND, np.array([class_name(labels[row]) for row in rows]))
+
+
 def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray) -> tuple[Any, float]:
     """Return the fitted classifier with the best cross-validated constant, and its mean accuracy there."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold, StratifiedShuffleSplit
+    from sklearn.model_selection import GridSearchCV, ShuffleSplit, StratifiedKFold
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -108,7 +119,7 @@ def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray) -> tuple[Any, f
         classifier, grid = make_pipeline(StandardScaler(), last), {f"{type(last).__name__.lower()}__C": costs}
     _, counts = np.unique(known_N, return_counts=True)
     if name == "noisy":  # nothing to choose: one part held out tells its accuracy
-        folds: Any = StratifiedShuffleSplit(1, test_size=0.1, random_state=0)
+        folds: Any = ShuffleSplit(1, test_size=0.1, random_state=0)
     else:
         folds = StratifiedKFold(max(2, min(NUM_FOLDS, int(counts.min()))), shuffle=True, random_state=0)
     search = GridSearchCV(classifier, grid, cv=folds, scoring="balanced_accuracy")
