@@ -5,7 +5,8 @@
 CALM aligns espeak's single words with their texts, then goes on with ToneWords' sentences (and the words). Then a small
 network on the frozen aligned vectors learns sentiment from *texts* (200,000 that nobody spoke) and is asked about audio
 of unseen voices, beside one that learned from the audio itself. A syllable decides the sentiment (careful, careless),
-so a bag of sounds is not enough. Rows are shares of the sentences, all trained on as many clips in all.
+so a bag of sounds is not enough. Rows are shares of the sentences (and of their labels), all trained on as many clips
+in all.
 
 The network learns from texts with noise as long as an audio's vector is away from its text's. Without noise it is right
 about every text (1.00) and about 0.37 of the audio. How much noise was chosen on the validation voices, after another
@@ -122,7 +123,7 @@ def _sentences(name: str, size: str, share: float, seed: int, epochs: int, start
 
 
 def _classifier(name: str, size: str, learned: str, share: float, seed: int, start: str) -> Run:
-    spoken = Source(protocol=PROTOCOL, fold="unseen", part="train", options={"size": size})
+    spoken = Source(protocol=PROTOCOL, fold="unseen", part="train", options={"size": size}, share=share)
     return Run(
         name=name,
         row=f"learned from {learned}, {100 * share:g} % of sentences",
