@@ -1,4 +1,4 @@
-"""A million vectors searched from disk: the index `sonolex search` opens, against numpy over all of them.
+"""A million vectors searched from disk: the index `sonolex search` opens, against numpy over all of them in memory.
 
     python -m benchmarks search
 
@@ -39,7 +39,7 @@ def run() -> None:
 
     with tempfile.TemporaryDirectory() as place:
         folder, started = Path(place), time.perf_counter()
-        everything = np.lib.format.open_memmap(folder / "all.npy", "w+", np.float16, (COUNT, DIM))
+        everything = np.empty((COUNT, DIM), np.float32)
         index = Index(ndim=DIM, metric="cos", dtype="f16")
         for start in range(0, COUNT, AT_ONCE):
             part = made(AT_ONCE)
@@ -53,14 +53,17 @@ def run() -> None:
         print(f"built in {time.perf_counter() - started:.0f} s, {(folder / VECTORS).stat().st_size / 1e6:.0f} MB")
         del index, paths
         queries = made(QUERIES)
-        before = psutil.Process().memory_info().rss
+        before = psutil.Process().memory_info()
         opened = SoundIndex.open(folder)
         found, ours = _timed(lambda q: [int(h.path[:-4]) for h in opened.nearest(q, top=TOP)], queries)
-        print(f"opened and searched with {(psutil.Process().memory_info().rss - before) / 1e6:.0f} MB more memory")
-        truth, theirs = _timed(lambda q: np.argsort(-(everything @ q.astype(np.float16)))[:TOP].tolist(), queries[:5])
+        after = psutil.Process().memory_info()
+        mapped = after.shared - before.shared  # pages of the file, which the system takes back when it needs them
+        own = after.rss - before.rss - mapped
+        print(f"opened and searched with {own / 1e6:.0f} MB of its own and {mapped / 1e6:.0f} MB of the mapped file")
+        truth, theirs = _timed(lambda q: np.argpartition(-(everything @ q), TOP)[:TOP].tolist(), queries[:20])
         recall = np.mean([len(set(f) & set(t)) / TOP for f, t in zip(found, truth, strict=False)])
         print(f"{1000 * ours:.2f} ms a query; {recall:.2f} of the true ten nearest found")
-        claim("search in a million vectors", "numpy over all of them", theirs / ours, 100)
+        claim("search in a million vectors, over numpy over all of them", theirs / ours, 10)
 
 
 def _timed(function: object, queries: np.ndarray) -> tuple[list[list[int]], float]:
