@@ -51,8 +51,8 @@ def recipe(
     for seed in seeds:
         start = _pretraining(seed, size, pretrain_epochs)
         runs.append(start)
-        for remedy in REMEDIES:
-            runs += [_remedy(remedy, fixed, seed, size, epochs, start.name) for fixed in (True, False)]
+        for fixed in (True, False):
+            runs += [_remedy(remedy, fixed, seed, size, epochs, start.name) for remedy in REMEDIES]
     return runs
 
 
