@@ -23,7 +23,10 @@ INTERVAL_OF = ("balanced_accuracy", "eer")
 
 @dataclass
 class Row:
-    """One line of a table: metric values and predictions per seed; the first seed's serve intervals and plots."""
+    """One line of a table: metric values and predictions per seed; the first seed's serve intervals and plots.
+
+    ``modalities`` are those that were read when the report part was scored; empty where that is not known.
+    """
 
     name: str
     task: str
@@ -33,6 +36,7 @@ class Row:
     interval: tuple[float, float] | None = None
     notes: str = ""
     runs: list[Path] = field(default_factory=list)
+    modalities: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -212,6 +216,7 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> R
         notes=notes,
         interval=_interval(first),
         runs=[r["folder"] for r in runs],
+        modalities=tuple(runs[0].get("modalities", ())),
     )
 
 

@@ -20,6 +20,8 @@ from sonolex.train.journal import training_curve
 SMOOTHED_STEPS = 20
 MAX_PROJECTIONS = 4
 FRACTION = re.compile(r", (?P<percent>[\d.]+) % of labels")
+ZERO_SHOT = ", asked with "
+FEW_PERCENT = 10  # curves with shares below it are drawn over the logarithm of the share
 
 
 def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
@@ -133,24 +135,53 @@ def _confusion_figure(row: Row, predictions: dict[str, Any]) -> Any:
 
 
 def _fraction_figures(table: Table) -> list[str]:
-    """Curves over rows named "NAME, 50 % of labels" (CTAL figures 2 and 3), with the deviation over seeds."""
+    """Curves over rows named "NAME, 50 % of labels", a figure for each set of modalities that is asked.
+
+    "A, asked with B" is what no label of B's gives: 0 % of the curve "A, then B" if there is one, else a dashed line.
+    """
+    figures = []
+    for asked in sorted({row.modalities for row in table.rows if FRACTION.search(row.name)}):
+        rows = [row for row in table.rows if row.modalities == asked and row.mean(table.primary) is not None]
+        curves = _fraction_curves(rows, table.primary)
+        if any(len(points) > 1 for points in curves.values()):
+            figures.append(_figure(_fraction_figure(curves, asked, table)))
+    return ["<h3>Label fractions</h3>", f'<div class="row">{"".join(figures)}</div>'] if figures else []
+
+
+def _fraction_curves(rows: Sequence[Row], metric: str) -> dict[str, list[tuple[float, float, float]]]:
+    """Return (percent, mean, deviation over seeds) of each curve's points; a lone one at 0 % is a zero-shot row."""
     curves: dict[str, list[tuple[float, float, float]]] = {}
-    for row in table.rows:
+    for row in rows:
         match = FRACTION.search(row.name)
-        value = row.mean(table.primary)
-        if match and value is not None:
-            name = row.name[: match.start()]
-            curves.setdefault(name, []).append((float(match["percent"]), value, row.deviation(table.primary) or 0.0))
-    if not any(len(points) > 1 for points in curves.values()):
-        return []
+        before, _, asked = row.name.partition(ZERO_SHOT)
+        if match:
+            name, percent = row.name[: match.start()], float(match["percent"])
+        elif asked:
+            name, percent = f"{before}, then {asked}", 0.0
+        else:
+            continue
+        curves.setdefault(name, []).append((percent, row.mean(metric) or 0.0, row.deviation(metric) or 0.0))
+    return {name: sorted(points) for name, points in curves.items()}
+
+
+def _fraction_figure(curves: dict[str, list[tuple[float, float, float]]], asked: Sequence[str], table: Table) -> Any:
     figure, axes = _new_figure(6, 3.4)
+    shares = sorted({percent for points in curves.values() for percent, _, _ in points})
     for name, points in curves.items():
-        shares, values, deviations = zip(*sorted(points), strict=True)
-        axes.errorbar(shares, values, yerr=deviations, marker="o", capsize=3, label=name)
+        if len(points) == 1 and points[0][0] == 0:
+            label = name.replace(", then ", ZERO_SHOT)
+            axes.axhline(points[0][1], ls="--", lw=1, color=axes.plot([], [])[0].get_color(), label=label)
+        else:
+            percents, values, deviations = zip(*points, strict=True)
+            axes.errorbar(percents, values, yerr=deviations, marker="o", capsize=3, label=name)
+    if any(0 < share < FEW_PERCENT for share in shares):
+        axes.set_xscale("symlog", linthresh=min(share for share in shares if share))
+        axes.set_xticks(shares, [f"{share:g}" for share in shares])
     axes.set_xlabel("% of labels")
     axes.set_ylabel(table.primary)
+    axes.set_title(f"asked with {' and '.join(asked)}" if asked else "", fontsize=8)
     axes.legend(fontsize=7)
-    return ["<h3>Label fractions</h3>", _figure(figure)]
+    return figure
 
 
 def _robustness_figures(results: list[dict[str, Any]]) -> list[str]:

@@ -39,7 +39,8 @@ ESPEAK_WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part
 class Corpus:
     """A protocol, where its recordings are and their rate, what else is paired, and how its audio is viewed.
 
-    ``texts`` have labels and no recordings; the frozen start learns from them in place of the recordings' own texts.
+    ``texts`` have labels and no recordings; the frozen start learns from them, before it is asked about audio, in place
+    of the recordings' own texts.
     """
 
     protocol: str
@@ -197,7 +198,7 @@ class _Lab:
         config, processor = self.parts()
         frozen = start.endswith("frozen")
         epochs = max(self.epochs, min(round(self.epochs / share), 20 * self.epochs))
-        nobody_spoke = self.corpus.texts if frozen and modality == "text" and share == 1 else ()
+        nobody_spoke = self.corpus.texts if frozen and modality == "text" and asked else ()
         return Run(
             name=name,
             row=row,
