@@ -3,8 +3,8 @@
     sonolex train calm_sentences --out runs/sentences && sonolex compare runs/sentences
 
 CALM aligns espeak's single words with their texts, then goes on with ToneWords' sentences (and the words). Then a small
-network on the frozen aligned vectors learns sentiment from *texts* (200,000 that nobody spoke) and is asked about audio
-of unseen voices, beside one that learned from the audio itself. A syllable decides the sentiment (careful, careless),
+network on the frozen aligned vectors learns sentiment from *texts* (200,000 that nobody spoke, none of them a sentence
+of the unseen voices) and is asked about audio of those voices, beside one that learned from the audio itself. A syllable decides the sentiment (careful, careless),
 so a bag of sounds is not enough. Rows are shares of the sentences (and of their labels), all trained on as many clips
 in all.
 
@@ -43,7 +43,7 @@ VIEWS = Views(
     num_mel_masks=1,
     mel_mask_bins=8,
 )
-TEXTS = Source(corpus="tonewords_texts")
+TEXTS = Source(corpus="tonewords_texts", options={"apart_from": "small"})
 WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
 
 

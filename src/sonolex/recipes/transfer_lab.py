@@ -70,7 +70,7 @@ CORPORA = {
         "unseen",
         options={"size": "small"},
         more=(ESPEAK_WORDS,),
-        texts=(Source(corpus="tonewords_texts"),),
+        texts=(Source(corpus="tonewords_texts", options={"apart_from": "small"}),),
     ),
     "slue": Corpus("slue_voxceleb_sentiment", "dev", folders=("slue-voxceleb", "slue_voxceleb")),
 }
