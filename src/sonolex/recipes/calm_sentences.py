@@ -3,10 +3,10 @@
     sonolex train calm_sentences --out runs/sentences && sonolex compare runs/sentences
 
 CALM aligns espeak's single words with their texts, then goes on with ToneWords' sentences (and the words). Then a small
-network on the frozen aligned vectors learns sentiment from *texts* (200,000 that nobody spoke, none of them a sentence
-of the unseen voices) and is asked about audio of those voices, beside one that learned from the audio itself. A syllable decides the sentiment (careful, careless),
-so a bag of sounds is not enough. Rows are shares of the sentences (and of their labels), all trained on as many clips
-in all.
+network on the frozen aligned vectors learns sentiment from *texts* (200,000 that nobody spoke, no sentence of the
+unseen voices among them) and is asked about audio of those voices, beside one that learned from the audio itself. A
+syllable decides the sentiment (careful, careless), so a bag of sounds is not enough. Rows are shares of the sentences
+(and of their labels), all trained on as many clips in all.
 
 The network learns from texts with noise as long as an audio's vector is away from its text's. Without noise it is right
 about every text (1.00) and about 0.37 of the audio. How much noise was chosen on the validation voices, after another

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sonolex.data.corpora._tonewords_lexicons import LEXICONS
 from sonolex.data.corpora import tonewords
+from sonolex.data.corpora._tonewords_lexicons import LEXICONS
 from sonolex.data.manifest import Manifest, manifest_from_rows
 
 
