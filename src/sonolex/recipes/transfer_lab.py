@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from sonolex.audio.views import Views
@@ -90,7 +91,9 @@ def recipe(
     """Return joint pre-training, both first modalities, and every share of the other one, per start and seed.
 
     Args:
-        joint: a finished run or model folder in place of the joint pre-training here; "{seed}" becomes the seed.
+        system: what is pre-trained here.
+        joint: a finished run or model folder, of any system, in place of that; random weights are then of its size.
+            "{seed}" becomes the seed.
         shares: of the other modality's labelled clips; 0 is always asked.
         epochs: over all labelled clips; smaller shares take as many steps.
     """
@@ -140,11 +143,15 @@ class _Lab:
     epochs: int
     joint: str
 
-    def parts(self) -> tuple[Any, Any]:
-        """Return the configs of system and processor for this corpus, or of the model that is given."""
+    @cached_property
+    def parts(self) -> tuple[str, Any, Any]:
+        """The system's name and the configs of system and processor: for this corpus, or of the model that is given."""
         if self.joint:
             given, processor, _ = load_model(model_folder(self.joint))
-            return given.system.config, processor.config
+            return given.system.name, given.system.config, processor.config
+        return self.system, *self._made()
+
+    def _made(self) -> tuple[Any, Any]:
         if self.system == "calm" and self.corpus.words:
             return CALM_WORDS, replace(CALM_WORDS_PROCESSOR, rate_hz=self.corpus.rate_hz)
         if self.system == "calm":
@@ -162,11 +169,11 @@ class _Lab:
         return Source(protocol=self.corpus.protocol, fold=self.corpus.fold, part=part, options=options, share=share)
 
     def pretraining(self, name: str, epochs: int, seed: int) -> Run:
-        config, processor = self.parts()
-        weights = {"neighbours": 0.1} if self.system == "calm" else {}
+        system, config, processor = self.parts
+        weights = {"neighbours": 0.1} if system == "calm" else {}
         return Run(
             name=name,
-            system=self.system,
+            system=system,
             config=config,
             processor=processor,
             tasks=(PretrainingConfig("pretraining", term_weights=weights),),
@@ -175,7 +182,7 @@ class _Lab:
                 selection=(self.source("selection"),),
                 loading=Loading(views=self.corpus.views),
             ),
-            optim=Optim(lr=2e-3 if self.system == "calm" else 1e-3, weight_decay=0.05, schedule="cosine"),
+            optim=Optim(lr=2e-3 if system == "calm" else 1e-3, weight_decay=0.05, schedule="cosine"),
             budget=Budget(
                 epochs=epochs, batch_s=10_000, batch_clips=32, by_length=False, evaluate_epochs=epochs, select="last"
             ),
@@ -195,14 +202,14 @@ class _Lab:
         share: float = 1.0,
         asked: str = "",
     ) -> Run:
-        config, processor = self.parts()
+        system, config, processor = self.parts
         frozen = start.endswith("frozen")
         epochs = max(self.epochs, min(round(self.epochs / share), 20 * self.epochs))
         nobody_spoke = self.corpus.texts if frozen and modality == "text" and asked else ()
         return Run(
             name=name,
             row=row,
-            system=self.system,
+            system=system,
             config=config,
             processor=processor,
             tasks=find_protocol(self.corpus.protocol).tasks,
