@@ -87,3 +87,13 @@ def test_the_laboratory_starts_from_a_given_model_and_counts_only_the_labels_of_
     frozen = [r for r in runs if "frozen" in r.row]
     assert frozen and all(r.frozen_classifier == "noisy" and not r.data.selection for r in frozen)
     assert not [r for r in frozen if "then" in r.row]
+
+
+def test_actors_are_looked_for_where_the_data_is(monkeypatch, tmp_path):
+    from sonolex.recipes.tones_across_languages import recipe
+
+    (tmp_path / "emodb4").mkdir()
+    monkeypatch.setenv("SONOLEX_DATA", str(tmp_path))
+    for run in recipe(seeds=(0,)):
+        root = run.data.report[0].options.get("root")
+        assert root == (str(tmp_path / "emodb4") if "emodb" in run.name else None)

@@ -46,7 +46,7 @@ CALM_WORDS = CalmConfig.tiny(
 """CALM aligning clips of one word with their texts: see `sonolex.recipes.calm_words`."""
 
 
-FOLDERS = {"emodb": ("emodb4", "emodb")}
+FOLDERS = dict.fromkeys(("emodb", "tonewords_and_emodb"), ("emodb4", "emodb"))
 
 
 def protocol_options(corpus: str, *, strict: bool = True) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
+from sonolex.recipes._real import protocol_options
 from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
@@ -78,7 +79,7 @@ def _run(
 ) -> Run:
     """Return a run that learns what ``protocol`` has to learn from, or another protocol."""
     found = find_protocol(protocol)
-    fold, options = "all" if "emodb" in protocol else "unseen", {"size": size}
+    fold, options = "all" if "emodb" in protocol else "unseen", {"size": size} | protocol_options(found.corpus)
 
     def learned_from(part: str) -> tuple[Source, ...]:
         return (Source(protocol=learned_under or protocol, fold=fold, part=part, options=options),)
