@@ -46,7 +46,8 @@ CALM_WORDS = CalmConfig.tiny(
 """CALM aligning clips of one word with their texts: see `sonolex.recipes.calm_words`."""
 
 
-FOLDERS = dict.fromkeys(("emodb", "tonewords_and_emodb"), ("emodb4", "emodb"))
+EMODB = ("emodb4", "emodb")
+FOLDERS: dict[str, tuple[str, ...]] = {"emodb": EMODB, "tonewords_and_emodb": EMODB}
 
 
 def protocol_options(corpus: str, *, strict: bool = True) -> dict[str, Any]:
