@@ -43,6 +43,9 @@ def test_only_classifications_can_be_probed(corpus, tmp_path):
     run = small_run(corpus.root, tasks=(PITCH, PretrainingConfig("pretraining")), frozen_classifier="svm")
     with pytest.raises(ValueError, match="must be classifications"):
         train_all([run], tmp_path, quiet=True)
+    silent = replace(PITCH, label="unheard")
+    with pytest.raises(ValueError, match="label of task 'pitch'"):
+        train_all([small_run(corpus.root, tasks=(silent,), frozen_classifier="svm")], tmp_path / "silent", quiet=True)
     with pytest.raises(ValueError, match="frozen_classifier"):
         replace(run, frozen_classifier="forest")
 

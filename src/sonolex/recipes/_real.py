@@ -9,6 +9,7 @@ from typing import Any
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
+from sonolex.train.run import Source
 
 DEFAULT_DATA = "../shared/data"
 WORD_VIEWS = Views(
@@ -44,6 +45,10 @@ CALM_WORDS = CalmConfig.tiny(
     pooled="aligned",
 )
 """CALM aligning clips of one word with their texts: see `sonolex.recipes.calm_words`."""
+
+ESPEAK_WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
+UNSPOKEN = Source(corpus="tonewords_texts", options={"apart_from": "small"})
+"""Texts that nobody spoke, no sentence of the voices that ToneWords' protocols report or select on among them."""
 
 
 EMODB = ("emodb4", "emodb")

@@ -24,7 +24,7 @@ from sonolex.audio.views import Views
 from sonolex.data.corpora.tonewords import TEMPLATES
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, WORD_VIEWS
+from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.retrieval import RetrievalConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
@@ -43,8 +43,6 @@ VIEWS = Views(
     num_mel_masks=1,
     mel_mask_bins=8,
 )
-TEXTS = Source(corpus="tonewords_texts", options={"apart_from": "small"})
-WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
 
 
 def recipe(
@@ -91,7 +89,11 @@ def _words(name: str, seed: int, epochs: int) -> Run:
         config=CONFIG,
         processor=PROCESSOR,
         tasks=(_objectives(), RetrievalConfig("words", label="word")),
-        data=Data(train=(WORDS,), selection=(replace(WORDS, part="selection"),), loading=Loading(views=WORD_VIEWS)),
+        data=Data(
+            train=(ESPEAK_WORDS,),
+            selection=(replace(ESPEAK_WORDS, part="selection"),),
+            loading=Loading(views=WORD_VIEWS),
+        ),
         optim=Optim(lr=2e-3, weight_decay=0.05, schedule="cosine"),
         budget=_budget(epochs, 32),
         precision="auto",
@@ -110,7 +112,7 @@ def _sentences(name: str, size: str, share: float, seed: int, epochs: int, start
         processor=PROCESSOR,
         tasks=(_objectives(), RetrievalConfig("sentences", label="text")),
         data=Data(
-            train=(part("train", share=share), replace(WORDS, share=share)),
+            train=(part("train", share=share), replace(ESPEAK_WORDS, share=share)),
             selection=(replace(part("selection"), options=SCORED if size != "tiny" else {"size": size}),),
             loading=Loading(views=VIEWS),
         ),
@@ -135,7 +137,7 @@ def _classifier(name: str, size: str, learned: str, share: float, seed: int, sta
             PROTOCOL,
             "unseen",
             options=SCORED,
-            train=(TEXTS if learned == "text" else spoken,),
+            train=(UNSPOKEN if learned == "text" else spoken,),
             loading=Loading(modalities=(learned,)),
             also_report=(("audio",),) if learned == "text" else (),
         ),

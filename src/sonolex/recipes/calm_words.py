@@ -23,11 +23,10 @@ from typing import Any
 
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, WORD_VIEWS, corpus_options
+from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, WORD_VIEWS, corpus_options
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
-WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
 ROWS: dict[str, dict[str, Any]] = {"": {}, ", neighbours apart": {"neighbour_gap": 2}}
 
 CLASSIFIERS = {"nearest": "nearest neighbour", "linear": "linear classifier"}
@@ -54,7 +53,7 @@ CORPORA = {
         ("fsdd",),
         8_000,
         12,
-        more=(Source(corpus="espeak_digits"), WORDS),
+        more=(Source(corpus="espeak_digits"), ESPEAK_WORDS),
     ),
     "espeak": Corpus("espeak_words_unseen_voices", "espeak_words_sentiment", (), 16_000, 16),
 }

@@ -18,6 +18,7 @@ from typing import Any
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
+from sonolex.recipes._real import ESPEAK_WORDS
 from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
 from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.tasks.pretraining import PretrainingConfig
@@ -30,7 +31,6 @@ PROCESSOR = SpeechAndLettersConfig(
     audio="spectrogram", hop_ms=32.0, window_ms=50.0, max_frames=400, num_units=100, spoken_letters=True
 )
 VIEWS = Views(speed=0.2, vtlp=0.2, equalise_db=6, noise_snr_db=10, num_mel_masks=1, mel_mask_bins=8)
-WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
 REMEDIES: dict[str, dict[str, Any]] = {
     "nothing done": {},
     "pruned to the rarest class": {"balance": "prune"},
@@ -79,7 +79,7 @@ def _pretraining(seed: int, size: str, epochs: int) -> Run:
         config=CONFIG,
         processor=PROCESSOR,
         tasks=(PretrainingConfig("pretraining"),),
-        data=Data(train=(spoken, WORDS), loading=Loading(views=VIEWS)),
+        data=Data(train=(spoken, ESPEAK_WORDS), loading=Loading(views=VIEWS)),
         optim=Optim(lr=1e-3, weight_decay=0.01, schedule="cosine"),
         budget=Budget(epochs=epochs, batch_s=10_000, batch_clips=32, evaluate_epochs=epochs, select="last"),
         precision="auto",

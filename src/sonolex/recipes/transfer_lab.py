@@ -25,7 +25,7 @@ from typing import Any
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, WORD_VIEWS, corpus_options
+from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS, corpus_options
 from sonolex.systems.base import system_type
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.checkpoint import load_model, model_folder
@@ -33,7 +33,6 @@ from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 SENTENCE_VIEWS = Views(speed=0.2, vtlp=0.2, equalise_db=6, noise_snr_db=10, num_mel_masks=1, mel_mask_bins=8)
 STARTS = ("random", "joint", "joint, frozen")
-ESPEAK_WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ CORPORA = {
         "unseen",
         options={"size": "small"},
         more=(ESPEAK_WORDS,),
-        texts=(Source(corpus="tonewords_texts", options={"apart_from": "small"}),),
+        texts=(UNSPOKEN,),
     ),
     "slue": Corpus("slue_voxceleb_sentiment", "dev", folders=("slue-voxceleb", "slue_voxceleb")),
 }
@@ -104,7 +103,7 @@ def recipe(
         raise ValueError(f"`starts` must be of {', '.join(STARTS)}, but has {unknown[0]!r}.")
     runs = []
     for seed in seeds:
-        given = joint.format(seed=seed)
+        given = joint.replace("{seed}", str(seed))
         lab = _Lab(CORPORA[corpus], system, epochs, given)
         if set(starts) - {"random"} and not given:
             runs.append(lab.pretraining(f"joint-{seed}", pretrain_epochs, seed))

@@ -41,7 +41,7 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
     """Fit ``run.frozen_classifier`` to the vectors of its (untrained or given) system; return the results.
 
     Raises:
-        ValueError: a task of the run is no classification.
+        ValueError: a task of the run is no classification, or no clip has its label.
     """
     if (folder / "results.json").is_file():
         require_same_run(folder, run)
@@ -96,6 +96,8 @@ def _fitted(classifier: str, task: str, parts: Sequence[Evaluation]) -> tuple[An
     """Return a classifier fitted to the vectors of the clips that have the task's label, and its accuracy there."""
     labels = [label for part in parts for label in part.labels[task]]
     rows = [row for row, label in enumerate(labels) if label is not None]
+    if not rows:
+        raise ValueError(f"`train` must hold clips with a label of task {task!r} to be probed, but none has one.")
     seen_ND = np.concatenate([part.pooled_BD for part in parts])[rows]
     return _chosen(classifier, seen_ND, np.array([class_name(labels[row]) for row in rows]))
 
