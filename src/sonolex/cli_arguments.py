@@ -67,7 +67,7 @@ def _training_verbs(verb: Verb) -> None:
     p.add_argument("--hours", type=int, default=24, help="with --slurm: time limit (default: 24)")
     p.add_argument("--processes", type=int, default=1, help="that share the runs (default: 1)")
     p = verb("table")
-    p.add_argument("recipe", help="ctal_tables, calm_tables, or any other recipe")
+    p.add_argument("recipe", help="ctal4, calm_tables, or any other recipe")
     p.add_argument("--out", help=f"folder of the runs (default: {DEFAULT_OUT}/RECIPE)")
     p.add_argument("--tiny", action="store_true", help="a size that trains in seconds")
     p.add_argument("--quiet", action="store_true", help="no progress bar")

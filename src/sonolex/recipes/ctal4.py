@@ -1,7 +1,7 @@
 """CTAL's tables 1 to 4 under any protocol: its ablations and its baselines, from the same parts, of one size.
 
-    sonolex table ctal_tables --protocol tonewords_all --processes 2 --out runs/ctal4
-    sonolex table ctal_tables --protocol fsdd_verification --seeds 0 1 2 --out runs/ctal3
+    sonolex table ctal4 --protocol tonewords_all --processes 2 --out runs/table4
+    sonolex table ctal4 --protocol fsdd_verification --seeds 0 1 2 --out runs/table3
 
 Rows that the protocol cannot fill (words where it has none, audio that is not read) are left out. Every row is
 pre-trained on ToneWords with its transcripts (``--pretrain librispeech`` as published), if it has an objective, and
