@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sonolex import similarity as module
+from sonolex.report import plot_similarity
 from sonolex.similarity import linear_cka, similarity, similarity_lines
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model
@@ -35,6 +36,7 @@ def test_every_layer_is_compared(name, places, corpus, tmp_path, monkeypatch):
     assert all(0 <= r["cka"] <= 1 + 1e-9 and 0 <= r["recall_at_1"] <= 1 for r in rows)
     assert json.loads((tmp_path / "out" / "similarity.json").read_text())["rows"] == rows
     assert len(similarity_lines(rows)) == places + 1
+    assert plot_similarity(tmp_path / "out").read_bytes().startswith(b"\x89PNG")
 
 
 def test_cka_sees_through_rotation_and_scale_and_nothing_in_unrelated_vectors():

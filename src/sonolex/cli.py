@@ -167,11 +167,14 @@ def robustness(arguments: argparse.Namespace) -> None:
 
 def similarity(arguments: argparse.Namespace) -> None:
     """Compare a model's states of speech with those of its text, layer by layer."""
+    from sonolex.report import plot_similarity
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 
     rows = measure(arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out)
     print("\n".join(similarity_lines(rows)))
+    if arguments.out:
+        print(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
 
 
 def compare(arguments: argparse.Namespace) -> None:

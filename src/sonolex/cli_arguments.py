@@ -113,7 +113,7 @@ def _scoring_verbs(verb: Verb) -> None:
         if name == "evaluate":
             p.add_argument("--out", help="folder for results.json and predictions")
         elif name == "similarity":
-            p.add_argument("--out", help="folder for similarity.json")
+            p.add_argument("--out", help="folder for similarity.json and its picture")
         else:
             p.add_argument("--out", help="folder for robustness.json; that of a run puts the curves into its report")
             p.add_argument("--sweeps", nargs="+", default=SWEEPS, help=f"some of {', '.join(SWEEPS)}, words")

@@ -223,6 +223,25 @@ def _curves_figure(results: list[dict[str, Any]]) -> Any:
     return figure
 
 
+def plot_similarity(folder: str | Path) -> Path:
+    """Draw similarity.json: what each layer makes of speech and its text.
+
+    Raises:
+        ImportError: matplotlib is missing (extra: report).
+    """
+    rows = json.loads((Path(folder) / "similarity.json").read_text(encoding="utf-8"))["rows"]
+    places = [r["place"] for r in rows]
+    figure, axes = _new_figure(3.0 + 0.5 * len(rows), 3.2)
+    axes.plot(places, [r["cka"] for r in rows], "o-", label="CKA")
+    axes.plot(places, [r["recall_at_1"] for r in rows], "o-", label="recall at 1")
+    axes.plot(places, [r["chance"] for r in rows], "--", color="grey", label="recall by chance")
+    axes.set(ylim=(-0.02, 1.02))
+    axes.tick_params(axis="x", rotation=45)
+    axes.legend()
+    figure.savefig(Path(folder) / "similarity.png", dpi=100)
+    return Path(folder) / "similarity.png"
+
+
 def _smooth_curve(folder: Path) -> tuple[list[int], list[float]]:
     steps, values = training_curve(folder, "step", "total")
     if len(steps) < SMOOTHED_STEPS:
