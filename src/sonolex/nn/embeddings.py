@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sonolex.nn.dropout import Dropout
+
 LEVEL_SCALE = 4.0  # a patch's mean and deviation beside its normalised values, whose deviation is 1
 
 
@@ -34,7 +36,7 @@ class TokenEmbedding(nn.Module):
         self.position = nn.Embedding(num_positions + first_position, width)
         self.modality = nn.Embedding(1, width)
         self.norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
         positions_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device) + self.first_position
@@ -72,7 +74,7 @@ class FrameEmbedding(nn.Module):
         self.position = nn.Embedding(num_positions, width)
         self.modality = nn.Embedding(1, width)
         self.norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, frames_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Return (B, T', D) and its validity (B, T'), T' = ceil(T / frames_per_step)."""
@@ -175,7 +177,7 @@ class PatchEmbedding(nn.Module):
         self.position = nn.Parameter(torch.empty(num_columns * num_rows, width))
         self.special = nn.Parameter(torch.empty(2, width))
         self.special_position = nn.Parameter(torch.empty(2, width))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for parameter in (self.position, self.special, self.special_position):
             nn.init.trunc_normal_(parameter, std=0.02)
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sonolex.nn.dropout import Dropout
+
 TEXT, AUDIO = 0, 1  # rows of the segment table: BERT's first and second sentence
 
 
@@ -57,7 +59,7 @@ class JoinedEmbedding(nn.Module):
         self.modality = nn.Embedding(2, width)
         self.time = nn.Embedding(time_positions, width) if time_positions else None
         self.norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

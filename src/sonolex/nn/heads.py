@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sonolex.nn.dropout import Dropout
+
 
 class TokenHead(nn.Module):
     """BERT's masked-token head: dense, GELU, LayerNorm, decoder tied to the token embedding, own bias."""
@@ -43,7 +45,7 @@ class ClassHead(nn.Module):
         if norm not in ("none", "layer"):
             raise ValueError(f"`norm` must be none or layer, but is {norm!r}.")
         self.norm = nn.LayerNorm(width) if norm == "layer" else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.hidden = nn.Linear(width, hidden) if hidden else None
         self.out = nn.Linear(hidden or width, num_outputs)
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sonolex.nn.dropout import Dropout
 from sonolex.nn.embeddings import NormalisedPatches
 from sonolex.nn.transformer import PreNormLayer, attends_to_valid
 
@@ -51,7 +52,7 @@ class SpecTran(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=eps)
         self.map = nn.Linear(width, out_width) if width != out_width else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for parameter in (self.position, self.first):
             nn.init.trunc_normal_(parameter, std=0.02)
 

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sonolex.nn.dropout import Dropout
+
 FEW_KEYS = 128  # the fused kernel's backward pass is 5 times as slow at 20 keys, as fast at 150, half as slow at 400
 
 
@@ -106,7 +108,7 @@ class PostNormLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(width, eps=eps)
         self.ffn = FeedForward(width, ffn_width)
         self.ffn_norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, attends_B1TT: Tensor) -> Tensor:
         x_BTD = self.attention_norm(x_BTD + self.dropout(self.attention(x_BTD, attends_B1TT)))
@@ -135,7 +137,7 @@ class PreNormLayer(nn.Module):
         self.attention = attention or SelfAttention(width, num_heads, dropout=attention_dropout)
         self.ffn_norm = nn.LayerNorm(width, eps=eps)
         self.ffn = FeedForward(width, ffn_width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, attends_B1TT: Tensor) -> Tensor:
         x_BTD = x_BTD + self.dropout(self.attention(self.attention_norm(x_BTD), attends_B1TT))
@@ -162,7 +164,7 @@ class PostNormCrossLayer(nn.Module):
         self.cross_norm = nn.LayerNorm(width, eps=eps)
         self.ffn = FeedForward(width, ffn_width)
         self.ffn_norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x_BTD: Tensor, attends_B1TT: Tensor, other_BLD: Tensor | None, other_valid_BL: Tensor | None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from sonolex.nn.dropout import Dropout
 from sonolex.nn.embeddings import stack_frames
 from sonolex.systems._ctal_input import CtalProcessor, CtalProcessorConfig
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
@@ -44,7 +45,7 @@ class RecurrentSystem(System):
         super().__init__()
         self.config = config
         self.words = nn.Embedding(config.vocab_size, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def pooled_dim(self) -> int:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn.audio_tokens import SHORTEST
+from sonolex.nn.dropout import Dropout
 from sonolex.types import Batch
 
 STEP_SAMPLES = 320  # of the seven convolutions
@@ -138,7 +139,7 @@ class SpectrogramDecoder(nn.Module):
         )
         self.frames = nn.Linear(sizes.hidden_size, sizes.num_mel_bins * sizes.reduction_factor)
         self.stop = nn.Linear(sizes.hidden_size, sizes.reduction_factor)
-        self.dropout = nn.Dropout(PRENET_DROPOUT)
+        self.dropout = Dropout(PRENET_DROPOUT)
 
     def inputs(self, target_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Return the decoder's inputs (B, T / reduction, D) and their validity: of each group, the frame before it."""

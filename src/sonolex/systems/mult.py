@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sonolex.nn.dropout import Dropout
 from sonolex.nn.embeddings import sinusoids
 from sonolex.nn.transformer import CrossAttention, FeedForward, PreNormLayer, attends_to_valid
 from sonolex.systems._recurrent import RecurrentConfig, RecurrentSystem
@@ -43,7 +44,7 @@ class CrossModalLayer(nn.Module):
         self.norm, self.other_norm, self.ffn_norm = (nn.LayerNorm(width) for _ in range(3))
         self.cross = CrossAttention(width, num_heads)
         self.ffn = FeedForward(width, ffn_width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, other_BLD: Tensor, other_valid_BL: Tensor) -> Tensor:
         x_BTD = x_BTD + self.dropout(self.cross(self.norm(x_BTD), self.other_norm(other_BLD), other_valid_BL))

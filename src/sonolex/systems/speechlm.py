@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from sonolex.nn.dropout import replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.fairseq import import_speechlm, read_fairseq
 from sonolex.nn.readers import READERS, SequenceReader
@@ -110,6 +111,7 @@ class SpeechLm(SpeechSystem):
         self.speech.apply(self.speech_layers._init_weights)
         for table in (self.unit_embedding, self.unit_position):
             nn.init.normal_(table.weight)
+        replace_dropout(self)
 
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn import backbones
+from sonolex.nn.dropout import replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.fairseq import read_fairseq, speecht5_names
 from sonolex.nn.pooling import masked_mean
@@ -86,6 +87,7 @@ class SpeechT5(SpeechSystem):
         for part in (self.speech, self.text, self.spectrogram):
             if part is not None:
                 part.apply(self.encoder._init_weights)
+        replace_dropout(self)
 
     @property
     def joint_objectives(self) -> tuple[str, ...]:  # type: ignore[override]
