@@ -1,4 +1,7 @@
-"""Attention as the released networks compute it: three projections, and softmax(QKᵀ)V with dropout written out."""
+"""Attention as the released networks compute it: three projections, and softmax(QKᵀ)V with dropout written out.
+
+Dropout is torch's.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,26 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sonolex.nn.dropout import Dropout
 from sonolex.nn.transformer import CrossAttention, SelfAttention, attends_to_valid
 
 
 def as_released(model: nn.Module) -> nn.Module:
     """Give every attention layer of a model the released form; the weights stay."""
+    torch_dropout(model)
     for part in model.modules():
         if isinstance(part, SelfAttention):
             part.__class__ = _ReleasedSelfAttention
         elif isinstance(part, CrossAttention):
             part.__class__ = _ReleasedCrossAttention
     return model
+
+
+def torch_dropout(model: nn.Module) -> None:
+    """Let every dropout of a model draw as torch does."""
+    for part in model.modules():
+        if isinstance(part, Dropout):
+            part.__class__ = nn.Dropout
 
 
 class _ReleasedSelfAttention(SelfAttention):

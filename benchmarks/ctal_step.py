@@ -31,7 +31,7 @@ def run() -> None:
     pool = np.concatenate(sampler.epoch(0))
     random = [pool[np.random.default_rng(1).permutation(len(pool))][:BATCH_CLIPS]]
     bucketed = [min(sampler.epoch(0), key=lambda b: abs(durations[b].mean() - durations[random[0]].mean()))]
-    batches = {"random": spoken_batch(durations[random[0]]), "bucketed": spoken_batch(durations[bucketed[0]])}
+    batches = {"random": _batch(durations[random[0]]), "bucketed": _batch(durations[bucketed[0]])}
     useful = {name: float(b.frames_valid_BT.sum()) for name, b in batches.items()}  # type: ignore[union-attr]
     for name, batch in batches.items():
         print(f"  {name}: useful share {useful[name] / batch.frames_valid_BT.numel():.2f}")  # type: ignore[union-attr]
@@ -41,9 +41,9 @@ def run() -> None:
         {
             "as released, fp32, random": lambda: _step_as_released(released, plain, batches["random"]),
             "as released, fp32, bucketed": lambda: _step_as_released(released, plain, batches["bucketed"]),
-            "ours, fp32, random": lambda: training_step(ours, fused, batches["random"]),
-            "ours, fp32, bucketed": lambda: training_step(ours, fused, batches["bucketed"]),
-            "ours, bf16, bucketed": lambda: training_step(ours, fused, batches["bucketed"], bf16=True),
+            "ours, fp32, random": lambda: _step(ours, fused, batches["random"]),
+            "ours, fp32, bucketed": lambda: _step(ours, fused, batches["bucketed"]),
+            "ours, bf16, bucketed": lambda: _step(ours, fused, batches["bucketed"], bf16=True),
         },
         rounds=3,
     )
@@ -61,7 +61,7 @@ def run() -> None:
     )
 
 
-def spoken_batch(durations_s: np.ndarray) -> Batch:
+def _batch(durations_s: np.ndarray) -> Batch:
     frames = torch.from_numpy((durations_s * FRAMES_PER_S).astype(np.int64))
     tokens = torch.from_numpy((durations_s * LETTERS_PER_S).astype(np.int64)) + 2
     generator = torch.Generator().manual_seed(0)
@@ -77,7 +77,7 @@ def spoken_batch(durations_s: np.ndarray) -> Batch:
     )
 
 
-def training_step(model: Ctal, optimizer: torch.optim.Optimizer, batch: Batch, *, bf16: bool = False) -> None:
+def _step(model: Ctal, optimizer: torch.optim.Optimizer, batch: Batch, *, bf16: bool = False) -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         total = sum(t.mean for t in model.pretraining_losses(model.corrupt(batch)).values())
     _update(model, optimizer, total)  # type: ignore[arg-type]
