@@ -132,10 +132,11 @@ class Setting:
     lr: float = 2e-3
     normalise: str = "utterance"
     views: Views = SENTENCE_VIEWS
+    hop_ms: float = 12.5  # published
 
 
 SETTINGS = {
-    "tonewords": Setting(9, ("unseen",)),
+    "tonewords": Setting(9, ("unseen",), hop_ms=25.0),
     "emodb": Setting(40, (), 1e-3, "fixed", Views(speed=0.15, vtlp=0.1, gain_db=3, num_mel_masks=1, crop_share=0.2)),
     "fsdd": Setting(15, (), 1e-3, "level", Views()),
 }
@@ -247,7 +248,7 @@ class _Table:
             return SpeechAndLettersConfig(rate_hz=rate_hz, max_frames=1000, normalise=True)
         sizes = {"window_ms": 32.0, "fft_samples": 512, "num_mels": 64} if rate_hz == 8_000 else {}
         made = CtalProcessorConfig(rate_hz=rate_hz, max_frames=1600, max_tokens=128, vocab_size=500, **sizes)
-        return replace(made, normalise=self.setting.normalise, **cell.inputs)
+        return replace(made, normalise=self.setting.normalise, hop_ms=self.setting.hop_ms, **cell.inputs)
 
     def config(self, cell: Cell, *, late: bool) -> Any:
         kind = system_type(cell.system)
