@@ -129,7 +129,7 @@ class Setting:
 
     epochs: int
     folds: tuple[str, ...] = ()
-    lr: float = 2e-3
+    lr: float = 1e-3
     normalise: str = "utterance"
     views: Views = SENTENCE_VIEWS
     hop_ms: float = 12.5  # published
@@ -137,8 +137,10 @@ class Setting:
 
 SETTINGS = {
     "tonewords": Setting(9, ("unseen",), hop_ms=25.0),
-    "emodb": Setting(40, (), 1e-3, "fixed", Views(speed=0.15, vtlp=0.1, gain_db=3, num_mel_masks=1, crop_share=0.2)),
-    "fsdd": Setting(15, (), 1e-3, "level", Views()),
+    "emodb": Setting(
+        40, normalise="fixed", views=Views(speed=0.15, vtlp=0.1, gain_db=3, num_mel_masks=1, crop_share=0.2)
+    ),
+    "fsdd": Setting(15, normalise="level", views=Views()),
 }
 
 
@@ -215,7 +217,7 @@ class _Table:
 
     @property
     def setting(self) -> Setting:
-        return SETTINGS.get(self.protocol.corpus, Setting(20, lr=1e-3, normalise="fixed"))
+        return SETTINGS.get(self.protocol.corpus, Setting(20, normalise="fixed"))
 
     @property
     def is_verification(self) -> bool:
