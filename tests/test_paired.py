@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sonolex.cli import main
 from sonolex.compare import compare_runs
-from sonolex.paired import differences
+from sonolex.paired import difference_lines, differences
 from tests.saved_runs import make_run, predictions
 
 
@@ -41,6 +42,33 @@ def test_a_difference_of_chance_is_not_clear(tmp_path):
     rng = np.random.default_rng(1)
     table = _two_rows(tmp_path, (rng.random(60) < 0.7).astype(int), (rng.random(60) < 0.7).astype(int))
     assert not next(d for d in differences(table, "worse") if d.row == "better").clear
+
+
+def test_pairs_of_a_verification_are_not_drawn_and_seeds_say_what_is_clear(tmp_path):
+    shifts = {"better": (0.0, 0.1, 0.2), "worse": (1.0, 1.2, 1.1), "close": (0.1, 0.3, 0.1)}  # of half of the vectors
+    for row, by_seed in shifts.items():
+        for seed, shift in enumerate(by_seed):
+            folder = make_run(tmp_path / f"{row}{seed}", row=row, seed=seed)
+            results = json.loads((folder / "results.json").read_text())
+            (folder / "results.json").write_text(json.dumps(results | {"primary": "eer", "published": {}}))
+            for floor in (folder / "floors").iterdir():
+                floor.unlink()
+            rng = np.random.default_rng(0)
+            speakers = np.repeat([0, 1], 20)
+            vectors = np.eye(2)[speakers] + rng.normal(size=(40, 2)) * (0.2 + shift)
+            saved = {"scorer": "verification", "options": {}, "clip_ids": [f"one-{i}" for i in range(40)]}
+            saved |= {"labels": [str(n) for n in speakers], "scores": vectors.tolist()}
+            (folder / "predictions" / "mood.json").write_text(json.dumps(saved))
+    (table,) = compare_runs([tmp_path])
+    found = {d.row: d for d in differences(table, "better")}
+    by_seed = np.array(found["worse"].by_seed)
+    low, high = found["worse"].interval
+    assert (low + high) / 2 == pytest.approx(by_seed.mean())
+    assert (high - low) / 2 == pytest.approx(4.303 * by_seed.std(ddof=1) / 3**0.5, rel=1e-3)  # Student's t, two degrees
+    assert found["worse"].clear and not found["close"].clear
+    table.rows = [replace(r, saved={0: r.saved[0]}) for r in table.rows]
+    assert {d.interval for d in differences(table, "better")} == {None}
+    assert "interval over seeds" in "".join(difference_lines([table], "better"))
 
 
 def test_clips_are_matched_by_id_not_by_place(tmp_path):

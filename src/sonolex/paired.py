@@ -25,7 +25,7 @@ class Difference:
 
     Attributes:
         by_seed: of every seed both have; a row without seeds (a floor) counts for every seed of the other.
-        interval: 95 % bootstrap over clips and seeds; None for verification.
+        interval: 95 %, by bootstrap over clips and seeds; for verification Student's over seeds, None for one seed.
     """
 
     row: str
@@ -65,8 +65,9 @@ def difference_lines(tables: Sequence[Table], reference: str, *, markdown: bool 
         found = differences(table, reference)
         if not found:
             continue
-        title = f"{table.primary} minus that of {reference!r}, same clips and seeds, 95 % interval over both"
-        lines += ["", title, ""]
+        over = "both" if _is_clipwise(table.rows) else "seeds"
+        what = f"{table.protocol} · {table.task}: {table.primary} minus that of {reference!r}"
+        lines += ["", f"{what}, same clips and seeds, 95 % interval over {over}", ""]
         if markdown:
             lines += ["| | difference | interval | by seed |", "|---|---|---|---|"]
         width = max(len(d.row) for d in found)
@@ -85,8 +86,8 @@ def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> 
     seeds = _common_seeds(row, base)
     pairs = [(_ready(_aligned(row.saved[a], base.saved[b]), metric), _ready(base.saved[b], metric)) for a, b in seeds]
     by_seed = tuple(score(a)[metric] - score(b)[metric] for a, b in pairs)
-    if row.saved[next(iter(row.saved))]["scorer"] not in CLIPWISE:
-        return Difference(row.name, base.name, metric, by_seed, None)
+    if not _is_clipwise([row]):
+        return Difference(row.name, base.name, metric, by_seed, _students_interval(by_seed))
     rng = np.random.default_rng(seed)
     num_clips, drawn = len(pairs[0][0]["clip_ids"]), []
     for _ in range(num_draws):
@@ -96,6 +97,19 @@ def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> 
         drawn.append(float(np.mean([a - b for a, b in values])))
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return Difference(row.name, base.name, metric, by_seed, (float(low), float(high)))
+
+
+def _is_clipwise(rows: Sequence[Row]) -> bool:
+    return all(saved["scorer"] in CLIPWISE for row in rows for saved in row.saved.values())
+
+
+def _students_interval(differences: Sequence[float]) -> tuple[float, float] | None:
+    from scipy import stats
+
+    if len(differences) < 2:
+        return None
+    half = stats.t.ppf(0.975, len(differences) - 1) * np.std(differences, ddof=1) / len(differences) ** 0.5
+    return float(np.mean(differences) - half), float(np.mean(differences) + half)
 
 
 def _common_seeds(row: Row, base: Row) -> list[tuple[int, int]]:
