@@ -1,7 +1,4 @@
-"""Attention as the released networks compute it: three projections, and softmax(QKᵀ)V with dropout written out.
-
-Dropout is torch's.
-"""
+"""Attention as the released networks compute it: three projections, and softmax(QKᵀ)V with dropout written out."""
 
 from __future__ import annotations
 
@@ -15,21 +12,15 @@ from sonolex.nn.transformer import CrossAttention, SelfAttention, attends_to_val
 
 
 def as_released(model: nn.Module) -> nn.Module:
-    """Give every attention layer of a model the released form; the weights stay."""
-    torch_dropout(model)
+    """Give every attention layer of a model the released form, and every dropout torch's; the weights stay."""
     for part in model.modules():
         if isinstance(part, SelfAttention):
             part.__class__ = _ReleasedSelfAttention
         elif isinstance(part, CrossAttention):
             part.__class__ = _ReleasedCrossAttention
-    return model
-
-
-def torch_dropout(model: nn.Module) -> None:
-    """Let every dropout of a model draw as torch does."""
-    for part in model.modules():
-        if isinstance(part, Dropout):
+        elif isinstance(part, Dropout):
             part.__class__ = nn.Dropout
+    return model
 
 
 class _ReleasedSelfAttention(SelfAttention):
