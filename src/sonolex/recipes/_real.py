@@ -8,6 +8,7 @@ from typing import Any
 
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
+from sonolex.data.corpora import emodb, espeak_digits
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.train.run import Source
 
@@ -53,6 +54,12 @@ UNSPOKEN = Source(corpus="tonewords_texts", options={"apart_from": "small"})
 
 EMODB = ("emodb4", "emodb")
 FOLDERS: dict[str, tuple[str, ...]] = {"emodb": EMODB, "tonewords_and_emodb": EMODB}
+
+
+def other_speakers() -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """Return recordings by 82 speakers to learn verification from, EMO-DB's and espeak's voices, and their names."""
+    acted = Source(corpus="emodb", options=corpus_options(*EMODB) | {"strict": False})
+    return (acted, Source(corpus="espeak_digits")), emodb.SPEAKERS + espeak_digits.speakers()
 
 
 def protocol_options(corpus: str, *, strict: bool = True) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """CTAL's tables 1 to 4 under any protocol: its ablations and its baselines, from the same parts, of one size.
 
     sonolex table ctal4 --protocol tonewords_all --processes 2 --out runs/table4
-    sonolex table ctal4 --protocol fsdd_verification --seeds 0 1 2 --out runs/table3
+    sonolex table ctal4 --protocol fsdd_verification_with_words --out runs/table3
 
-Rows that the protocol cannot fill (words where it has none, audio that is not read) are left out. Every row is
-pre-trained on ToneWords with its transcripts (``--pretrain librispeech`` as published), if it has an objective, and
-fine-tuned alike. Transformers are as large as CTAL within one per cent: their feed-forward layers are widened or
-narrowed; the table prints the counts. ``--figure fractions`` is figures 2 and 3: shares of the labels, another draw
-with each seed. Figure 4, ten speakers without fine-tuning, is `python -m benchmarks.speakers` on the pre-trainings.
+Rows that the protocol cannot fill are left out: words where it has none, fusions of what is not there to be fused.
+Every row is pre-trained on ToneWords with its transcripts (``--pretrain librispeech`` as published), if it has an
+objective, and fine-tuned alike; for FSDD's verification with EMO-DB's speakers and espeak's voices too. Transformers
+are as large as CTAL within one per cent: their feed-forward layers are widened or narrowed; the table prints the
+counts. ``--figure fractions`` is figures 2 and 3: shares of the labels, another draw with each seed. Figure 4, ten
+speakers without fine-tuning, is `python -m benchmarks.speakers` on the pre-trainings.
 
 The same command goes on where it was stopped; several of them, or ``--processes``, share the runs.
 """
@@ -25,7 +26,7 @@ from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
-from sonolex.recipes._real import protocol_options
+from sonolex.recipes._real import other_speakers, protocol_options
 from sonolex.systems._ctal_input import CtalProcessorConfig
 from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
 from sonolex.systems.base import count_parameters, system_type
@@ -125,7 +126,12 @@ SENTENCE_VIEWS = Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8)
 
 @dataclass(frozen=True)
 class Setting:
-    """How the rows of a corpus's protocols are fine-tuned on two cores; their folds, where all have the same."""
+    """How the rows of a protocol, or of all of a corpus's, are fine-tuned on two cores.
+
+    Attributes:
+        folds: where all protocols of the corpus have the same.
+        others: recordings of other speakers that verification learns from too, and these speakers' names.
+    """
 
     epochs: int
     folds: tuple[str, ...] = ()
@@ -133,14 +139,18 @@ class Setting:
     normalise: str = "utterance"
     views: Views = SENTENCE_VIEWS
     hop_ms: float = 12.5  # published
+    others: Callable[[], tuple[tuple[Source, ...], tuple[str, ...]]] = lambda: ((), ())
 
 
+VERIFICATION = Setting(10, normalise="level", views=Views(), hop_ms=25.0, others=other_speakers)
 SETTINGS = {
     "tonewords": Setting(9, ("unseen",), hop_ms=25.0),
     "emodb": Setting(
         40, normalise="fixed", views=Views(speed=0.15, vtlp=0.1, gain_db=3, num_mel_masks=1, crop_share=0.2)
     ),
     "fsdd": Setting(15, normalise="level", views=Views()),
+    "fsdd_verification": VERIFICATION,
+    "fsdd_verification_with_words": VERIFICATION,
 }
 
 
@@ -217,7 +227,8 @@ class _Table:
 
     @property
     def setting(self) -> Setting:
-        return SETTINGS.get(self.protocol.corpus, Setting(20, normalise="fixed"))
+        named = SETTINGS.get(self.protocol.name) or SETTINGS.get(self.protocol.corpus)
+        return named or Setting(20, normalise="fixed")
 
     @property
     def is_verification(self) -> bool:
@@ -225,9 +236,12 @@ class _Table:
 
     def fills(self, cell: Cell) -> bool:
         """Whether the protocol has what the row reads, and the row is of its kind."""
-        words_alone = cell.system == "roberta" or cell.late.get("fusion_streams") == "text"
-        if words_alone and "text" not in self.protocol.modalities:
+        reads, streams = "text" in self.protocol.modalities, cell.late.get("fusion_streams")
+        words_alone = cell.system == "roberta" or streams == "text"
+        if words_alone and (self.is_verification or not reads):
             return False
+        if not reads and cell.system == "ctal" and cell.late and cell.late.get("max_pools", True):
+            return False  # without words nothing is fused: it would be CTAL's row again
         return self.is_verification or not cell.speakers
 
     @property
@@ -284,10 +298,12 @@ class _Table:
     def tasks(self, cell: Cell, fold: str) -> tuple[TaskConfig, ...]:
         """Return the protocol's tasks; GE2E learns by its own loss, and its vectors are only scored by the task."""
         tasks = self.protocol.tasks
-        if isinstance(tasks[0], VerificationConfig) and not tasks[0].classes:
-            train = find_fold(self.protocol, self.manifest, fold).train
-            speakers = tuple(sorted(set(train.column(tasks[0].label))))
-            tasks = (replace(tasks[0], classes=speakers),)
+        if isinstance(tasks[0], VerificationConfig):
+            speakers = tasks[0].classes
+            if not speakers:
+                train = find_fold(self.protocol, self.manifest, fold).train
+                speakers = tuple(sorted(set(train.column(tasks[0].label))))
+            tasks = (replace(tasks[0], classes=speakers + self.setting.others()[1]),)
         if cell.system != "ge2e":
             return tasks
         return (*(replace(task, weight=0.0) for task in tasks), PretrainingConfig("pretraining"))
@@ -295,7 +311,8 @@ class _Table:
     def finetuning(self, cell: Cell, fold: str, seed: int, start: str | None, share: float | None) -> Run:
         protocol, setting = self.protocol, self.setting
         options = self.options
-        learned = Source(protocol=protocol.name, fold=fold, options=options, share=share or 1.0, draw=seed)
+        labelled = (Source(protocol=protocol.name, fold=fold, options=options), *setting.others()[0])
+        learned = tuple(replace(source, share=share or 1.0, draw=seed) for source in labelled)
         modalities = system_type(cell.system).readable(protocol.modalities)
         views = Views() if cell.system == "rawnet" else setting.views
         return Run(
@@ -309,7 +326,7 @@ class _Table:
                 protocol.name,
                 fold,
                 options=options,
-                train=(learned,),
+                train=learned,
                 loading=Loading(modalities=modalities, views=views),
             ),
             optim=Optim(lr=setting.lr if self.size == "small" else 1e-5, weight_decay=0.05, schedule="cosine"),

@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sonolex.data.corpora import emodb, espeak_digits
 from sonolex.data.loader import Loading
 from sonolex.protocols.fsdd_digits_unseen_speakers import TRAIN_SPEAKERS
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes._real import corpus_options, other_speakers
 from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.verification import VerificationConfig
@@ -83,8 +82,9 @@ def _run(level: str, seed: int, epochs: int, *, start: str | None = None, more_s
     train = (Source(protocol=PROTOCOL, fold="unseen", part="train", options=corpus_options("fsdd")),)
     task = VerificationConfig("speaker", classes=TRAIN_SPEAKERS)
     if more_speakers:
-        train += (Source(corpus="emodb", options=corpus_options("emodb4", "emodb") | {"strict": False}), ESPEAK)
-        task = replace(task, classes=TRAIN_SPEAKERS + emodb.SPEAKERS + espeak_digits.speakers(), scale=15.0)
+        others, names = other_speakers()
+        train += others
+        task = replace(task, classes=TRAIN_SPEAKERS + names, scale=15.0)
         processor = replace(processor, max_frames=1000)  # EMO-DB's longest sentence lasts 9 s
         epochs = epochs * 2 // 3
     return Run(
