@@ -53,6 +53,7 @@ def test_a_figure_has_shares_of_the_labels_and_another_draw_with_each_seed():
     assert {(r.data.train[0].share, r.data.train[0].draw) for r in runs} == {
         (share, seed) for share in (0.1, 0.25, 0.5, 1.0) for seed in (0, 1)
     }
+    assert len({r.data.train[0].share * r.budget.epochs for r in runs}) == 1  # as many steps
     assert all(FRACTION.search(r.row) for r in runs)  # so that `sonolex report` draws them
 
 

@@ -7,8 +7,8 @@ Rows that the protocol cannot fill are left out: words where it has none, fusion
 Every row is pre-trained on ToneWords with its transcripts (``--pretrain librispeech`` as published), if it has an
 objective, and fine-tuned alike; for FSDD's verification with EMO-DB's speakers and espeak's voices too. Transformers
 are as large as CTAL within one per cent: their feed-forward layers are widened or narrowed; the table prints the
-counts. ``--figure fractions`` is figures 2 and 3: shares of the labels, another draw with each seed. Figure 4, ten
-speakers without fine-tuning, is `python -m benchmarks.speakers` on the pre-trainings.
+counts. ``--figure fractions`` is figures 2 and 3: shares of the labels, another draw with each seed, as many steps with
+each. Figure 4, ten speakers without fine-tuning, is `python -m benchmarks.speakers` on the pre-trainings.
 
 The same command goes on where it was stopped; several of them, or ``--processes``, share the runs.
 """
@@ -173,7 +173,7 @@ def recipe(
         rows: only these, by their names in the table; default: all.
         figure: "" for the tables, "fractions" for shares of the labels (CTAL and CTAL without pre-training).
         pretrain: corpus of the pre-training, "tonewords" or "librispeech".
-        epochs: of fine-tuning; 0 is the protocol's own.
+        epochs: of fine-tuning with all labels, smaller shares take as many steps; 0 is the protocol's own.
         strict: False takes a part of an official release.
     """
     if size not in ("small", "base") or figure not in ("", "fractions"):
@@ -331,7 +331,7 @@ class _Table:
             ),
             optim=Optim(lr=setting.lr if self.size == "small" else 1e-5, weight_decay=0.05, schedule="cosine"),
             budget=Budget(
-                epochs=self.epochs or setting.epochs,
+                epochs=round((self.epochs or setting.epochs) / (share or 1.0)),
                 batch_s=128,
                 batch_clips=64,
                 evaluate_epochs=1000,
