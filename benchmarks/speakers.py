@@ -1,7 +1,7 @@
 """CTAL's figure 4: do a model's vectors know ten unseen speakers apart, before any fine-tuning?
 
     sonolex table ctal4 --protocol tonewords_all --seeds 0 --out runs/table4
-    python -m benchmarks.speakers runs/table4/pretrain-ctal-0 runs/table4/pretrain-mockingjay-num_layers-3-0
+    python -m benchmarks.speakers runs/table4/pretrain-ctal-0 runs/table4/pretrain-mockingjay-0
 
 EMO-DB's ten speakers, of whom pre-training heard nothing. Beside the picture (t-SNE, speakers.png), two numbers that do
 not depend on how it was drawn: the silhouette of the speakers in cosine distance (-1 to 1, 0 for no clusters), and how
