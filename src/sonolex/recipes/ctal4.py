@@ -235,7 +235,7 @@ class _Table:
         return self.protocol.tasks[0].kind == "verification"
 
     def fills(self, cell: Cell) -> bool:
-        """Whether the protocol has what the row reads, and the row is of its kind."""
+        """Whether the protocol has what the row reads, the row is of its kind, and is not CTAL's own again."""
         reads, streams = "text" in self.protocol.modalities, cell.late.get("fusion_streams")
         words_alone = cell.system == "roberta" or streams == "text"
         if words_alone and (self.is_verification or not reads):
@@ -296,7 +296,10 @@ class _Table:
         )
 
     def tasks(self, cell: Cell, fold: str) -> tuple[TaskConfig, ...]:
-        """Return the protocol's tasks; GE2E learns by its own loss, and its vectors are only scored by the task."""
+        """Return the protocol's tasks, verification with all speakers that are learned from.
+
+        GE2E learns by its own loss, and its vectors are only scored by the task.
+        """
         tasks = self.protocol.tasks
         if isinstance(tasks[0], VerificationConfig):
             speakers = tasks[0].classes
