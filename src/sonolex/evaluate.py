@@ -9,8 +9,9 @@ import torch
 
 from sonolex.audio.degrade import Degradation
 from sonolex.data.loader import Loading
+from sonolex.files import save_json
 from sonolex.protocols.base import find_fold, find_protocol
-from sonolex.systems.base import count_parameters, save_json
+from sonolex.systems.base import count_parameters
 from sonolex.train.checkpoint import environment, load_model, model_folder
 from sonolex.train.evaluation import evaluate, write_embeddings, write_predictions
 from sonolex.train.results import protocol_results

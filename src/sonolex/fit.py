@@ -17,10 +17,11 @@ from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
 from sonolex.data.tables import STANDARD_COLUMNS
+from sonolex.files import save_json
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html
 from sonolex.scoring import class_name
-from sonolex.systems.base import save_json, system_type
+from sonolex.systems.base import system_type
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.loop import train
 from sonolex.train.run import Budget, Data, Optim, Run

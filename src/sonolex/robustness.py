@@ -8,7 +8,7 @@ from typing import Any
 
 from sonolex.audio.degrade import Degradation
 from sonolex.evaluate import evaluate_model
-from sonolex.systems.base import save_json
+from sonolex.files import save_json
 
 SWEEPS: dict[str, tuple[tuple[float, Degradation], ...]] = {
     "noise": tuple((snr, Degradation(noise_snr_db=snr)) for snr in (20.0, 15.0, 10.0, 5.0, 0.0, -5.0)),

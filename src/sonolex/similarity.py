@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sonolex.data.loader import Loader, Loading
 from sonolex.data.sampler import Sampler
+from sonolex.files import save_json
 from sonolex.protocols.base import find_fold, find_protocol
-from sonolex.systems.base import save_json
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.sources import batching_s, protocol_manifest
 from sonolex.types import Encoding

@@ -14,15 +14,14 @@ from torch import Tensor
 from sonolex import text as text_
 from sonolex.audio.views import Views
 from sonolex.configs import from_json
+from sonolex.files import load_object, save_json
 from sonolex.systems.base import (
     NO_VIEWS,
     Processor,
     ProcessorConfig,
     label_fields,
-    load_json,
     one_of,
     pad_rows,
-    save_json,
 )
 from sonolex.types import Batch, Example
 
@@ -163,5 +162,5 @@ class FramesAndTokensProcessor(Processor):
 
     @classmethod
     def load(cls, folder: Path) -> FramesAndTokensProcessor:
-        config = from_json(cls.config_type, load_json(folder / "processor_config.json"))
+        config = from_json(cls.config_type, load_object(folder / "processor_config.json"))
         return cls(config, text_.load_tokenizer(folder))

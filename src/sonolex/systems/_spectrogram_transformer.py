@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from sonolex.audio import features
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.configs import from_json
+from sonolex.files import load_object, save_json
 from sonolex.nn import backbones
 from sonolex.nn.embeddings import PatchEmbedding
 from sonolex.nn.linear_attention import RandomFeatureAttention
@@ -32,10 +33,8 @@ from sonolex.systems.base import (
     System,
     SystemConfig,
     label_fields,
-    load_json,
     one_of,
     pad_rows,
-    save_json,
 )
 from sonolex.types import Batch, Encoding, Example
 
@@ -159,7 +158,7 @@ class SpectrogramProcessor(Processor):
 
     @classmethod
     def load(cls, folder: Path) -> SpectrogramProcessor:
-        return cls(from_json(cls.config_type, load_json(folder / "processor_config.json")))
+        return cls(from_json(cls.config_type, load_object(folder / "processor_config.json")))
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from sonolex import text as text_
 from sonolex.audio import features, units
+from sonolex.files import load_object, save_json
 from sonolex.nn import backbones
 from sonolex.objectives.unit_alignment import letter_units
 from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
-from sonolex.systems.base import load_json, one_of, pad_rows, save_json
+from sonolex.systems.base import one_of, pad_rows
 from sonolex.types import NO_UNIT, Batch, Example
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         if (folder / UNITS_FILE).is_file():
             made.centres_KF = load_file(folder / UNITS_FILE)["centres"]
         if (folder / LETTERS_FILE).is_file():
-            made.letter_units = tuple(tuple(u) for u in load_json(folder / LETTERS_FILE)["units_of_letter"])
+            made.letter_units = tuple(tuple(u) for u in load_object(folder / LETTERS_FILE)["units_of_letter"])
         return made
 
     def _units(self, example: Example, front: Tensor) -> Tensor | None:

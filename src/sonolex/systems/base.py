@@ -7,7 +7,6 @@ A system module holds a subclass of each and names the system in ``SYSTEM``. Not
 from __future__ import annotations
 
 import abc
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -249,11 +248,6 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def save_json(path: Path, values: Any) -> None:
-    """Write a dataclass or plain values as indented JSON."""
-    path.write_text(json.dumps(configs.to_json(values), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
 def pad_rows(
     rows: Sequence[Tensor | None], *, fill: float = 0.0, num_features: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -287,11 +281,6 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple]:
     """Return raw labels by column, None where a clip lacks one."""
     names = sorted({name for row in rows for name in row})
     return {name: tuple(row.get(name) for row in rows) for name in names}
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

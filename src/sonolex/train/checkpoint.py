@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sonolex import configs
+from sonolex.files import atomic_folder, load_object, save_json
 from sonolex.hub import local_or_hub
-from sonolex.systems.base import Processor, build_system, count_parameters, load_json, save_json, system_type
+from sonolex.systems.base import Processor, build_system, count_parameters, system_type
 from sonolex.tasks.base import Model, TaskConfig, build_task, task_type
 
 FORMAT_VERSION = 1
@@ -73,7 +74,7 @@ def load_model(folder: Path) -> tuple[Model, Processor, dict[str, Any]]:
     """
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"`path` must be a model folder with config.json, but {folder} is none.")
-    saved = load_json(folder / "config.json")
+    saved = load_object(folder / "config.json")
     if saved.get("format_version") != FORMAT_VERSION:
         raise ValueError(f"{folder} must have format_version {FORMAT_VERSION}, but has {saved.get('format_version')}.")
     kind = system_type(saved["system"])
@@ -116,7 +117,7 @@ def save_training_state(folder: Path, model: Model, optimizer: torch.optim.Optim
 def load_training_state(folder: Path, model: Model, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Restore what `save_training_state` wrote and return the loop state."""
     model.load_state_dict(load_file(folder / "model.safetensors"))
-    saved = load_json(folder / "state.json")
+    saved = load_object(folder / "state.json")
     tensors = load_file(folder / "optimizer.safetensors")
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
@@ -124,33 +125,6 @@ def load_training_state(folder: Path, model: Model, optimizer: torch.optim.Optim
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": saved["optimizer"]["param_groups"]})
     return saved["loop"]
-
-
-class atomic_folder:
-    """Context: a folder to fill that takes its real name, replacing an older one, only when all went well."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.building = folder.with_name(f".{folder.name}.{os.getpid()}.building")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.building, ignore_errors=True)
-        self.building.mkdir(parents=True)
-        return self.building
-
-    def __exit__(self, error_type: Any, error: Any, trace: Any) -> None:
-        if error_type is not None:
-            shutil.rmtree(self.building, ignore_errors=True)
-            return
-        for file in self.building.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as f:
-                    os.fsync(f.fileno())
-        old = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.old")
-        if self.folder.exists():
-            self.folder.rename(old)
-        self.building.rename(self.folder)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_folder(folder: Path) -> None:

@@ -24,7 +24,7 @@ from lightning_fabric import Fabric
 from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
-from sonolex.systems.base import save_json
+from sonolex.files import save_json
 from sonolex.train import checkpoint, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate, selection_value
 from sonolex.train.joint import JointPass, joint_pass

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from sonolex.data.loader import FeatureCache, Loading
 from sonolex.data.manifest import Manifest
+from sonolex.files import save_json
 from sonolex.scoring import class_name
-from sonolex.systems.base import save_json
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.results import write_results
 from sonolex.train.run import Run

@@ -7,8 +7,9 @@ from typing import Any
 
 from sonolex import configs
 from sonolex.data.manifest import Manifest
+from sonolex.files import save_json
 from sonolex.protocols.base import Fold, Protocol, digest, find_fold, find_protocol
-from sonolex.systems.base import count_parameters, save_json
+from sonolex.systems.base import count_parameters
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import environment
 from sonolex.train.evaluation import Evaluation, write_embeddings, write_predictions, write_scores

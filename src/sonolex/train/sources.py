@@ -14,8 +14,9 @@ import numpy as np
 from sonolex import configs
 from sonolex.data.loader import clip_seed
 from sonolex.data.manifest import FORMATS, Manifest, concatenate, read_manifest
+from sonolex.files import save_json
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
-from sonolex.systems.base import Processor, save_json, system_type
+from sonolex.systems.base import Processor, system_type
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import build_model, load_model, load_system_weights, model_folder
 from sonolex.train.run import Run, Source

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from sonolex import configs
+from sonolex.files import save_json
 from sonolex.protocols.base import digest
-from sonolex.systems.base import save_json
 from sonolex.train.locks import holding, is_held
 from sonolex.train.loop import train
 from sonolex.train.run import Data, Run
