@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sonolex import terminal
 from sonolex.audio.views import Views
 from sonolex.compare import compare_runs, text_tables
 from sonolex.data.loader import Loading
@@ -51,7 +52,7 @@ def fit(
     skip_bad: bool = False,
     seed: int = 0,
     quiet: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Train ``system`` to predict column ``label`` of a table and return the results on its test part.
 
@@ -150,7 +151,7 @@ def guess_task(manifest: Manifest, label: str) -> tuple[str, dict[str, Any], str
         "classification",
         {"name": label, "label": label, "classes": classes},
         f"task: classification, because {label!r} holds {len(classes)} different values: "
-        + ", ".join(f"{c} ({distinct[c]})" for c in classes[:20]),
+        + ", ".join(f"{terminal.visible(c)} ({distinct[c]})" for c in classes[:20]),
     )
 
 

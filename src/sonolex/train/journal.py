@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sonolex.terminal import visible
+
 
 class Journal:
     """Appends one JSON object per event to ``journal.jsonl`` of a run. Silent on processes other than the first."""
@@ -41,9 +43,9 @@ def progress_bar(name: str, num_steps: int, *, done: int, quiet: bool) -> Iterat
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), transient=True) as bar:
-        task = bar.add_task(name, total=num_steps, completed=done, loss=float("nan"))
+        task = bar.add_task(visible(name), total=num_steps, completed=done, loss=float("nan"))
         yield lambda loss: bar.update(task, advance=1, loss=loss)
 
 

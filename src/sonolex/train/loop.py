@@ -25,6 +25,7 @@ from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
 from sonolex.files import save_json
+from sonolex.terminal import visible
 from sonolex.train import checkpoint, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate, selection_value
 from sonolex.train.joint import JointPass, joint_pass
@@ -111,7 +112,7 @@ class _Training:
             self.journal.write("import", part=part, source=run.pretrained[part], **asdict(report))
         for text in self.model.system.advice(self._clips_per_step()) if self.model.compares_clips else ():
             self.journal.write("advice", text=text)
-            fabric.print(f"{run.name}: {text}")
+            fabric.print(visible(f"{run.name}: {text}"))
         self.state: dict[str, Any] = {
             "epoch": 0,
             "step_in_epoch": 0,
@@ -320,7 +321,7 @@ class _Training:
         if evaluation.collapsed:
             self.journal.write("collapse", step=state["step"])
             self.fabric.print(
-                f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}."
+                visible(f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}.")
             )
         if state["best"] is None or value > state["best"]:
             state["best"], state["best_step"] = value, state["step"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from sonolex import terminal
 from sonolex.train.locks import holding
 from sonolex.train.loop import train
 from sonolex.train.probing import probe
@@ -23,7 +24,7 @@ WAIT_S = 2.0
 
 
 def train_all(
-    runs: Sequence[Run], folder: Path, *, quiet: bool = False, say: Callable[[str], None] = print
+    runs: Sequence[Run], folder: Path, *, quiet: bool = False, say: Callable[[str], None] = terminal.say
 ) -> list[dict[str, Any]]:
     """Return the results of every run, in ``folder/<run name>``. Finished runs are not repeated, broken ones go on.
 

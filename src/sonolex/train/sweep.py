@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sonolex import configs
+from sonolex import configs, terminal
 from sonolex.files import save_json
 from sonolex.protocols.base import digest
 from sonolex.train.locks import holding, is_held
@@ -81,7 +81,7 @@ def sweep(
     prune: bool = True,
     seed: int = 0,
     quiet: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Search until the study has ``trials`` trials behind it; return the best values, and write sweep.json.
 
