@@ -53,7 +53,7 @@ def test_a_terminal_without_the_characters_gets_their_codes():
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_a_line_of_json_gives_every_character_back_and_shows_none_that_harms(encoding, monkeypatch):
-    values = {HOSTILE: [f"{HOSTILE} 怒り ü 👩‍🎤 \\ \" \n", 0.5, None]}
+    values = {HOSTILE: [f'{HOSTILE} 怒り ü 👩‍🎤 \\ " \n', 0.5, None]}
     line = json_line(values, encoding=encoding)
     assert json.loads(line) == values and not set(line) & set(UNSEEN)
     line.encode(encoding)

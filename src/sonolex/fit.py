@@ -19,6 +19,7 @@ from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
 from sonolex.data.tables import STANDARD_COLUMNS
 from sonolex.files import save_json
+from sonolex.names import spelled
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html
 from sonolex.scoring import class_name
@@ -68,7 +69,7 @@ def fit(
         ManifestError: everything that is wrong with the table, at once.
     """
     path = Path(path)
-    folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{label}"
+    folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
     table = checked_table(path, label=label, skip_bad=skip_bad)
     for line in (*_found(table.manifest, label), *table.notes):
         say(line)

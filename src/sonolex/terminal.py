@@ -11,7 +11,9 @@ import sys
 import unicodedata
 from typing import IO, Any
 
-JOINERS = "\u200c\u200d"  # shape letters of Persian and Indic scripts and emoji; every other invisible character is shown
+JOINERS = (
+    "\u200c\u200d"  # shape letters of Persian and Indic scripts and emoji; every other invisible character is shown
+)
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formatting (bidirectional too), lone surrogates, line separators
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,18 @@ class Journal:
         self.path, self.active, self._started = folder / "journal.jsonl", active, time.time()
         self._board = _tensorboard(folder / "tensorboard") if active else None
 
-    def write(self, event: str, **values: Any) -> None:
+    def write(self, event: str, measured: Mapping[str, float] | None = None, /, **values: Any) -> None:
+        """Append one event.
+
+        Args:
+            measured: numbers by the names of tasks, losses and metrics, which are the user's: one that a field of the
+                line has already is written with " (measured)" after it.
+        """
         if not self.active:
             return
-        line = {"event": event, "time_s": round(time.time() - self._started, 3), **values}
+        own = {"event": event, "time_s": round(time.time() - self._started, 3), **values}
+        named = {f"{name} (measured)" if name in own else name: value for name, value in (measured or {}).items()}
+        line, values = own | named, values | named
         with self.path.open("a", encoding="utf-8") as f:
             f.write(json.dumps(line) + "\n")
         if self._board is not None and "step" in values:
