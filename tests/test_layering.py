@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "sonolex"
-FLOOR = {"types", "configs", "files", "hub", "terminal", "names", "arrays"}
+FLOOR = {"types", "configs", "files", "hub", "terminal", "names", "arrays", "devices"}
 # layer of a module -> prefixes it may import, besides its own folder where stated
 ALLOWED = {
     "types": set(),
@@ -20,6 +20,7 @@ ALLOWED = {
     "terminal": set(),
     "names": set(),
     "arrays": {"files"},
+    "devices": set(),
     "audio": FLOOR | {"audio"},
     "text": FLOOR,
     "nn": FLOOR | {"nn"},

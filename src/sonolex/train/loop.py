@@ -24,6 +24,7 @@ from lightning_fabric import Fabric
 from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
+from sonolex.devices import AUTO
 from sonolex.files import save_json
 from sonolex.terminal import visible
 from sonolex.train import checkpoint, optim, sources
@@ -45,6 +46,7 @@ def train(
     folder: Path,
     *,
     earlier: dict[str, Path] | None = None,
+    device: str = AUTO,
     quiet: bool = False,
     watch: Watch = lambda step, value: None,
 ) -> dict[str, Any]:
@@ -52,16 +54,17 @@ def train(
 
     Args:
         earlier: folders of earlier runs of the same recipe, by name, for ``init_from``.
+        device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
         quiet: no progress bar.
         watch: told the step and the selection value of every evaluation; what it raises ends the training.
 
     Raises:
-        ValueError: the folder holds another run; the loss is not finite (with the clips of the batch).
+        ValueError: the folder holds another run; no such device; the loss is not finite (with the clips of the batch).
     """
     if (folder / "results.json").is_file():
         sources.require_same_run(folder, run)
         return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    fabric = launched(run)
+    fabric = launched(run, device=device)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         sources.require_same_run(folder, run)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sonolex import configs, terminal
+from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.protocols.base import digest
 from sonolex.train.locks import holding, is_held
@@ -80,6 +81,7 @@ def sweep(
     storage: str = "",
     prune: bool = True,
     seed: int = 0,
+    device: str = AUTO,
     quiet: bool = False,
     say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
@@ -93,9 +95,10 @@ def sweep(
         prune: stop trials early whose selection values lie below the median of earlier ones.
 
     Raises:
-        ValueError: a name in ``space`` that neither recipe nor run has.
+        ValueError: a name in ``space`` that neither recipe nor run has, or a device that this machine does not have.
     """
     optuna = _optuna()
+    find_device(device)  # every trial would fail
     folder.mkdir(parents=True, exist_ok=True)
     _searched(recipe, options or {}, run, {c.name: _first(c) for c in space})  # unknown names fail before any trial
     study = optuna.create_study(
@@ -122,7 +125,7 @@ def sweep(
                 continue
             values = {c.name: _suggested(trial, c) for c in space}
             runs = _searched(recipe, options or {}, run, values)
-            _run_trial(study, trial, runs, folder, optuna, prune=prune, quiet=quiet)
+            _run_trial(study, trial, runs, folder, optuna, prune=prune, device=device, quiet=quiet)
             say(f"trial {trial.number}: {_state(study, trial.number)}, {_listed(values)}")
     return _summary(study, space, folder, optuna)
 
@@ -135,6 +138,7 @@ def _run_trial(
     optuna: Any,
     *,
     prune: bool,
+    device: str,
     quiet: bool,
 ) -> None:
     """Train one trial, after the runs it starts from, and tell the study."""
@@ -151,9 +155,9 @@ def _run_trial(
         for before in runs[:-1]:
             earlier[before.name] = folder / "earlier" / digest(before)
             with holding(folder, earlier[before.name].name):
-                train(before, earlier[before.name], earlier=earlier, quiet=quiet)
+                train(before, earlier[before.name], earlier=earlier, device=device, quiet=quiet)
         place = folder / "trials" / digest(trial.params)
-        result = train(runs[-1], place, earlier=earlier, quiet=quiet, watch=watch)
+        result = train(runs[-1], place, earlier=earlier, device=device, quiet=quiet, watch=watch)
         study.tell(trial, result["selection_value"])
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
