@@ -118,7 +118,7 @@ def check_audio(
     info, num_samples, blocks = _mono_blocks(source, offset_s or 0.0, duration_s, max_duration_s, where)
     digest = hashlib.blake2b(info.rate_hz.to_bytes(4, "little"), digest_size=16)
     for block_S in blocks:
-        digest.update(memoryview(np.ascontiguousarray(block_S)))
+        digest.update(np.ascontiguousarray(block_S).data)
     return CheckedAudio(info, num_samples, digest.hexdigest())
 
 
