@@ -11,6 +11,7 @@ from typing import Any
 from sonolex.cli_arguments import DEFAULT_OUT
 from sonolex.cli_arguments import parser as arguments_parser
 from sonolex.configs import find_module
+from sonolex.files import atomic_file, write_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,7 +99,7 @@ def table(arguments: argparse.Namespace) -> None:
     paired = [t for t in tables if any(r.name == against for r in t.rows)]
     print(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
     lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), "", "```", *times, *published]
-    (folder / "table.md").write_text("\n".join([*lines, "```", ""]), encoding="utf-8")
+    write_text(folder / "table.md", "\n".join([*lines, "```", ""]))
     print(f"\n{folder / 'table.md'}")
 
 
@@ -214,7 +215,8 @@ def embed(arguments: argparse.Namespace) -> None:
         print(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
     else:
         vectors = model.embed(audio=arguments.audio or None, text=_texts(arguments))
-    np.save(arguments.out, vectors)
+    with atomic_file(Path(arguments.out)) as building, building.open("wb") as file:
+        np.save(file, vectors)
     print(f"{arguments.out}: {vectors.shape}")
 
 

@@ -17,7 +17,8 @@ from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
 from sonolex.data.tables import STANDARD_COLUMNS
-from sonolex.files import save_json
+from sonolex.files import recover, save_json
+from sonolex.locks import only_here
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html
 from sonolex.scoring import class_name
@@ -65,6 +66,7 @@ def fit(
 
     Raises:
         ManifestError: everything that is wrong with the table, at once.
+        Held: another process trains in ``out``.
     """
     path = Path(path)
     folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{label}"
@@ -75,15 +77,17 @@ def fit(
     say(note)
     manifest, note = with_splits(table.manifest, label if kind == "classification" else None, seed=seed)
     say(note)
-    protocol = _write_protocol(folder, manifest, kind, task)
-    run = _run(protocol, manifest, system=system, start_from=start_from, epochs=epochs, seed=seed)
-    say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
-    results = train(run, folder / "run", quiet=quiet)
-    say(text_tables(compare_runs([folder])))
-    try:
-        say(f"\nreport: {write_html([folder], folder / 'report.html')}")
-    except ImportError as e:
-        say(f"no report.html: {e}")
+    with only_here(folder, "fit", "trains in"):
+        recover(folder)
+        protocol = _write_protocol(folder, manifest, kind, task)
+        run = _run(protocol, manifest, system=system, start_from=start_from, epochs=epochs, seed=seed)
+        say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
+        results = train(run, folder / "run", quiet=quiet)
+        say(text_tables(compare_runs([folder])))
+        try:
+            say(f"\nreport: {write_html([folder], folder / 'report.html')}")
+        except ImportError as e:
+            say(f"no report.html: {e}")
     say(f"model: {folder / 'run' / 'model'}")
     say(f"predict with: sonolex predict {folder / 'run'} {_first_audio(manifest)}")
     return results
@@ -223,7 +227,6 @@ def _write_protocol(folder: Path, manifest: Manifest, kind: str, task: dict[str,
     by_speaker = len(
         {(s, p) for s, p in zip(manifest.column("speaker"), manifest.column("split"), strict=True)}
     ) == len(set(manifest.column("speaker"))) and all(manifest.column("speaker"))
-    folder.mkdir(parents=True, exist_ok=True)
     manifest.write(folder / "manifest.arrow")
     modalities = [m for m, present in (("audio", has_audio), ("text", has_text)) if present]
     card = {"manifest": "manifest.arrow", "kind": kind, "task": task, "modalities": modalities}

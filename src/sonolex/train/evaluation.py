@@ -14,6 +14,7 @@ import torch
 from sonolex.data.loader import FeatureCache, Loader, Loading
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler
+from sonolex.files import atomic_file, write_text
 from sonolex.systems.base import Processor
 from sonolex.tasks.base import Model
 from sonolex.train.sources import batching_s
@@ -134,8 +135,9 @@ def write_embeddings(path: Path, manifest: Manifest, evaluation: Evaluation) -> 
     rows = manifest.rows_of(evaluation.clip_ids)
     speakers = np.array([str(s) for s in manifest.column("speaker")])[rows]
     kept = np.random.default_rng(0).permutation(len(rows))[:EMBEDDINGS_KEPT]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, pooled=evaluation.pooled_BD[kept].astype(np.float32), groups=speakers[kept])
+    pooled = evaluation.pooled_BD[kept].astype(np.float32)
+    with atomic_file(path) as building, building.open("wb") as file:
+        np.savez_compressed(file, pooled=pooled, groups=speakers[kept])
 
 
 def write_scores(
@@ -150,8 +152,7 @@ def write_scores(
         "labels": labels,
         "scores": np.round(scores, 5).tolist(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(saved) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(saved) + "\n")
 
 
 def _scored(

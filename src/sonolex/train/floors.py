@@ -9,8 +9,9 @@ Nothing is fitted on the report part.
 
 from __future__ import annotations
 
-import os
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from sonolex import metrics
 from sonolex.audio.features import delta, librosa_log_mel
 from sonolex.configs import cache_folder
 from sonolex.data.manifest import Clip, Manifest
+from sonolex.files import atomic_file, recover
+from sonolex.locks import holding
 from sonolex.protocols.base import PARTS, Fold, Protocol
 from sonolex.scoring import class_name, tags_of
 
@@ -38,20 +41,28 @@ def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str
     once per fingerprint and fold, and cached.
     """
     path = cache_folder() / "floors" / f"v{VERSION}-{fingerprint}-{fold.name}.npz"
-    if path.is_file():
-        with np.load(path) as saved:
-            flat = {key: saved[key] for key in saved.files}
-        return {
-            t.name: {k.split("/")[1]: v for k, v in flat.items() if k.split("/")[0] == t.name} for t in protocol.tasks
-        }
-    statistics = {name: clip_statistics(fold.part(name)) for name in PARTS}
-    floors = {task.name: _floors_of_task(task, fold, statistics) for task in protocol.tasks}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{os.getpid()}-{path.name}")
-    arrays: dict[str, Any] = {f"{task}/{floor}": v for task, fs in floors.items() for floor, v in fs.items()}
-    np.savez(building, **arrays)
-    building.replace(path)
+    with holding(path.parent, path.name):  # who comes second reads what the first one wrote
+        if path.is_file():
+            flat = _read(path)
+            return {
+                t.name: {k.split("/")[1]: v for k, v in flat.items() if k.split("/")[0] == t.name}
+                for t in protocol.tasks
+            }
+        recover(path.parent, name=path.name)
+        statistics = {name: clip_statistics(fold.part(name)) for name in PARTS}
+        floors = {task.name: _floors_of_task(task, fold, statistics) for task in protocol.tasks}
+        arrays: dict[str, Any] = {f"{task}/{floor}": v for task, fs in floors.items() for floor, v in fs.items()}
+        with atomic_file(path) as building, building.open("wb") as file:
+            np.savez(file, **arrays)
     return floors
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as saved:
+            return {key: saved[key] for key in saved.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as e:
+        raise ValueError(f"{path} must hold floors, but cannot be read: {e}. Remove it, and it is made again.") from e
 
 
 def clip_statistics(manifest: Manifest) -> dict[str, np.ndarray]:
