@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "sonolex"
-FLOOR = {"types", "configs", "files", "locks", "hub"}
+FLOOR = {"types", "configs", "files", "locks", "hub", "devices"}
 # layer of a module -> prefixes it may import, besides its own folder where stated
 ALLOWED = {
     "types": set(),
@@ -18,6 +18,7 @@ ALLOWED = {
     "files": {"configs"},
     "locks": {"files"},
     "hub": set(),
+    "devices": set(),
     "audio": FLOOR | {"audio"},
     "text": FLOOR,
     "nn": FLOOR | {"nn"},

@@ -6,9 +6,12 @@ import argparse
 from collections.abc import Callable, Mapping
 
 from sonolex.configs import module_names
+from sonolex.devices import AUTO
 
 SWEEPS = ("noise", "reverberation", "speed")  # those of audio; "words" is for models that read text
 DEFAULT_OUT = "runs"
+TRAINING = ("train", "table", "sweep", "fit", "units")
+COMPUTING = (*TRAINING, "transcribe", "evaluate", "robustness", "similarity", "embed", "predict", "index", "search")
 Verb = Callable[[str], argparse.ArgumentParser]
 
 
@@ -26,7 +29,14 @@ def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> arg
     for add in (_data_verbs, _training_verbs, _scoring_verbs, _model_verbs):
         add(verb)
     verb("doctor")
+    for name in COMPUTING:
+        _computing(verbs.choices[name])
     return parser
+
+
+def _computing(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--device", default=AUTO, help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps")
+    p.add_argument("--threads", type=int, metavar="N", help="that compute one operation (default: `sonolex doctor`)")
 
 
 def _data_verbs(verb: Verb) -> None:

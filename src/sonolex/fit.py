@@ -17,6 +17,7 @@ from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
 from sonolex.data.tables import STANDARD_COLUMNS
+from sonolex.devices import AUTO, find_device
 from sonolex.files import recover, save_json
 from sonolex.locks import only_here
 from sonolex.protocols.base import find_protocol
@@ -51,6 +52,7 @@ def fit(
     out: str | Path | None = None,
     skip_bad: bool = False,
     seed: int = 0,
+    device: str = AUTO,
     quiet: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -62,13 +64,16 @@ def fit(
         start_from: run folder, model folder or hub id to start from.
         epochs: default by the number of clips.
         out: folder of the run; the same call again goes on where it stopped.
+        device: what computes: auto, cpu, cuda, cuda:1 or mps.
         skip_bad: leave rows out that cannot be used; otherwise they are all listed and nothing is trained.
 
     Raises:
         ManifestError: everything that is wrong with the table, at once.
         Held: another process trains in ``out``.
+        ValueError: a device that this machine does not have.
     """
     path = Path(path)
+    find_device(device)  # before the table is read
     folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{label}"
     table = checked_table(path, label=label, skip_bad=skip_bad)
     for line in (*_found(table.manifest, label), *table.notes):
@@ -82,7 +87,7 @@ def fit(
         protocol = _write_protocol(folder, manifest, kind, task)
         run = _run(protocol, manifest, system=system, start_from=start_from, epochs=epochs, seed=seed)
         say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
-        results = train(run, folder / "run", quiet=quiet)
+        results = train(run, folder / "run", device=device, quiet=quiet)
         say(text_tables(compare_runs([folder])))
         try:
             say(f"\nreport: {write_html([folder], folder / 'report.html')}")

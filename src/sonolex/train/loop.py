@@ -25,6 +25,7 @@ from lightning_fabric import Fabric
 from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
+from sonolex.devices import AUTO
 from sonolex.files import remove_folder, save_json, write_text
 from sonolex.train import checkpoint, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate, selection_value
@@ -45,6 +46,7 @@ def train(
     folder: Path,
     *,
     earlier: dict[str, Path] | None = None,
+    device: str = AUTO,
     quiet: bool = False,
     watch: Watch = lambda step, value: None,
 ) -> dict[str, Any]:
@@ -52,17 +54,18 @@ def train(
 
     Args:
         earlier: folders of earlier runs of the same recipe, by name, for ``init_from``.
+        device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
         quiet: no progress bar.
         watch: told the step and the selection value of every evaluation; what it raises ends the training.
 
     Raises:
-        ValueError: the folder holds another run; the loss is not finite (with the clips of the batch).
+        ValueError: the folder holds another run; no such device; the loss is not finite (with the clips of the batch).
         Held: another process trains in the folder.
     """
     results = finished(folder, run)
     if results is not None:
         return results
-    fabric = launched(run)
+    fabric = launched(run, device=device)
     with ExitStack() as inside:
         if fabric.is_global_zero:
             inside.enter_context(entered(folder))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from sonolex.data.loader import FeatureCache, Loading
 from sonolex.data.manifest import Manifest
+from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.scoring import class_name
 from sonolex.train.evaluation import Evaluation, evaluate
@@ -37,11 +38,11 @@ NOISY_WIDTH, NOISY_BATCH, NOISY_PASSES, NOISY_STEPS = 512, 512, 40, (300, 4000) 
 NUM_FOLDS = 5
 
 
-def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> dict[str, Any]:
+def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, device: str = AUTO) -> dict[str, Any]:
     """Fit ``run.frozen_classifier`` to the vectors of its (untrained or given) system; return the results.
 
     Raises:
-        ValueError: a task of the run is no classification, or no clip has its label.
+        ValueError: a task of the run is no classification, no clip has its label, or there is no such device.
         Held: another process trains in the folder.
     """
     results = finished(folder, run)
@@ -49,16 +50,18 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
         return results
     if not run.tasks or any(t.kind != "classification" for t in run.tasks):
         raise ValueError(f"`tasks` of run {run.name!r} must be classifications to be probed.")
+    place = find_device(device)
     with entered(folder):
         require_same_run(folder, run)
-        return _probed(run, folder, earlier or {})
+        return _probed(run, folder, earlier or {}, place)
 
 
-def _probed(run: Run, folder: Path, earlier: dict[str, Path]) -> dict[str, Any]:
+def _probed(run: Run, folder: Path, earlier: dict[str, Path], place: torch.device) -> dict[str, Any]:
     started = time.perf_counter()
     train = load_sources(run.data.train)
     require_unseen_report(run, train, earlier)
     model, processor, _ = build(run, train, earlier=earlier)
+    model = model.to(place)
     save_json(folder / "recipe.json", run)
     cache = FeatureCache(run.data.loading.cache_mb)
 
@@ -70,7 +73,7 @@ def _probed(run: Run, folder: Path, earlier: dict[str, Path]) -> dict[str, Any]:
             loading=loading,
             batch_s=run.budget.batch_s,
             batch_clips=run.budget.batch_clips,
-            device=torch.device("cpu"),
+            device=place,
             with_losses=False,
             cache=cache,
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from sonolex.devices import AUTO
 from sonolex.locks import holding
 from sonolex.train.loop import train
 from sonolex.train.probing import probe
@@ -26,7 +27,12 @@ HELPER = "from sonolex.train.series import helper; helper()"
 
 
 def train_all(
-    runs: Sequence[Run], folder: Path, *, quiet: bool = False, say: Callable[[str], None] = print
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    device: str = AUTO,
+    quiet: bool = False,
+    say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Return the results of every run, in ``folder/<run name>``. Finished runs are not repeated, broken ones go on.
 
@@ -52,7 +58,7 @@ def train_all(
                     elsewhere = True
                     continue
                 earlier = {n: folder / n for n in results}
-                results[run.name] = result = _trained(run, folder / run.name, earlier, quiet)
+                results[run.name] = result = _trained(run, folder / run.name, earlier, device, quiet)
             say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
             break
         else:
@@ -63,25 +69,23 @@ def train_all(
     return [results[name] for name in names]
 
 
-def _trained(run: Run, place: Path, earlier: Mapping[str, Path], quiet: bool) -> dict[str, Any]:
+def _trained(run: Run, place: Path, earlier: Mapping[str, Path], device: str, quiet: bool) -> dict[str, Any]:
     if run.frozen_classifier != "none":
-        return probe(run, place, earlier=dict(earlier))
-    return train(run, place, earlier=dict(earlier), quiet=quiet)
+        return probe(run, place, earlier=dict(earlier), device=device)
+    return train(run, place, earlier=dict(earlier), device=device, quiet=quiet)
 
 
 @contextmanager
 def helpers(words: Sequence[str], count: int) -> Iterator[None]:
-    """Run ``sonolex`` with these words in ``count`` more processes meanwhile, and share the cores among all.
+    """Run ``sonolex`` with these words in ``count`` more processes meanwhile, each with this one's number of threads.
 
     They end with this process, even if it is killed: each reads a pipe whose other end only this process holds.
 
     Raises:
         ValueError: one of them failed; the message ends with what it said.
     """
-    threads = max(1, (os.cpu_count() or 1) // (count + 1))
+    threads = torch.get_num_threads()
     command, environment = [sys.executable, "-c", HELPER, *words], os.environ | {"OMP_NUM_THREADS": str(threads)}
-    if count:
-        torch.set_num_threads(threads)
     with ExitStack() as opened:
         started = []
         for _ in range(count):

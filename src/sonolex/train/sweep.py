@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sonolex import configs
+from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.locks import holding, is_held
 from sonolex.protocols.base import digest
@@ -80,6 +81,7 @@ def sweep(
     storage: str = "",
     prune: bool = True,
     seed: int = 0,
+    device: str = AUTO,
     quiet: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -93,10 +95,11 @@ def sweep(
         prune: stop trials early whose selection values lie below the median of earlier ones.
 
     Raises:
-        ValueError: a name in ``space`` that neither recipe nor run has, or a study of another search.
+        ValueError: a name in ``space`` that neither recipe nor run has, a study of another search, or no such device.
         OSError: the study cannot be kept (a full disk, a database that cannot be reached).
     """
     optuna = import_optuna()
+    find_device(device)  # every trial would fail
     folder.mkdir(parents=True, exist_ok=True)
     first = _searched(recipe, options or {}, run, {c.name: _first(c) for c in space})  # unknown names fail at once
     search = {"space": configs.to_json(space), "runs": configs.to_json(first)}
@@ -107,7 +110,7 @@ def sweep(
         def trained(trial: Any) -> None:
             values = {c.name: _suggested(trial, c) for c in space}
             runs = _searched(recipe, options or {}, run, values)
-            _run_trial(study, trial, runs, folder, optuna, prune=prune, quiet=quiet)
+            _run_trial(study, trial, runs, folder, optuna, prune=prune, device=device, quiet=quiet)
             say(f"trial {trial.number}: {_state(study, trial.number)}, {_listed(values)}")
 
         _work(study, storage, folder, optuna, trained, trials=trials, seed=seed, say=say)
@@ -152,6 +155,7 @@ def _run_trial(
     optuna: Any,
     *,
     prune: bool,
+    device: str,
     quiet: bool,
 ) -> None:
     """Train one trial, after the runs it starts from, and tell the study."""
@@ -168,10 +172,10 @@ def _run_trial(
         for before in runs[:-1]:
             earlier[before.name] = folder / "earlier" / digest(before)
             with holding(folder, earlier[before.name].name):
-                train(before, earlier[before.name], earlier=earlier, quiet=quiet)
+                train(before, earlier[before.name], earlier=earlier, device=device, quiet=quiet)
         place = folder / "trials" / digest(trial.params)
         with holding(folder, place.name):  # another trial may have the same values: it finds what this one scored
-            result = train(runs[-1], place, earlier=earlier, quiet=quiet, watch=watch)
+            result = train(runs[-1], place, earlier=earlier, device=device, quiet=quiet, watch=watch)
         study.tell(trial, result["selection_value"])
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
