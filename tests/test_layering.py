@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "sonolex"
-FLOOR = {"types", "configs", "files", "hub", "terminal", "names", "arrays", "devices"}
+FLOOR = {"types", "configs", "files", "locks", "hub", "terminal", "names", "arrays", "devices"}
 # layer of a module -> prefixes it may import, besides its own folder where stated
 ALLOWED = {
     "types": set(),
     "configs": set(),
     "files": {"configs"},
+    "locks": {"files"},
     "hub": set(),
     "terminal": set(),
     "names": set(),

@@ -12,6 +12,7 @@ from sonolex.cli_arguments import COMPUTING, DEFAULT_OUT, TRAINING
 from sonolex.cli_arguments import parser as arguments_parser
 from sonolex.configs import find_module
 from sonolex.devices import AUTO, use_threads
+from sonolex.files import atomic_file, write_text
 from sonolex.terminal import say, say_json, visible
 
 
@@ -105,7 +106,7 @@ def table(arguments: argparse.Namespace) -> None:
     paired = [t for t in tables if any(r.name == against for r in t.rows)]
     say(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
     lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), "", "```", *times, *published]
-    (folder / "table.md").write_text("\n".join([*lines, "```", ""]), encoding="utf-8")
+    write_text(folder / "table.md", "\n".join([*lines, "```", ""]))
     say(f"\n{folder / 'table.md'}")
 
 
@@ -236,7 +237,8 @@ def embed(arguments: argparse.Namespace) -> None:
         say(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
     else:
         vectors = model.embed(audio=arguments.audio or None, text=_texts(arguments))
-    np.save(arguments.out, vectors)
+    with atomic_file(Path(arguments.out)) as building, building.open("wb") as file:
+        np.save(file, vectors)
     say(f"{arguments.out}: {vectors.shape}")
 
 

@@ -19,7 +19,8 @@ from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
 from sonolex.data.tables import STANDARD_COLUMNS
 from sonolex.devices import AUTO, find_device
-from sonolex.files import save_json
+from sonolex.files import recover, save_json
+from sonolex.locks import only_here
 from sonolex.names import spelled
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html
@@ -70,6 +71,7 @@ def fit(
 
     Raises:
         ManifestError: everything that is wrong with the table, at once.
+        Held: another process trains in ``out``.
         ValueError: a device that this machine does not have.
     """
     path = Path(path)
@@ -82,15 +84,17 @@ def fit(
     say(note)
     manifest, note = with_splits(table.manifest, label if kind == "classification" else None, seed=seed)
     say(note)
-    protocol = _write_protocol(folder, manifest, kind, task)
-    run = _run(protocol, manifest, system=system, start_from=start_from, epochs=epochs, seed=seed)
-    say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
-    results = train(run, folder / "run", device=device, quiet=quiet)
-    say(text_tables(compare_runs([folder])))
-    try:
-        say(f"\nreport: {write_html([folder], folder / 'report.html')}")
-    except ImportError as e:
-        say(f"no report.html: {e}")
+    with only_here(folder, "fit", "trains in"):
+        recover(folder)
+        protocol = _write_protocol(folder, manifest, kind, task)
+        run = _run(protocol, manifest, system=system, start_from=start_from, epochs=epochs, seed=seed)
+        say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
+        results = train(run, folder / "run", device=device, quiet=quiet)
+        say(text_tables(compare_runs([folder])))
+        try:
+            say(f"\nreport: {write_html([folder], folder / 'report.html')}")
+        except ImportError as e:
+            say(f"no report.html: {e}")
     say(f"model: {folder / 'run' / 'model'}")
     say(f"predict with: sonolex predict {folder / 'run'} {_first_audio(manifest)}")
     return results
@@ -230,7 +234,6 @@ def _write_protocol(folder: Path, manifest: Manifest, kind: str, task: dict[str,
     by_speaker = len(
         {(s, p) for s, p in zip(manifest.column("speaker"), manifest.column("split"), strict=True)}
     ) == len(set(manifest.column("speaker"))) and all(manifest.column("speaker"))
-    folder.mkdir(parents=True, exist_ok=True)
     manifest.write(folder / "manifest.arrow")
     modalities = [m for m, present in (("audio", has_audio), ("text", has_text)) if present]
     card = {"manifest": "manifest.arrow", "kind": kind, "task": task, "modalities": modalities}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sonolex.files import append_line, drop_half_line, writing
 from sonolex.terminal import visible
 
 
@@ -17,7 +18,10 @@ class Journal:
 
     def __init__(self, folder: Path, *, active: bool = True):
         self.path, self.active, self._started = folder / "journal.jsonl", active, time.time()
-        self._board = _tensorboard(folder / "tensorboard") if active else None
+        if active:
+            drop_half_line(self.path)
+        self._board_folder = folder / "tensorboard"
+        self._board = _tensorboard(self._board_folder) if active else None
 
     def write(self, event: str, measured: Mapping[str, float] | None = None, /, **values: Any) -> None:
         """Append one event.
@@ -31,16 +35,17 @@ class Journal:
         own = {"event": event, "time_s": round(time.time() - self._started, 3), **values}
         named = {f"{name} (measured)" if name in own else name: value for name, value in (measured or {}).items()}
         line, values = own | named, values | named
-        with self.path.open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        append_line(self.path, json.dumps(line))
         if self._board is not None and "step" in values:
-            for name, value in values.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(f"{event}/{name}", value, values["step"])
+            with writing(self._board_folder):
+                for name, value in values.items():
+                    if isinstance(value, float):
+                        self._board.add_scalar(f"{event}/{name}", value, values["step"])
 
     def close(self) -> None:
         if self._board is not None:
-            self._board.close()
+            with writing(self._board_folder):
+                self._board.close()
 
 
 @contextmanager
@@ -81,4 +86,5 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    with writing(folder):
+        return SummaryWriter(str(folder))

@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
 from sonolex.devices import AUTO
-from sonolex.files import save_json
+from sonolex.files import remove_folder, save_json, write_text
 from sonolex.terminal import visible
 from sonolex.train import checkpoint, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate
+from sonolex.train.folder import entered, finished
 from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar
 from sonolex.train.processes import launched
@@ -60,16 +62,18 @@ def train(
 
     Raises:
         ValueError: the folder holds another run; no such device; the loss is not finite (with the clips of the batch).
+        Held: another process trains in the folder.
     """
-    if (folder / "results.json").is_file():
-        sources.require_same_run(folder, run)
-        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = finished(folder, run)
+    if results is not None:
+        return results
     fabric = launched(run, device=device)
-    if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        sources.require_same_run(folder, run)
-    fabric.barrier()
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+    with ExitStack() as inside:
+        if fabric.is_global_zero:
+            inside.enter_context(entered(folder))
+            sources.require_same_run(folder, run)
+        fabric.barrier()
+        inside.enter_context(torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []))
         training = _Training(run, folder, fabric, earlier or {}, quiet, watch)
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
             save_json(folder / "recipe.json", run)
@@ -373,7 +377,7 @@ class _Training:
         )
         checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
         if old is not None and old != new:
-            checkpoint.remove_folder(old)
+            remove_folder(old)
 
     def _listing_bad_clips(self, steps: Iterator[StepBatches]) -> Iterator[StepBatches]:
         """Yield the steps; where loading stops, as it does past `max_bad_clips`, list this process's bad clips."""
@@ -390,5 +394,5 @@ class _Training:
         bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
         if bad and self.fabric.is_global_zero:
             lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
-            (self.folder / "bad_clips.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            write_text(self.folder / "bad_clips.jsonl", "".join(f"{line}\n" for line in lines))
             self.journal.write("bad_clips", step=self.state["step"], count=len(bad))

@@ -39,7 +39,6 @@ def write_results(
     row = run.row or run.name
     if asked:
         folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"
-        folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
         "run": run.name,
         "row": row,
