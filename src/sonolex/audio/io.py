@@ -6,8 +6,10 @@ is repaired silently: whatever cannot be trusted raises `AudioError` with the cl
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +26,17 @@ MAX_DURATION_S = 3_600.0
 MAX_PEAK = 100.0  # float files may exceed ±1; beyond this they hold integers or garbage
 BLOCK_SAMPLES = 1 << 20  # decode in blocks: a header that claims 2^40 samples must not allocate them
 
-__all__ = ["AudioError", "AudioInfo", "AudioSource", "describe_source", "probe_audio", "read_audio", "read_encoded"]
+__all__ = [
+    "AudioError",
+    "AudioInfo",
+    "AudioSource",
+    "CheckedAudio",
+    "check_audio",
+    "describe_source",
+    "probe_audio",
+    "read_audio",
+    "read_encoded",
+]
 
 AudioSource = str | Path | bytes | BinaryIO | tuple[np.ndarray, int]
 
@@ -40,6 +52,23 @@ class AudioInfo:
     @property
     def duration_s(self) -> float:
         return self.num_samples / self.rate_hz
+
+
+@dataclass(frozen=True)
+class CheckedAudio:
+    """What decoding a clip to its end found: the file's header, the clip's samples, and a digest of what they are.
+
+    ``digest`` is 32 hexadecimal digits over the rate and the mono float32 samples: other tags or another lossless
+    container leave it, other audio does not. ``num_samples`` is per channel, at the file's own rate.
+    """
+
+    info: AudioInfo
+    num_samples: int
+    digest: str
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.info.rate_hz
 
 
 def read_audio(
@@ -64,14 +93,33 @@ def read_audio(
             1–384 kHz, more than 64 channels, headers that lie about length, too long.
     """
     where = Where(clip_id, describe_source(source))
-    if isinstance(source, tuple):
-        wave_SC, rate = _checked_array(source, where)
-        info = AudioInfo(rate, wave_SC.shape[1], len(wave_SC))
-        start, stop = _excerpt(info, offset_s, duration_s, max_duration_s, where)
-        wave_SC = wave_SC[start:stop]
-    else:
-        wave_SC, rate = _decode(_encoded(source, where), offset_s, duration_s, max_duration_s, where)
-    return _finish(wave_SC, rate, rate_hz, where)
+    info, _, blocks = _mono_blocks(source, offset_s, duration_s, max_duration_s, where)
+    found = list(blocks)
+    wave_S = found[0] if len(found) == 1 else np.concatenate(found)
+    return _resampled(wave_S, info.rate_hz, rate_hz, where)
+
+
+def check_audio(
+    source: AudioSource,
+    *,
+    clip_id: str = "",
+    offset_s: float | None = None,
+    duration_s: float | None = None,
+    max_duration_s: float = MAX_DURATION_S,
+) -> CheckedAudio:
+    """Decode a clip to its end, block by block, and return what it is; memory does not grow with its length.
+
+    Libraries and hashing release the interpreter's lock: several threads check several clips at once.
+
+    Raises:
+        AudioError: as `read_audio` with the same arguments.
+    """
+    where = Where(clip_id, describe_source(source))
+    info, num_samples, blocks = _mono_blocks(source, offset_s or 0.0, duration_s, max_duration_s, where)
+    digest = hashlib.blake2b(info.rate_hz.to_bytes(4, "little"), digest_size=16)
+    for block_S in blocks:
+        digest.update(np.ascontiguousarray(block_S).data)
+    return CheckedAudio(info, num_samples, digest.hexdigest())
 
 
 def probe_audio(source: AudioSource, *, clip_id: str = "") -> AudioInfo:
@@ -169,44 +217,63 @@ def _probe_path(path: Path, where: Where) -> AudioInfo:
         return _checked_info(file.samplerate, file.channels, file.frames, where)
 
 
-def _decode(
-    encoded: bytes, offset_s: float, duration_s: float | None, max_duration_s: float, where: Where
-) -> tuple[np.ndarray, int]:
-    wav = _parse_wav(encoded, where)
-    if wav is not None:
-        start, stop = _excerpt(wav.info, offset_s, duration_s, max_duration_s, where)
-        channels = wav.info.num_channels
-        wave_SC = wav.samples[start * channels : stop * channels].reshape(-1, channels)
-        return wave_SC, wav.info.rate_hz
-    with _open_sndfile(io.BytesIO(encoded), where) as file:
-        info = _checked_info(file.samplerate, file.channels, file.frames, where)
-        start, stop = _excerpt(info, offset_s, duration_s, max_duration_s, where)
-        wave_SC = _read_blocks(file, start, stop, where)
-    if len(wave_SC) != stop - start:
+def _mono_blocks(
+    source: AudioSource, offset_s: float, duration_s: float | None, max_duration_s: float, where: Where
+) -> tuple[AudioInfo, int, Iterator[np.ndarray]]:
+    """Return what the header says, the excerpt's length in samples, and its mono float32 blocks (S,), checked."""
+    if isinstance(source, tuple):
+        wave_SC, rate = _checked_array(source, where)
+        info, file = AudioInfo(rate, wave_SC.shape[1], len(wave_SC)), None
+    else:
+        encoded = _encoded(source, where)
+        if (wav := _parse_wav(encoded, where)) is not None:
+            info, file = wav.info, None
+            wave_SC = wav.samples.reshape(-1, info.num_channels)
+        else:
+            file = _open_sndfile(io.BytesIO(encoded), where)
+            info, wave_SC = _checked_info(file.samplerate, file.channels, file.frames, where), None
+    start, stop = _excerpt(info, offset_s, duration_s, max_duration_s, where)
+    blocks_SC = _decoded_blocks(file, start, stop, where) if wave_SC is None else _blocks_of(wave_SC[start:stop])
+    return info, stop - start, _checked_mono(blocks_SC, start, where)
+
+
+def _blocks_of(wave_SC: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(wave_SC), BLOCK_SAMPLES):
+        yield wave_SC[first : first + BLOCK_SAMPLES]
+
+
+def _decoded_blocks(file, start: int, stop: int, where: Where) -> Iterator[np.ndarray]:
+    import soundfile
+
+    left = stop - start
+    with file:
+        try:
+            if start:
+                file.seek(start)
+            while left > 0 and len(block := file.read(min(left, BLOCK_SAMPLES), dtype="float32", always_2d=True)):
+                yield block
+                left -= len(block)
+        except (soundfile.SoundFileError, RuntimeError, ValueError, SystemError) as e:
+            if isinstance(e, AudioError):
+                raise
+            raise where.error(f"audio cannot be decoded: {e}", "audio", "Copy or encode the file again.") from None
+    if left:
         raise where.error(
-            f"audio must hold the {stop - start} samples its header announces, but holds {len(wave_SC)}",
+            f"audio must hold the {stop - start} samples its header announces, but holds {stop - start - left}",
             "num_samples",
             "The file is truncated or damaged: copy or encode it again.",
         )
-    return wave_SC, info.rate_hz
 
 
-def _read_blocks(file, start: int, stop: int, where: Where) -> np.ndarray:
-    import soundfile
-
-    blocks, left = [], stop - start
-    try:
-        if start:
-            file.seek(start)
-        while left > 0:
-            block = file.read(min(left, BLOCK_SAMPLES), dtype="float32", always_2d=True)
-            if not len(block):
-                break
-            blocks.append(block)
-            left -= len(block)
-    except (soundfile.SoundFileError, RuntimeError, ValueError, SystemError) as e:
-        raise where.error(f"audio cannot be decoded: {e}", "audio", "Copy or encode the file again.") from None
-    return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
+def _checked_mono(blocks_SC: Iterator[np.ndarray], start: int, where: Where) -> Iterator[np.ndarray]:
+    """Mix every block down to mono float32; only floats can be infinite, or beyond full scale."""
+    for block_SC in blocks_SC:
+        scaled_SC = _as_float(block_SC)
+        block_S = scaled_SC[:, 0] if scaled_SC.shape[1] == 1 else scaled_SC.mean(axis=1, dtype=np.float32)
+        if block_SC.dtype.kind == "f":
+            _check_values(block_S, start, where)
+        start += len(block_S)
+        yield block_S
 
 
 def _open_sndfile(file, where: Where):
@@ -216,7 +283,7 @@ def _open_sndfile(file, where: Where):
         return soundfile.SoundFile(file)
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as e:
         raise where.error(
-            f"audio must be WAV, FLAC, OGG, MP3 or Opus, but cannot be opened: {e}",
+            f"audio must be WAV, FLAC, OGG, MP3 or Opus, but cannot be opened: {getattr(e, 'error_string', e)}",
             "audio",
             "Convert the file, for example with: ffmpeg -i FILE FILE.flac",
         ) from None
@@ -298,12 +365,7 @@ def _as_float(wave: np.ndarray) -> np.ndarray:
     return wave.astype(np.float32, copy=False)
 
 
-def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: Where) -> np.ndarray:
-    """Return mono float32 at ``rate_hz``, checked: only floats can be infinite, or beyond full scale."""
-    scaled_SC = _as_float(wave_SC)
-    wave_S = scaled_SC[:, 0] if scaled_SC.shape[1] == 1 else scaled_SC.mean(axis=1, dtype=np.float32)
-    if wave_SC.dtype.kind == "f":
-        _check_values(wave_S, where)
+def _resampled(wave_S: np.ndarray, rate: int, rate_hz: int, where: Where) -> np.ndarray:
     if rate != rate_hz:
         import soxr
 
@@ -313,11 +375,12 @@ def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: Where) -> np.nd
     return np.ascontiguousarray(wave_S, dtype=np.float32)
 
 
-def _check_values(wave_S: np.ndarray, where: Where) -> None:
+def _check_values(wave_S: np.ndarray, start: int, where: Where) -> None:
+    """Raise AudioError for values that no recording has; ``start`` is the number of the first sample."""
     if not np.isfinite(wave_S).all():
         bad = int(np.argmin(np.isfinite(wave_S)))
         raise where.error(
-            f"samples must be finite, but sample {bad} is {wave_S[bad]}",
+            f"samples must be finite, but sample {start + bad} is {wave_S[bad]}",
             "audio",
             "Export the recording again.",
         )
