@@ -32,7 +32,8 @@ ALLOWED = {
     "data": FLOOR | {"audio", "data"},
     "tasks": FLOOR | {"scoring", "systems.base", "nn", "objectives", "metrics", "tasks.base"},
     "protocols": FLOOR | {"data", "tasks", "metrics", "protocols"},
-    "train": FLOOR | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "metrics", "train"},
+    "train": FLOOR
+    | {"scoring", "audio", "data", "nn.dropout", "systems.base", "tasks.base", "protocols.base", "metrics", "train"},
     "recipes": FLOOR | {"audio", "data", "systems", "tasks", "protocols", "train", "metrics"},
     "api": FLOOR | {"audio", "systems.base", "tasks.base", "train.checkpoint"},
     "evaluate": FLOOR | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},

@@ -29,7 +29,7 @@ def start(corpus, folder: Path, options: dict, *, launcher: tuple[str, ...] = ()
     words = [sys.executable, *launcher, "-m", "tests.train.helpers", str(corpus.root), str(folder), json.dumps(options)]
     if launcher:
         words = [sys.executable, *launcher, "--module", *words[words.index("-m") + 1 :]]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     return subprocess.Popen(
         words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -90,7 +90,7 @@ def test_killed_at_random_steps_and_started_again_the_weights_are_bit_identical(
 
 
 def test_two_processes_match_one_and_see_each_clip_once(corpus, tmp_path):
-    options = {"dropout": 0.0, "budget": {"epochs": 2, "batch_clips": 5, "checkpoint_steps": 0}}
+    options = {"dropout": 0.3, "budget": {"epochs": 2, "batch_clips": 5, "checkpoint_steps": 0}}
     one = start(corpus, tmp_path / "one", options)
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d")
     launcher += ("--rdzv-endpoint=localhost:0",)
