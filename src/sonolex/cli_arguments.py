@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
+from typing import IO
 
 from sonolex.configs import module_names
 from sonolex.devices import AUTO
+from sonolex.terminal import say
 
 SWEEPS = ("noise", "reverberation", "speed")  # those of audio; "words" is for models that read text
 DEFAULT_OUT = "runs"
@@ -17,7 +20,7 @@ Verb = Callable[[str], argparse.ArgumentParser]
 
 def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
     """Return the parser; ``functions`` are the verbs by name, and their docstrings say what they do."""
-    parser = argparse.ArgumentParser(prog="sonolex", description=(__import__("sonolex").__doc__ or "").split("\n")[0])
+    parser = _Parser(prog="sonolex", description=(__import__("sonolex").__doc__ or "").split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
 
     def verb(name: str) -> argparse.ArgumentParser:
@@ -37,6 +40,13 @@ def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> arg
 def _computing(p: argparse.ArgumentParser) -> None:
     p.add_argument("--device", default=AUTO, help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps")
     p.add_argument("--threads", type=int, metavar="N", help="that compute one operation (default: `sonolex doctor`)")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages hold the user's words, made visible: a shell may have put file names there."""
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        say(message, end="", file=sys.stderr if file is None else file)
 
 
 def _data_verbs(verb: Verb) -> None:

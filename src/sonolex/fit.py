@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sonolex import terminal
 from sonolex.audio.views import Views
 from sonolex.compare import compare_runs, text_tables
 from sonolex.data.loader import Loading
@@ -20,6 +21,7 @@ from sonolex.data.tables import STANDARD_COLUMNS
 from sonolex.devices import AUTO, find_device
 from sonolex.files import recover, save_json
 from sonolex.locks import only_here
+from sonolex.names import spelled
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html
 from sonolex.scoring import class_name
@@ -54,7 +56,7 @@ def fit(
     seed: int = 0,
     device: str = AUTO,
     quiet: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Train ``system`` to predict column ``label`` of a table and return the results on its test part.
 
@@ -74,7 +76,7 @@ def fit(
     """
     path = Path(path)
     find_device(device)  # before the table is read
-    folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{label}"
+    folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
     table = checked_table(path, label=label, skip_bad=skip_bad)
     for line in (*_found(table.manifest, label), *table.notes):
         say(line)
@@ -159,7 +161,7 @@ def guess_task(manifest: Manifest, label: str) -> tuple[str, dict[str, Any], str
         "classification",
         {"name": label, "label": label, "classes": classes},
         f"task: classification, because {label!r} holds {len(classes)} different values: "
-        + ", ".join(f"{c} ({distinct[c]})" for c in classes[:20]),
+        + ", ".join(f"{terminal.visible(c)} ({distinct[c]})" for c in classes[:20]),
     )
 
 

@@ -27,14 +27,16 @@ from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
 from sonolex.devices import AUTO
 from sonolex.files import remove_folder, save_json, write_text
+from sonolex.terminal import visible
 from sonolex.train import checkpoint, optim, sources
-from sonolex.train.evaluation import Evaluation, evaluate, selection_value
+from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
 from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar
 from sonolex.train.processes import launched
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
+from sonolex.train.selection import note_selection, selection_value
 from sonolex.types import Batch, Term
 
 StepBatches = list[Batch | None]
@@ -118,7 +120,7 @@ class _Training:
             self.journal.write("import", part=part, source=run.pretrained[part], **asdict(report))
         for text in self.model.system.advice(self._clips_per_step()) if self.model.compares_clips else ():
             self.journal.write("advice", text=text)
-            fabric.print(f"{run.name}: {text}")
+            fabric.print(visible(f"{run.name}: {text}"))
         self.state: dict[str, Any] = {
             "epoch": 0,
             "step_in_epoch": 0,
@@ -204,11 +206,11 @@ class _Training:
         num_clips = sum(len(b) for b in batches if b is not None)
         self.journal.write(
             "step",
+            means,
             step=state["step"] + 1,
             lr=run.optim.lr * factor,
             gradient_norm=norm,
             clips=num_clips,
-            **means,
         )
         return means
 
@@ -323,21 +325,15 @@ class _Training:
         evaluation = self.evaluate(sources.load_sources(self.run.data.selection))
         value = selection_value(self.model, evaluation, self.run.budget.select_by)
         flat = {f"{t}.{m}": v for t, ms in evaluation.metrics.items() for m, v in ms.items()}
-        self.journal.write("selection", step=state["step"], value=value, **flat, **evaluation.losses)
+        self.journal.write("selection", evaluation.losses | flat, step=state["step"], value=value)
         if evaluation.collapsed:
             self.journal.write("collapse", step=state["step"])
             self.fabric.print(
-                f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}."
+                visible(f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}.")
             )
-        if state["best"] is None or value > state["best"]:
-            state["best"], state["best_step"] = value, state["step"]
-            state["stale"] = state["waited"] = 0
+        schedule, patience = self.run.optim.schedule, self.run.optim.plateau_patience
+        if note_selection(state, value, plateau_patience=patience if schedule == "plateau" else None):
             self._save_model("best")
-        else:
-            state["stale"] += 1
-            state["waited"] += 1
-            if self.run.optim.schedule == "plateau" and state["waited"] >= self.run.optim.plateau_patience:
-                state["halvings"], state["waited"] = state["halvings"] + 1, 0
         self.watch(state["step"], value)
 
     def _report(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from sonolex import terminal
 from sonolex.devices import AUTO
 from sonolex.locks import holding
 from sonolex.train.loop import train
@@ -32,7 +33,7 @@ def train_all(
     *,
     device: str = AUTO,
     quiet: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> list[dict[str, Any]]:
     """Return the results of every run, in ``folder/<run name>``. Finished runs are not repeated, broken ones go on.
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sonolex import configs
+from sonolex import configs, terminal
 from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.locks import holding, is_held
@@ -83,7 +83,7 @@ def sweep(
     seed: int = 0,
     device: str = AUTO,
     quiet: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Search until the study has ``trials`` trials behind it; return the best values, and write sweep.json.
 
