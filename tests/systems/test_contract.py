@@ -37,6 +37,7 @@ from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.types import Batch
 from tests.conftest import TINY, TINY_PROCESSOR
+from tests.other_device import moved, on_other_device
 
 SMALL = {"table_frames": 64, "num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64}
 GRID = Grid(frames=4, bins=4, num_mels=16)
@@ -334,6 +335,31 @@ def test_encoding_again_gives_the_same_bits(name, config, processors, corpus):
     system = built(name, config, processor)
     batch = processor.collate(examples(processor, corpus, richest(system)))
     assert torch.equal(system.encode(batch).pooled_BD, system.encode(batch).pooled_BD)
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_on_another_device_nothing_is_left_on_the_cpu(name, config, processors, corpus, monkeypatch):
+    processor = processors[name]
+    system = built(name, config, processor)
+    tasks = {"mood": build_task(ClassificationConfig("mood", label="mood", classes=("good", "bad")), system.pooled_dim)}
+    if system.objectives:
+        tasks["pretraining"] = build_task(PretrainingConfig("pretraining"), system.pooled_dim)
+    model, made = Model(system, tasks), examples(processor, corpus, richest(system))
+    batch = model.prepare(processor.collate(made))
+    with torch.no_grad():
+        expected_BD, loss = model.system.encode(batch).pooled_BD, float(model(batch).total)
+    moved(model)
+    with on_other_device(monkeypatch) as there:
+        batch = model.prepare(processor.collate(made)).to(there)  # prepared by the loader's threads, on the CPU
+        with torch.no_grad():
+            encoding = model.system.encode(batch)
+        parts = [encoding.pooled_BD, *encoding.streams.values(), *encoding.valid.values(), *encoding.aligned.values()]
+        assert {x.device for x in parts} == {there}
+        assert torch.allclose(encoding.pooled_BD.cpu(), expected_BD, atol=1e-5)
+        total = model(batch).total
+        total.backward()
+        assert float(total) == pytest.approx(loss, rel=1e-5)
+        model.train()(batch).total.backward()
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
