@@ -115,7 +115,7 @@ def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Pa
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Search over a recipe's settings; several of these commands share one study, and a killed one is taken over."""
-    from sonolex.report import plot_sweep
+    from sonolex.plots import plot_sweep
     from sonolex.train.sweep import parse_choice
     from sonolex.train.sweep import sweep as search
 
@@ -169,7 +169,7 @@ def robustness(arguments: argparse.Namespace) -> None:
 
 def similarity(arguments: argparse.Namespace) -> None:
     """Compare a model's states of speech with those of its text, layer by layer."""
-    from sonolex.report import plot_similarity
+    from sonolex.plots import plot_similarity
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 
