@@ -92,7 +92,7 @@ def test_values_that_make_no_run_fail_their_trial_and_are_told(corpus, tmp_path)
 
 def test_two_processes_share_a_study_and_a_killed_one_is_taken_over(corpus, tmp_path):
     words = [sys.executable, "-c", PROGRAM, str(corpus.root), str(tmp_path), "5"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'"}"}
     first, second = (
         subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(2)
