@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
+from typing import IO
 
 from sonolex.configs import module_names
 from sonolex.devices import AUTO
+from sonolex.terminal import say
 
 SWEEPS = ("noise", "reverberation", "speed")  # those of audio; "words" is for models that read text
 DEFAULT_OUT = "runs"
@@ -17,7 +20,7 @@ Verb = Callable[[str], argparse.ArgumentParser]
 
 def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
     """Return the parser; ``functions`` are the verbs by name, and their docstrings say what they do."""
-    parser = argparse.ArgumentParser(prog="sonolex", description=(__import__("sonolex").__doc__ or "").split("\n")[0])
+    parser = _Parser(prog="sonolex", description=(__import__("sonolex").__doc__ or "").split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
 
     def verb(name: str) -> argparse.ArgumentParser:
@@ -32,6 +35,13 @@ def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> arg
     for name in COMPUTING:
         _computing(verbs.choices[name])
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages hold the user's words, made visible: a shell may have put file names there."""
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        say(message, end="", file=sys.stderr if file is None else file)
 
 
 def _computing(p: argparse.ArgumentParser) -> None:

@@ -53,7 +53,6 @@ def robustness(
     }
     results = {"model": str(model), **clean, "sweeps": found, "units": {n: UNITS[n] for n in sweeps}}
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
         save_json(Path(out) / FILE, results)
     return results
 

@@ -58,7 +58,6 @@ def similarity(
             audio_ND, text_ND = (found[n][layer] for n in PAIR)
             rows.append({"place": layer, "cka": linear_cka(audio_ND, text_ND), **_recall(audio_ND, text_ND, texts)})
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
         save_json(Path(out) / "similarity.json", {"model": str(model), "protocol": protocol, "rows": rows})
     return rows
 

@@ -20,6 +20,7 @@ from sonolex.audio.units import assign_units, fit_units
 from sonolex.data.clip_journal import ClipJournal
 from sonolex.data.manifest import Clip, Manifest, read_manifest
 from sonolex.devices import AUTO, find_device, only_cpu
+from sonolex.files import atomic_file
 from sonolex.objectives.unit_alignment import aligned_paths
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.sources import spread
@@ -88,7 +89,8 @@ def _centres(file: Path, fit: Callable[[], Tensor], *, resumed: bool) -> Tensor:
     if resumed and file.is_file():
         return load_file(file)["centres"]
     centres_KF = fit()
-    save_file({"centres": centres_KF}, file)
+    with atomic_file(file) as building:
+        save_file({"centres": centres_KF}, building)
     return centres_KF
 
 

@@ -43,6 +43,7 @@ class TaggingConfig(TaskConfig):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be different names, at least one, but is {self.classes}.")
         wrong = [c for c in self.classes if tags_of(c) != [c]]
