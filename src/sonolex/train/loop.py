@@ -33,7 +33,7 @@ from sonolex.train import checkpoint, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
 from sonolex.train.joint import JointPass, joint_pass
-from sonolex.train.journal import Journal, progress_bar
+from sonolex.train.journal import Journal, progress_bar, waited
 from sonolex.train.processes import launched
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
@@ -131,6 +131,7 @@ class _Training:
             "waited": 0,
             "halvings": 0,
             "train_s": 0.0,
+            "load_s": 0.0,
         }
 
     def go(self) -> dict[str, Any]:
@@ -150,7 +151,9 @@ class _Training:
         state, budget = self.state, self.run.budget
         self.held = optim.held_groups(self.model, self.run.optim, state["epoch"])
         optim.training_mode(self.model, self.held)
-        for batches in self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"])):
+        for batches in waited(
+            state, self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"]))
+        ):
             started = time.perf_counter()
             losses = self._step(batches)
             state["step"] += 1
