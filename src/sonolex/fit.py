@@ -13,10 +13,10 @@ import numpy as np
 
 from sonolex.audio.views import Views
 from sonolex.compare import compare_runs, text_tables
+from sonolex.data.columns import STANDARD_COLUMNS
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
-from sonolex.data.tables import STANDARD_COLUMNS
 from sonolex.files import save_json
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html

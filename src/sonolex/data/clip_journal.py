@@ -36,7 +36,7 @@ class ClipJournal:
     def _read(self) -> None:
         whole, _, _ = self._path.read_bytes().rpartition(b"\n")  # the last line may be cut off
         self._path.write_bytes(whole + b"\n" if whole else b"")
-        rows = [json.loads(line) for line in whole.decode("utf-8").splitlines()]
+        rows = [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
         others = sorted({row["by"] for row in rows} - {self._by})
         if others:
             raise ValueError(
