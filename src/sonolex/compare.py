@@ -177,7 +177,8 @@ def markdown_tables(tables: Sequence[Table]) -> str:
 def score(predictions: dict[str, Any]) -> dict[str, float]:
     """Return the metrics of saved predictions, whatever their task."""
     scores = np.asarray(predictions["scores"], float)
-    return scoring.score(predictions["scorer"], predictions["labels"], scores, **predictions["options"])
+    labels, groups = predictions["labels"], predictions.get("groups")
+    return scoring.score(predictions["scorer"], labels, scores, predictions["options"], groups=groups)
 
 
 def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:

@@ -15,6 +15,7 @@ import numpy as np
 
 from sonolex import metrics
 from sonolex.compare import Row, Table, cell, compare_runs, decisions, metric_title, read_results, shown_metrics
+from sonolex.files import atomic_file, write_text
 from sonolex.train.journal import training_curve
 
 SMOOTHED_STEPS = 20
@@ -47,8 +48,7 @@ def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
         ]
     page = _PAGE.format(body="\n".join(parts))
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 
@@ -79,8 +79,7 @@ def plot_sweep(folder: str | Path) -> Path:
         axis.set(xlabel=name)
         if numeric and min(values) > 0 and max(values) > 30 * min(values):
             axis.set_xscale("log")
-    figure.savefig(Path(folder) / "sweep.png", dpi=100)
-    return Path(folder) / "sweep.png"
+    return _drawn(figure, Path(folder) / "sweep.png")
 
 
 def _html_table(table: Table) -> str:
@@ -238,8 +237,7 @@ def plot_similarity(folder: str | Path) -> Path:
     axes.set(ylim=(-0.02, 1.02))
     axes.tick_params(axis="x", rotation=45)
     axes.legend()
-    figure.savefig(Path(folder) / "similarity.png", dpi=100)
-    return Path(folder) / "similarity.png"
+    return _drawn(figure, Path(folder) / "similarity.png")
 
 
 def _smooth_curve(folder: Path) -> tuple[list[int], list[float]]:
@@ -286,6 +284,12 @@ def _new_figure(width: float, height: float) -> tuple[Any, Any]:
         raise ImportError("plots need matplotlib: pip install 'sonolex[report]'") from e
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def _drawn(figure: Any, path: Path) -> Path:
+    with atomic_file(path) as building:
+        figure.savefig(building, dpi=100)
+    return path
 
 
 def _figure(figure: Any) -> str:

@@ -29,7 +29,7 @@ def start(corpus, folder: Path, options: dict, *, launcher: tuple[str, ...] = ()
     words = [sys.executable, *launcher, "-m", "tests.train.helpers", str(corpus.root), str(folder), json.dumps(options)]
     if launcher:
         words = [sys.executable, *launcher, "--module", *words[words.index("-m") + 1 :]]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     return subprocess.Popen(
         words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -90,7 +90,7 @@ def test_killed_at_random_steps_and_started_again_the_weights_are_bit_identical(
 
 
 def test_two_processes_match_one_and_see_each_clip_once(corpus, tmp_path):
-    options = {"dropout": 0.0, "budget": {"epochs": 2, "batch_clips": 5, "checkpoint_steps": 0}}
+    options = {"dropout": 0.3, "budget": {"epochs": 2, "batch_clips": 5, "checkpoint_steps": 0}}
     one = start(corpus, tmp_path / "one", options)
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d")
     launcher += ("--rdzv-endpoint=localhost:0",)
@@ -286,8 +286,8 @@ def test_the_rate_falls_by_a_factor_an_epoch_from_the_epoch_named(corpus, tmp_pa
 
 def test_a_plateau_halves_the_rate(corpus, tmp_path):
     optim = Optim(lr=1e-9, schedule="plateau", warmup_share=0.0, plateau_patience=2)
-    run = small_run(corpus.root, tasks=(PITCH,), optim=optim, budget=Budget(epochs=7, batch_s=8))
+    run = small_run(corpus.root, tasks=(PITCH,), optim=optim, budget=Budget(epochs=8, batch_s=8))
     train(run, tmp_path, quiet=True)
     _, rates = training_curve(tmp_path, "step", "lr")
-    # Nothing is learnt at this rate: the first evaluation is the best, then every second one halves.
+    # Nothing is learnt at this rate: the first evaluation is the best, then every third one halves (torch's patience).
     assert sorted(set(rates), reverse=True) == pytest.approx([1e-9, 5e-10, 2.5e-10])

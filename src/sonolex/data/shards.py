@@ -33,7 +33,6 @@ def write_shards(manifest: Manifest, folder: str | Path, *, clips_per_shard: int
     if clips_per_shard < 1:
         raise ValueError(f"`clips_per_shard` must be at least 1, but is {clips_per_shard}.")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     addresses: list[str | None] = []
     for start in range(0, len(manifest), clips_per_shard):
         name = f"shard-{start // clips_per_shard:05d}.parquet"

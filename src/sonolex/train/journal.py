@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sonolex.files import append_line, drop_half_line, writing
+from sonolex.terminal import visible
 
 
 class Journal:
@@ -15,22 +18,34 @@ class Journal:
 
     def __init__(self, folder: Path, *, active: bool = True):
         self.path, self.active, self._started = folder / "journal.jsonl", active, time.time()
-        self._board = _tensorboard(folder / "tensorboard") if active else None
+        if active:
+            drop_half_line(self.path)
+        self._board_folder = folder / "tensorboard"
+        self._board = _tensorboard(self._board_folder) if active else None
 
-    def write(self, event: str, **values: Any) -> None:
+    def write(self, event: str, measured: Mapping[str, float] | None = None, /, **values: Any) -> None:
+        """Append one event.
+
+        Args:
+            measured: numbers by the names of tasks, losses and metrics, which are the user's: one that a field of the
+                line has already is written with " (measured)" after it.
+        """
         if not self.active:
             return
-        line = {"event": event, "time_s": round(time.time() - self._started, 3), **values}
-        with self.path.open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        own = {"event": event, "time_s": round(time.time() - self._started, 3), **values}
+        named = {f"{name} (measured)" if name in own else name: value for name, value in (measured or {}).items()}
+        line, values = own | named, values | named
+        append_line(self.path, json.dumps(line))
         if self._board is not None and "step" in values:
-            for name, value in values.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(f"{event}/{name}", value, values["step"])
+            with writing(self._board_folder):
+                for name, value in values.items():
+                    if isinstance(value, float):
+                        self._board.add_scalar(f"{event}/{name}", value, values["step"])
 
     def close(self) -> None:
         if self._board is not None:
-            self._board.close()
+            with writing(self._board_folder):
+                self._board.close()
 
 
 @contextmanager
@@ -41,9 +56,9 @@ def progress_bar(name: str, num_steps: int, *, done: int, quiet: bool) -> Iterat
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), transient=True) as bar:
-        task = bar.add_task(name, total=num_steps, completed=done, loss=float("nan"))
+        task = bar.add_task(visible(name), total=num_steps, completed=done, loss=float("nan"))
         yield lambda loss: bar.update(task, advance=1, loss=loss)
 
 
@@ -71,4 +86,5 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    with writing(folder):
+        return SummaryWriter(str(folder))
