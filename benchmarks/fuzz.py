@@ -49,8 +49,9 @@ def run(options: Sequence[str] = ()) -> None:
         arguments.targets or target_names(),
         out=arguments.out,
         seconds=arguments.minutes * 60,
-        cases=arguments.cases or FOREVER,
+        cases=FOREVER if arguments.cases is None else arguments.cases,
         seed=arguments.seed,
+        attacks=not arguments.no_attacks,
         workers=arguments.workers,
         limits=limits,
     )
@@ -61,7 +62,15 @@ def run(options: Sequence[str] = ()) -> None:
 
 
 def fuzz(
-    targets: Sequence[str], *, out: Path, seconds: float, cases: int, seed: int, workers: int, limits: Limits
+    targets: Sequence[str],
+    *,
+    out: Path,
+    seconds: float,
+    cases: int,
+    seed: int,
+    attacks: bool,
+    workers: int,
+    limits: Limits,
 ) -> dict[str, dict[str, Any]]:
     """Return counts, bugs, the peak of memory and the longest case by target; the time is shared equally.
 
@@ -82,11 +91,12 @@ def fuzz(
             maker.join()
             if maker.exitcode:
                 raise RuntimeError(f"the good files of {target} must be made, but are not (see above)")
-            plan = {"seconds": share_s, "cases": cases, "seed": seed}
+            plan = {"seconds": share_s, "cases": cases, "seed": seed, "attacks": attacks}
             started = time.monotonic()
-            for found[target] in _shards(context, target, workers, plan, out, limits):
-                done = time.monotonic() - started if cases == FOREVER else sum(found[target]["counts"].values())
-                bar.update(line, completed=done, said=_said(found[target]))
+            for summary in _shards(context, target, workers, plan, out, limits):
+                found[target] = summary
+                done = time.monotonic() - started if cases == FOREVER else sum(summary["counts"].values())
+                bar.update(line, completed=done, said=_said(summary))
             found[target]["seconds"] = time.monotonic() - started
     shutil.rmtree(out / "boxes", ignore_errors=True)
     return found
@@ -146,8 +156,8 @@ def table(found: dict[str, dict[str, Any]], seconds: float, limits: Limits) -> s
     lines.append(f"{'all':13}{total:8,}{cells}{peak:9,.0f}{total / seconds:9.0f}")
     lines += [
         "",
-        f"limits of a case: {limits.memory_gb:g} GB beyond what is imported, {limits.cpu_s:g} s, {limits.disk_mb} MB of "
-        f"disk; longest case {max(f['longest_s'] for f in found.values()):.1f} s; {seconds / 60:.1f} minutes in all",
+        f"limits of a case: {limits.memory_gb:g} GB beyond what is imported, {limits.cpu_s:g} s, {limits.disk_mb} MB "
+        f"of disk; longest case {max(f['longest_s'] for f in found.values()):.1f} s; {seconds / 60:.1f} minutes in all",
         *(f"left out, because refused as it is: {target}, {f}" for target in found for f in found[target]["left_out"]),
         *(f"{kind}: {meaning}" for kind, meaning in BUGS.items() if kind in kinds),
         "",
@@ -174,15 +184,20 @@ def _replay(place: Path, out: Path, limits: Limits) -> int:
 def _arguments(options: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks fuzz", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="for all targets together (default: 5)")
-    parser.add_argument("--cases", type=int, help="of every target, beside the attacks; instead of minutes")
+    parser.add_argument(
+        "--cases", type=int, help="of every target, beside the attacks; instead of minutes (0: attacks only)"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--targets", nargs="+", choices=target_names(), metavar="TARGET", help=", ".join(target_names()))
+    parser.add_argument("--no-attacks", action="store_true", help="leave out the cases made by hand")
+    parser.add_argument(
+        "--targets", nargs="+", choices=target_names(), metavar="TARGET", help=", ".join(target_names())
+    )
     parser.add_argument("--memory-gb", type=float, default=2.0, help="of a case, beyond what is imported (default: 2)")
     parser.add_argument("--seconds", type=float, default=15.0, help="processor time of a case (default: 15)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"), help="folder of what ends badly")
     parser.add_argument("--replay", type=Path, help="folder of a kept case")
     arguments = parser.parse_args(options)
-    if arguments.cases:
+    if arguments.cases is not None:
         arguments.minutes = FOREVER
     return arguments

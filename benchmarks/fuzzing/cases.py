@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import random
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -57,7 +58,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.target}-{self.attack or f'{self.seed}-{self.number}'}"
+        return re.sub(r"[^\w.-]+", "_", f"{self.target}-{self.attack or f'{self.seed}-{self.number}'}")
 
     @property
     def rng(self) -> random.Random:

@@ -41,6 +41,8 @@ OUT_OF_MEMORY = re.compile(r"memory allocation of|bad_alloc|[Cc]annot allocate m
 CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 OURS = re.compile(r'File "[^"]*?(?:/sonolex/|/fuzzing/)([^"]+)", line (\d+),? in (\w+)')
 LONGEST_DIGESTED = 8 << 20
+LONGEST_PREPARATION_S = 120.0
+MOST_WAITS = 5  # times the limit on the clock
 PAYLOAD = """from pathlib import Path
 def run(*_, **__):
     (Path(__file__).parents[2] / "mark" / "ran").touch()
@@ -126,25 +128,36 @@ def attempt(case: Case, box: Box, goods: Path, limits: Limits, *, alone: bool = 
     """
     box.clear()
     started = time.monotonic()
+    prepared, at_the_door = os.pipe()  # closed by the child when its input is ready
     if alone:
         box.note("task.json", {"case": case.to_json(), "limits": vars(limits), "goods": str(goods.resolve())})
-        words = [sys.executable, "-m", "benchmarks.fuzzing.sandbox", str(box.folder)]
-        pid = subprocess.Popen(words, stdin=subprocess.DEVNULL).pid
+        words = [sys.executable, "-m", "benchmarks.fuzzing.sandbox", str(box.folder), str(at_the_door)]
+        pid = subprocess.Popen(words, stdin=subprocess.DEVNULL, pass_fds=(at_the_door,)).pid
     else:
         pid = os.fork()
         if pid == 0:
-            _enact_and_exit(case, box, goods, limits)
-    ended, status, peak_mb = _wait(pid, limits.wall_s + (30 if alone else 0))
+            _enact_and_exit(case, box, goods, limits, at_the_door)
+    os.close(at_the_door)
+    select.select([prepared], [], [], LONGEST_PREPARATION_S)
+    os.close(prepared)
+    ended, status, peak_mb = _wait(pid, limits.wall_s)
     outcome = _judge(case, box, limits, status if ended else None)
     outcome.seconds, outcome.peak_mb = time.monotonic() - started, peak_mb
     return outcome
 
 
 def _wait(pid: int, seconds: float) -> tuple[bool, int, float]:
-    """Return whether the child ended by itself, its exit status, and the most memory it had."""
-    handle = os.pidfd_open(pid)
+    """Return whether the child ended by itself, its exit status, and the most memory it had.
+
+    A child that is still computing is given more time on the clock, because the machine may be busy: its own limit of
+    processor time ends it.
+    """
+    handle, ended = os.pidfd_open(pid), False
     try:
-        ended = bool(select.select([handle], [], [], seconds)[0])
+        for _ in range(MOST_WAITS):
+            ended = bool(select.select([handle], [], [], seconds)[0])
+            if ended or not _computes(pid):
+                break
         if not ended:
             os.kill(pid, signal.SIGKILL)
     finally:
@@ -153,20 +166,25 @@ def _wait(pid: int, seconds: float) -> tuple[bool, int, float]:
     return ended, status, usage.ru_maxrss / 1024
 
 
+def _computes(pid: int) -> bool:
+    """Return whether a process is running or waiting for a processor, not sleeping."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+
+
 # --- in the child ---------------------------------------------------------------------------------------------------
 
 
-def _enact_and_exit(case: Case, box: Box, goods: Path, limits: Limits) -> None:
+def _enact_and_exit(case: Case, box: Box, goods: Path, limits: Limits, at_the_door: int) -> None:
     """Do what the case says, note what came of it, and end without any clean-up of the parent's."""
     try:
-        _enact(case, box, goods, limits)
+        _enact(case, box, goods, limits, at_the_door)
     except BaseException:
         box.note("harness.json", traceback.format_exc())
     finally:
         os._exit(0)
 
 
-def _enact(case: Case, box: Box, goods: Path, limits: Limits) -> None:
+def _enact(case: Case, box: Box, goods: Path, limits: Limits, at_the_door: int) -> None:
     target = find_target(case.target)
     _redirect(box)
     try:
@@ -179,14 +197,16 @@ def _enact(case: Case, box: Box, goods: Path, limits: Limits) -> None:
     imported = set(sys.modules)
     log = (box.notes / "log.txt").open("a")
     faulthandler.enable(log)
+    faulthandler.register(signal.SIGXCPU, file=log, chain=True)
     faulthandler.dump_traceback_later(limits.wall_s - 1, file=log)
     _limit(limits)
+    os.close(at_the_door)
     try:
         answer = target.use(box.case, box.out)
         harm = None if not mutation.harmful else _good_answer(goods, case.target, good_name)
         outcome = _judge_answer(answer, harm, case, goods, good_name)
     except BaseException as error:
-        outcome = _judge_error(error, box)
+        outcome = _judge_error(error, box, getattr(target, "NAMES", ()))
     sys.stdout.flush()
     sys.stderr.flush()
     box.note("imported.json", sorted(set(sys.modules) - imported))
@@ -200,7 +220,13 @@ def _redirect(box: Box) -> None:
     for descriptor, place in ((0, null), (1, printed), (2, printed)):
         os.dup2(place, descriptor)
     home = str(box.home)
-    os.environ |= {"HOME": home, "XDG_CACHE_HOME": home, "SONOLEX_CACHE": home, "HF_HOME": home, "TMPDIR": f"{home}/tmp"}
+    os.environ |= {
+        "HOME": home,
+        "XDG_CACHE_HOME": home,
+        "SONOLEX_CACHE": home,
+        "HF_HOME": home,
+        "TMPDIR": f"{home}/tmp",
+    }
     os.chdir(box.canary / "cwd")
     sys.path.insert(0, str(box.canary / "cwd"))
     connect, look_up = socket.socket.connect, socket.getaddrinfo
@@ -221,10 +247,7 @@ def _prepare(case: Case, box: Box, goods: Path) -> tuple[str, Mutation]:
         saved = json.loads((Path(case.replayed).parent / "case.json").read_text())
         return case.good_name, Mutation(saved["what"], saved["harmful"])
     names = sorted(p.stem for p in (goods / case.target).glob("*.answer"))
-    good_name = case.good_name or case.rng.choice(names)
-    if case.attack:
-        attack = attacks.of_target(case.target)[case.attack]
-        good_name = good_name if not hasattr(attack, "good_name") else attack.good_name
+    good_name = case.good_name or (attacks.GOODS[case.target] if case.attack else case.rng.choice(names))
     shutil.copytree(goods / case.target / good_name, box.case, symlinks=True)
     if case.attack:
         return good_name, attacks.of_target(case.target)[case.attack](box.case)
@@ -263,7 +286,7 @@ def _judge_answer(answer: Any, good: Any, case: Case, goods: Path, good_name: st
     return {"kind": "NAN", "place": odd, "message": odd} if odd else {"kind": "answered"}
 
 
-def _judge_error(error: BaseException, box: Box) -> dict[str, str]:
+def _judge_error(error: BaseException, box: Box, given: tuple[str, ...]) -> dict[str, str]:
     log = "".join(traceback.format_exception(error))
     frames = OURS.findall(log)
     place = f"{type(error).__name__} in {frames[-1][0]}:{frames[-1][2]}" if frames else type(error).__name__
@@ -274,7 +297,7 @@ def _judge_error(error: BaseException, box: Box) -> dict[str, str]:
         return found | {"kind": "MEMORY"}
     if not isinstance(error, ValueError | TypeError | OSError | ImportError):
         return found | {"kind": "TRACEBACK"}
-    names = {str(box.case), *(n for p in box.case.rglob("*") for n in (p.name, p.stem))}
+    names = {*given, str(box.case), *(n for p in box.case.rglob("*") for n in (p.name, p.stem))}
     return found | {"kind": "refused" if any(n in str(error) for n in names) else "VAGUE"}
 
 
@@ -319,7 +342,7 @@ def not_finite(answer: Any, place: str = "answer") -> str:
 def _judge(case: Case, box: Box, limits: Limits, status: int | None) -> Outcome:
     """Return the outcome from the child's notes, its exit status (None: it did not end) and what the box looks like."""
     unmade = box.noted("unmade.json")
-    if unmade is not None and case.number >= 0 and not case.attack:
+    if unmade is not None and case.number >= 0 and not (case.attack or case.replayed):
         return Outcome("unmade", log=unmade)
     harness = box.noted("harness.json") or unmade
     mutation = box.noted("mutation.json")
@@ -375,13 +398,13 @@ def _read(path: Path) -> str:
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
-def _alone(folder: str) -> None:
+def _alone(folder: str, at_the_door: str) -> None:
     """Enact the case that is noted in a box; for `attempt` with ``alone``."""
     box = Box(Path(folder))
     task = box.noted("task.json")
     find_target(task["case"]["target"]).warm()
-    _enact_and_exit(Case(**task["case"]), box, Path(task["goods"]), Limits(**task["limits"]))
+    _enact_and_exit(Case(**task["case"]), box, Path(task["goods"]), Limits(**task["limits"]), int(at_the_door))
 
 
 if __name__ == "__main__":
-    _alone(sys.argv[1])
+    _alone(*sys.argv[1:])

@@ -22,7 +22,8 @@ STRINGS = (
     "/dev/zero", "/etc/passwd", "sonolex/none", "a/b", "con", "-", "--help", ".", "..", "~", "*", "nan", "NaN", "1e400",
     "-1", "0", "true", "null", "x" * 10_000, "\0", "a\nb", "a\rb", "\u2028", "\x85", "\u202e", "é", "e\u0301", "😀",
     "\ud800", ESCAPE, MARKUP, "$10%-$20%", "{0.__class__}", "%s%n", "=1+cmd|' /C calc'!A0", '"', "'", ",", ";", "\t",
-    "audio.wav#3", "x.parquet#3", "file:///etc/passwd", "zip://x", "http://127.0.0.1:9/x", "type", "items", "a.b", "train",
+    "audio.wav#3", "x.parquet#3", "file:///etc/passwd", "zip://x", "http://127.0.0.1:9/x",
+    "type", "items", "a.b", "train",
 )  # fmt: skip
 NUMBERS = (
     0, 1, -1, 2, 3, 7, 0.5, -0.0, 1e-320, 1e308, 255, 65536, 1_000_000, 12_000_000, 2**31, 2**53 + 1, 2**63, 2**64,
@@ -143,7 +144,9 @@ def change_csv(file: Path, rng: random.Random) -> Mutation:
     delimiter = "\t" if file.suffix == ".tsv" else ","
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     row, column = rng.randrange(len(rows)), rng.randrange(len(rows[0]))
-    way = rng.choice(("cell", "cell", "cell", "header", "column", "drop cell", "repeat row", "character", "long", "ids"))
+    way = rng.choice(
+        ("cell", "cell", "cell", "header", "column", "drop cell", "repeat row", "character", "long", "ids")
+    )
     if way == "cell":
         rows[row][column] = str(odd_value(rng))[:20_000]
     elif way == "header":
@@ -178,7 +181,9 @@ def change_safetensors(file: Path, rng: random.Random) -> Mutation:
     header, values = json.loads(content[8 : 8 + size]), content[8 + size :]
     name = rng.choice([n for n in header if n != "__metadata__"])
     entry, harmful = header[name], False
-    way = rng.choice(("dtype", "shape", "offsets", "rename", "drop", "metadata", "length", "not finite", "extra", "json"))
+    way = rng.choice(
+        ("dtype", "shape", "offsets", "rename", "drop", "metadata", "length", "not finite", "extra", "json")
+    )
     if way == "dtype":
         harmful = entry["dtype"] == "F32"
         entry["dtype"] = rng.choice(("I32", "U32", "F16", "F64", "BOOL", "F8_E4M3", "BF16", "X", ""))
@@ -191,7 +196,9 @@ def change_safetensors(file: Path, rng: random.Random) -> Mutation:
     elif way == "drop":
         del header[name]
     elif way == "metadata":
-        header["__metadata__"] = rng.choice(({"format": ESCAPE}, {"format": 1}, "x", {MARKUP: MARKUP}, {"a": "x" * 10**6}))
+        header["__metadata__"] = rng.choice(
+            ({"format": ESCAPE}, {"format": 1}, "x", {MARKUP: MARKUP}, {"a": "x" * 10**6})
+        )
     elif way == "not finite":
         first, last = entry["data_offsets"]
         odd = rng.choice((b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\0\0\x80\xff", b"\xff\xff\x7f\x7f"))

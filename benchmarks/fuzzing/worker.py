@@ -29,19 +29,18 @@ def make_goods(target: str, goods: Path) -> None:
     find_target(target).make(folder)
 
 
-def work(
-    target: str, shard: int, shards: int, plan: dict, out: Path, limits: Limits, connection: Connection
-) -> None:
+def work(target: str, shard: int, shards: int, plan: dict, out: Path, limits: Limits, connection: Connection) -> None:
     """Run every ``shards``-th case of a target and send counts as they come.
 
-    ``plan`` has the seed and either the number of cases or the seconds. Cases that end badly are saved under ``out``.
+    ``plan`` has the seed, the number of cases or the seconds, and whether there are attacks. Cases that end
+    badly are saved under ``out``.
     """
     find_target(target).warm()
     shift = _Shift(target, out, limits, connection, Box(out / "boxes" / f"{target}-{shard}"))
     shift.check_goods()
     gc.collect()
     gc.freeze()  # so that a child does not copy the pages of objects it never touches
-    for name in sorted(attacks.of_target(target))[shard::shards]:
+    for name in sorted(attacks.of_target(target))[shard::shards] if plan["attacks"] else []:
         shift.run(Case(target, attack=name))
     ends = time.monotonic() + plan["seconds"]
     number = shard
@@ -100,13 +99,9 @@ class _Shift:
 
     def alone(self, case: Case, saved: Path, forked: Outcome) -> Outcome:
         """Repeat a hang or a crash in a fresh interpreter: a fork of a process with threads may hang by itself."""
-        repeated = attempt(
-            replace(case, replayed=str(saved / "input"), good_name=forked.what.split(":")[0]),
-            self.box,
-            self.goods,
-            self.limits,
-            alone=True,
-        )
+        if not case.attack:  # an attack is made again: pipes cannot be kept
+            case = replace(case, replayed=str(saved / "input"), good_name=forked.what.split(":")[0])
+        repeated = attempt(case, self.box, self.goods, self.limits, alone=True)
         (saved / "alone.txt").write_text(f"{repeated.kind}: {repeated.place}\n{repeated.message}\n{repeated.log}")
         if repeated.kind in GOOD:
             shutil.rmtree(saved)

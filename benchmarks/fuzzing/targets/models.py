@@ -66,8 +66,9 @@ def use(folder: Path, out: Path) -> Any:
 
 
 def _system(folder: Path) -> Any:
+    config = folder / "model" / "config.json"
     try:
-        return json.loads((folder / "model" / "config.json").read_text())["system"]
+        return json.loads(config.read_text())["system"] if config.is_file() else None
     except (OSError, ValueError, RecursionError, TypeError, LookupError):
         return None
 

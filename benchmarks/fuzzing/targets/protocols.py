@@ -51,4 +51,7 @@ def use(folder: Path, out: Path) -> Any:
     for task in protocol.tasks:
         built = build_task(task, 8, seed=0)
         built.scorer_options()
-    return {"parts": [len(fold.part(n)) for n in ("train", "selection", "report")], "print": protocol.fingerprint(manifest)}
+    return {
+        "parts": [len(fold.part(n)) for n in ("train", "selection", "report")],
+        "print": protocol.fingerprint(manifest),
+    }

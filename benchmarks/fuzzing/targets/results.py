@@ -12,11 +12,12 @@ from benchmarks.fuzzing.cases import Mutation
 from benchmarks.fuzzing.doors import check_page, sonolex
 from benchmarks.fuzzing.targets import _material
 
+NAMES = ("first-row",)
 NUM_CLIPS = 16
 
 
 def warm() -> None:
-    import matplotlib.figure
+    import matplotlib.figure  # noqa: F401
     import sklearn.manifold  # noqa: F401
 
     import sonolex.cli
@@ -30,7 +31,7 @@ def warm() -> None:
 def make(folder: Path) -> None:
     for name, task in (("classes", "mood"), ("numbers", "height")):
         for row, seed in (("one", 0), ("two", 0), ("two", 1)):
-            _write_run(folder / name / f"{row}-{seed}", row=row, seed=seed, task=task)
+            _write_run(folder / name / f"{row}-{seed}", row="first-row" if row == "one" else row, seed=seed, task=task)
 
 
 def mutate(folder: Path, rng: random.Random) -> Mutation:
@@ -48,7 +49,7 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 
 
 def use(folder: Path, out: Path) -> Any:
-    printed = sonolex("compare", folder, "--against", "one", "--times")
+    printed = sonolex("compare", folder, "--against", *NAMES, "--times")
     sonolex("compare", folder, "--markdown")
     sonolex("report", folder, "--out", out / "report.html")
     check_page(out / "report.html", folder.parent / "notes")
@@ -79,7 +80,7 @@ def _write_run(folder: Path, *, row: str, seed: int, task: str) -> None:
     (folder / "journal.jsonl").write_text("".join(json.dumps(s) + "\n" for s in steps))
     groups = np.array([f"speaker{i % 3}" for i in range(NUM_CLIPS)])
     pooled = rng.normal(size=(NUM_CLIPS, 8)).astype(np.float32)
-    if row == "one":  # one projection takes as long as all the rest
+    if row in NAMES:  # one projection takes as long as all the rest
         np.savez_compressed(folder / "predictions" / "embeddings.npz", pooled=pooled, groups=groups)
     primary = "accuracy" if task == "mood" else "mae"
     results = {

@@ -15,7 +15,7 @@ LABEL = "pitch"
 
 
 def warm() -> None:
-    import pyarrow.dataset  # noqa: F401
+    import pyarrow.dataset
     import pyarrow.fs  # noqa: F401
     import soundfile  # noqa: F401
 
