@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sonolex.cli_arguments import DEFAULT_OUT
+from sonolex.cli_arguments import COMPUTING, DEFAULT_OUT, TRAINING
 from sonolex.cli_arguments import parser as arguments_parser
 from sonolex.configs import find_module
+from sonolex.devices import AUTO, use_threads
+from sonolex.files import atomic_file, write_text
+from sonolex.terminal import say, say_json, visible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,12 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
+        if arguments.verb in COMPUTING:
+            processes = getattr(arguments, "processes", 1)
+            use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
         arguments.function(arguments)
     except (ValueError, TypeError, OSError, ImportError) as e:
-        print(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
+        say(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        say("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 
@@ -35,27 +41,28 @@ def prepare(arguments: argparse.Namespace) -> None:
     """Make a manifest of a corpus in its official layout."""
     options = _options_of(find_module("data.corpora", arguments.corpus).prepare, arguments.rest)
     manifest = find_module("data.corpora", arguments.corpus).prepare(arguments.root, **options).with_durations()
-    print(manifest)
+    say(manifest)
     if arguments.out:
-        print(manifest.write(arguments.out))
+        say(manifest.write(arguments.out))
 
 
 def download(arguments: argparse.Namespace) -> None:
     """Download and unpack a corpus whose licence allows it; the same command goes on where it stopped."""
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
 
     from sonolex.data.download import download_corpus
 
-    with Progress(transient=True) as bar:
+    name = TextColumn("{task.description}", markup=False)
+    with Progress(name, *Progress.get_default_columns()[1:], transient=True) as bar:
         lines: dict[str, Any] = {}
 
         def progress(name: str, done: int, total: int) -> None:
             if name not in lines:
-                lines[name] = bar.add_task(name, total=total or None)
+                lines[name] = bar.add_task(visible(name), total=total or None)
             bar.update(lines[name], completed=done)
 
         folder = download_corpus(arguments.corpus, arguments.out, mirror=arguments.mirror, progress=progress)
-    print(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {folder}")
+    say(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {folder}")
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -73,12 +80,13 @@ def train(arguments: argparse.Namespace) -> None:
             "--out",
             str(folder),
             *(["--tiny"] if arguments.tiny else []),
+            *_computing_words(arguments),
             *arguments.rest,
         ]
-        print(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
+        say(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
         return
     _train_shared(arguments, runs, folder)
-    print(f"Results are in {folder}. Next: sonolex report {folder}")
+    say(f"Results are in {folder}. Next: sonolex report {folder}")
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -96,10 +104,10 @@ def table(arguments: argparse.Namespace) -> None:
     published = [f"  {row}: {values}" for row, values in getattr(module, "PUBLISHED", {}).items()]
     published = ["", "published, on the paper's corpora:", *published] if published else []
     paired = [t for t in tables if any(r.name == against for r in t.rows)]
-    print(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
+    say(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
     lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), "", "```", *times, *published]
-    (folder / "table.md").write_text("\n".join([*lines, "```", ""]), encoding="utf-8")
-    print(f"\n{folder / 'table.md'}")
+    write_text(folder / "table.md", "\n".join([*lines, "```", ""]))
+    say(f"\n{folder / 'table.md'}")
 
 
 def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Path) -> None:
@@ -107,13 +115,20 @@ def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Pa
     from sonolex.train.series import helpers, train_all
 
     words = ["train", arguments.recipe, "--out", str(folder), "--quiet"]
-    with helpers([*words, *(["--tiny"] if arguments.tiny else []), *arguments.rest], arguments.processes - 1):
-        train_all(runs, folder, quiet=arguments.quiet)
+    words += [*(["--tiny"] if arguments.tiny else []), *_computing_words(arguments)]
+    with helpers([*words, *arguments.rest], arguments.processes - 1):
+        train_all(runs, folder, device=arguments.device, quiet=arguments.quiet)
+
+
+def _computing_words(arguments: argparse.Namespace) -> list[str]:
+    """Return ``--device`` and ``--threads`` as they were given, for another process."""
+    threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
+    return [*([] if arguments.device == AUTO else ["--device", arguments.device]), *threads]
 
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Search over a recipe's settings; several of these commands share one study, and a killed one is taken over."""
-    from sonolex.report import plot_sweep
+    from sonolex.plots import plot_sweep
     from sonolex.train.sweep import parse_choice
     from sonolex.train.sweep import sweep as search
 
@@ -130,11 +145,12 @@ def sweep(arguments: argparse.Namespace) -> None:
         storage=arguments.storage,
         prune=not arguments.no_prune,
         seed=arguments.seed,
+        device=arguments.device,
         quiet=arguments.quiet,
     )
-    print(f"best on the selection part: {found['value']:.4f} with {found['best']}")
-    print("importance: " + ", ".join(f"{n} {v:.2f}" for n, v in found["importance"].items()))
-    print(f"{folder / 'sweep.json'}, {plot_sweep(folder)}")
+    say(f"best on the selection part: {found['value']:.4f} with {found['best']}")
+    say("importance: " + ", ".join(f"{n} {v:.2f}" for n, v in found["importance"].items()))
+    say(f"{folder / 'sweep.json'}, {plot_sweep(folder)}")
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -144,9 +160,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from sonolex.evaluate import evaluate_model
 
     results = evaluate_model(
-        arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out
+        arguments.model,
+        arguments.protocol,
+        fold=arguments.fold,
+        root=arguments.root,
+        out=arguments.out,
+        device=arguments.device,
     )
-    print(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
+    say(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
 
 
 def robustness(arguments: argparse.Namespace) -> None:
@@ -161,20 +182,22 @@ def robustness(arguments: argparse.Namespace) -> None:
         root=arguments.root,
         out=arguments.out,
         sweeps=arguments.sweeps,
+        device=arguments.device,
     )
-    print("\n".join(robustness_lines(results)))
+    say("\n".join(robustness_lines(results)))
 
 
 def similarity(arguments: argparse.Namespace) -> None:
     """Compare a model's states of speech with those of its text, layer by layer."""
-    from sonolex.report import plot_similarity
+    from sonolex.plots import plot_similarity
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 
-    rows = measure(arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out)
-    print("\n".join(similarity_lines(rows)))
+    place = {"fold": arguments.fold, "root": arguments.root, "out": arguments.out}
+    rows = measure(arguments.model, arguments.protocol, device=arguments.device, **place)
+    say("\n".join(similarity_lines(rows)))
     if arguments.out:
-        print(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
+        say(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -183,11 +206,11 @@ def compare(arguments: argparse.Namespace) -> None:
     from sonolex.paired import difference_lines
 
     tables = compare_runs(arguments.runs)
-    print((markdown_tables if arguments.markdown else text_tables)(tables))
+    say((markdown_tables if arguments.markdown else text_tables)(tables))
     if arguments.times:
-        print("\n".join(["", *time_lines(arguments.runs)]))
+        say("\n".join(["", *time_lines(arguments.runs)]))
     if arguments.against:
-        print("\n".join(difference_lines(tables, arguments.against, markdown=arguments.markdown)))
+        say("\n".join(difference_lines(tables, arguments.against, markdown=arguments.markdown)))
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -195,9 +218,9 @@ def report(arguments: argparse.Namespace) -> None:
     from sonolex.compare import compare_runs, text_tables
     from sonolex.report import write_html
 
-    print(text_tables(compare_runs(arguments.runs)))
+    say(text_tables(compare_runs(arguments.runs)))
     out = arguments.out or Path(arguments.runs[0]) / "report.html"
-    print(f"\n{write_html(arguments.runs, out)}")
+    say(f"\n{write_html(arguments.runs, out)}")
 
 
 def embed(arguments: argparse.Namespace) -> None:
@@ -206,30 +229,32 @@ def embed(arguments: argparse.Namespace) -> None:
 
     from sonolex.api import Pipeline
 
-    model = Pipeline.load(arguments.model)
+    model = Pipeline.load(arguments.model, device=arguments.device)
     if arguments.window_s is not None:
         if len(arguments.audio) != 1 or arguments.text:
             raise ValueError("`--window-s` must have exactly one audio file and no text.")
         vectors, starts_s = model.embed_windows(arguments.audio[0], window_s=arguments.window_s, hop_s=arguments.hop_s)
-        print(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
+        say(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
     else:
         vectors = model.embed(audio=arguments.audio or None, text=_texts(arguments))
-    np.save(arguments.out, vectors)
-    print(f"{arguments.out}: {vectors.shape}")
+    with atomic_file(Path(arguments.out)) as building, building.open("wb") as file:
+        np.save(file, vectors)
+    say(f"{arguments.out}: {vectors.shape}")
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Print one JSON line per file."""
-    import json
-
     from sonolex.api import Pipeline
 
-    answers = Pipeline.load(arguments.model).predict(
+    answers = Pipeline.load(arguments.model, device=arguments.device).predict(
         audio=arguments.audio or None, text=_texts(arguments), top=arguments.top
     )
     names = arguments.audio or arguments.text
     for name, answer in zip(names, answers, strict=True):
-        print(json.dumps({"input": name, **answer}, ensure_ascii=False))
+        try:
+            say_json({"input": name, **answer})
+        except ValueError:
+            raise ValueError(f"the answer for {name!r} must be finite numbers, but is {answer}.") from None
 
 
 def fit(arguments: argparse.Namespace) -> None:
@@ -245,6 +270,7 @@ def fit(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         skip_bad=arguments.skip_bad,
         seed=arguments.seed,
+        device=arguments.device,
         quiet=arguments.quiet,
     )
 
@@ -253,15 +279,15 @@ def doctor(arguments: argparse.Namespace) -> None:
     """Say what this machine has and what is missing."""
     from sonolex.doctor import diagnosis
 
-    print(diagnosis())
+    say(diagnosis())
 
 
 def transcribe(arguments: argparse.Namespace) -> None:
     """Fill in missing transcripts with a speech recogniser; the same command goes on where it stopped."""
     from sonolex.transcribe import transcribe as fill
 
-    print(fill(arguments.manifest, asr=arguments.asr, out=arguments.out))
-    print(arguments.out)
+    say(fill(arguments.manifest, asr=arguments.asr, out=arguments.out, device=arguments.device))
+    say(arguments.out)
 
 
 def phones(arguments: argparse.Namespace) -> None:
@@ -269,7 +295,7 @@ def phones(arguments: argparse.Namespace) -> None:
     from sonolex.phones import add_phones
 
     filled = add_phones(arguments.manifest, out=arguments.out, lexicon=arguments.lexicon, voice=arguments.voice)
-    print(f"{filled}. Written to {arguments.out}")
+    say(f"{filled}. Written to {arguments.out}")
 
 
 def units(arguments: argparse.Namespace) -> None:
@@ -277,24 +303,27 @@ def units(arguments: argparse.Namespace) -> None:
     from sonolex.units import make_units
 
     options = {"num_units": arguments.num_units, "layer": arguments.layer, "hop_ms": arguments.hop_ms}
-    filled = make_units(arguments.manifest, out=arguments.out, model=arguments.model, **options)
-    print(f"{filled}. Written to {arguments.out}")
+    filled = make_units(
+        arguments.manifest, out=arguments.out, model=arguments.model, device=arguments.device, **options
+    )
+    say(f"{filled}. Written to {arguments.out}")
 
 
 def index(arguments: argparse.Namespace) -> None:
     """Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
     from sonolex.search import build_index
 
-    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out)
-    print(f"{arguments.out}: {total} recordings, {added} of them new")
+    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out, device=arguments.device)
+    say(f"{arguments.out}: {total} recordings, {added} of them new")
 
 
 def search(arguments: argparse.Namespace) -> None:
     """Find the recordings of an index that are nearest to words or to another recording."""
     from sonolex.search import SoundIndex
 
-    for hit in SoundIndex.open(arguments.index).search(text=arguments.words, audio=arguments.audio, top=arguments.top):
-        print(f"{hit.similarity:.3f}  {hit.path}")
+    opened = SoundIndex.open(arguments.index, device=arguments.device)
+    for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):
+        say(f"{hit.similarity:.3f}  {hit.path}")
 
 
 def _options_of(function: Any, words: list[str]) -> dict[str, Any]:
