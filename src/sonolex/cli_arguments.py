@@ -37,16 +37,16 @@ def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> arg
     return parser
 
 
-def _computing(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--device", default=AUTO, help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps")
-    p.add_argument("--threads", type=int, metavar="N", help="that compute one operation (default: `sonolex doctor`)")
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser whose messages hold the user's words, made visible: a shell may have put file names there."""
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         say(message, end="", file=sys.stderr if file is None else file)
+
+
+def _computing(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--device", default=AUTO, help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps")
+    p.add_argument("--threads", type=int, metavar="N", help="that compute one operation (default: `sonolex doctor`)")
 
 
 def _data_verbs(verb: Verb) -> None:

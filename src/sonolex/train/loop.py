@@ -2,8 +2,8 @@
 
 The loss of a step is Σ weight · (sum over the step) / (count over the step): over all accumulated batches and all
 processes together, not a mean of means. Counts are known before the forward pass because tasks choose what to hide
-while batches are loaded. Dropout is the only consumer of torch's global generator; it is seeded before every batch from
-(seed, step, batch, rank), so resuming needs no saved generator.
+while batches are loaded. Dropout is a function of (seed, step, clip), so that neither the batch of a clip nor the
+number of processes changes it, and resuming needs no saved generator.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
 from sonolex.devices import AUTO
 from sonolex.files import remove_folder, save_json, write_text
+from sonolex.nn.dropout import drawn_from
 from sonolex.terminal import visible
 from sonolex.train import checkpoint, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
 from sonolex.train.joint import JointPass, joint_pass
-from sonolex.train.journal import Journal, progress_bar
+from sonolex.train.journal import Journal, progress_bar, waited
 from sonolex.train.processes import launched
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
@@ -130,6 +131,7 @@ class _Training:
             "waited": 0,
             "halvings": 0,
             "train_s": 0.0,
+            "load_s": 0.0,
         }
 
     def go(self) -> dict[str, Any]:
@@ -149,7 +151,9 @@ class _Training:
         state, budget = self.state, self.run.budget
         self.held = optim.held_groups(self.model, self.run.optim, state["epoch"])
         optim.training_mode(self.model, self.held)
-        for batches in self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"])):
+        for batches in waited(
+            state, self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"]))
+        ):
             started = time.perf_counter()
             losses = self._step(batches)
             state["step"] += 1
@@ -179,10 +183,9 @@ class _Training:
         sums = dict.fromkeys(counts, 0.0)
         joint = self._joint_pass(batches)
         for i, batch in enumerate(batches):
-            self._seed_dropout(i)
             idle = batch is None
             batch = self._idle_batch() if batch is None else batch
-            with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1):
+            with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1), self._drawing(batch):
                 losses = self.module(batch.to(fabric.device), joint.of_batch(i))
                 # What compares clips and found the whole step in this batch says its own count.
                 counts |= {n: t.count for n, t in losses.terms.items() if n not in counts}
@@ -223,14 +226,18 @@ class _Training:
             batches,
             device=self.fabric.device,
             autocast=self.fabric.autocast,
-            before_batch=self._seed_dropout,
+            drawing=self._drawing,
             gather=self._gathered,
             rank=self.fabric.global_rank,
         )
 
-    def _seed_dropout(self, number: int) -> None:
-        seed = clip_seed(self.run.seed, self.state["step"], f"dropout/{number}/{self.fabric.global_rank}")
-        torch.manual_seed(seed)
+    @contextmanager
+    def _drawing(self, batch: Batch) -> Iterator[None]:
+        """Context: dropout of this step, by clip and by clip alone. (A clip that a step has twice is one example.)"""
+        seeds = [clip_seed(self.run.seed, self.state["step"], f"dropout/{clip_id}") for clip_id in batch.clip_ids]
+        torch.manual_seed(seeds[0])  # nothing of ours draws from it, but a system of the user's own may
+        with drawn_from(seeds, self.fabric.device):
+            yield
 
     def _steps(self, epoch: int, *, start: int) -> Iterator[StepBatches]:
         """Yield this process's batches of each optimiser step of an epoch, from step ``start`` on."""
