@@ -321,7 +321,9 @@ def search(arguments: argparse.Namespace) -> None:
     """Find the recordings of an index that are nearest to words or to another recording."""
     from sonolex.search import SoundIndex
 
-    opened = SoundIndex.open(arguments.index, device=arguments.device)
+    opened = SoundIndex.open(arguments.index, model=arguments.model, device=arguments.device)
+    if arguments.model is None:  # somebody else's index may name any model
+        say(f"model, as {arguments.index} names it: {opened.model}", file=sys.stderr)
     for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):
         say(f"{hit.similarity:.3f}  {hit.path}")
 
