@@ -12,6 +12,7 @@ from sonolex.data.loader import Loading
 from sonolex.files import save_json
 from sonolex.protocols.base import find_fold, find_protocol
 from sonolex.systems.base import count_parameters
+from sonolex.terminal import visible
 from sonolex.train.checkpoint import environment, load_model, model_folder
 from sonolex.train.evaluation import evaluate, write_embeddings, write_predictions
 from sonolex.train.results import protocol_results
@@ -56,7 +57,7 @@ def evaluate_model(
     )
     results: dict[str, Any] = {
         "run": str(info.get("provenance", {}).get("run", model)),
-        "row": str(model),
+        "row": visible(model),
         "system": trained.system.name,
         "seed": info.get("provenance", {}).get("seed", 0),
         "modalities": list(modalities),
