@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sonolex.cli_arguments import DEFAULT_OUT
+from sonolex.cli_arguments import COMPUTING, DEFAULT_OUT, TRAINING
 from sonolex.cli_arguments import parser as arguments_parser
 from sonolex.configs import find_module
+from sonolex.devices import AUTO, use_threads
+from sonolex.files import atomic_file, write_text
 from sonolex.terminal import say, say_json, visible
 
 
@@ -24,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
+        if arguments.verb in COMPUTING:
+            processes = getattr(arguments, "processes", 1)
+            use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
         arguments.function(arguments)
     except (ValueError, TypeError, OSError, ImportError) as e:
         say(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
@@ -77,6 +82,7 @@ def train(arguments: argparse.Namespace) -> None:
             "--out",
             str(folder),
             *(["--tiny"] if arguments.tiny else []),
+            *_computing_words(arguments),
             *arguments.rest,
         ]
         say(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
@@ -88,7 +94,6 @@ def train(arguments: argparse.Namespace) -> None:
 def table(arguments: argparse.Namespace) -> None:
     """Fill a table of runs and print it: scores, floors, published numbers, and which differences are clear."""
     from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
-    from sonolex.files import write_text
     from sonolex.paired import difference_lines
 
     module = find_module("recipes", arguments.recipe)
@@ -119,8 +124,15 @@ def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Pa
     from sonolex.train.series import helpers, train_all
 
     words = ["train", arguments.recipe, "--out", str(folder), "--quiet"]
-    with helpers([*words, *(["--tiny"] if arguments.tiny else []), *arguments.rest], arguments.processes - 1):
-        train_all(runs, folder, quiet=arguments.quiet)
+    words += [*(["--tiny"] if arguments.tiny else []), *_computing_words(arguments)]
+    with helpers([*words, *arguments.rest], arguments.processes - 1):
+        train_all(runs, folder, device=arguments.device, quiet=arguments.quiet)
+
+
+def _computing_words(arguments: argparse.Namespace) -> list[str]:
+    """Return ``--device`` and ``--threads`` as they were given, for another process."""
+    threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
+    return [*([] if arguments.device == AUTO else ["--device", arguments.device]), *threads]
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -142,6 +154,7 @@ def sweep(arguments: argparse.Namespace) -> None:
         storage=arguments.storage,
         prune=not arguments.no_prune,
         seed=arguments.seed,
+        device=arguments.device,
         quiet=arguments.quiet,
     )
     say(f"best on the selection part: {found['value']:.4f} with {found['best']}")
@@ -156,7 +169,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from sonolex.evaluate import evaluate_model
 
     results = evaluate_model(
-        arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out
+        arguments.model,
+        arguments.protocol,
+        fold=arguments.fold,
+        root=arguments.root,
+        out=arguments.out,
+        device=arguments.device,
     )
     say(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
 
@@ -173,6 +191,7 @@ def robustness(arguments: argparse.Namespace) -> None:
         root=arguments.root,
         out=arguments.out,
         sweeps=arguments.sweeps,
+        device=arguments.device,
     )
     say("\n".join(robustness_lines(results)))
 
@@ -183,7 +202,8 @@ def similarity(arguments: argparse.Namespace) -> None:
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 
-    rows = measure(arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out)
+    place = {"fold": arguments.fold, "root": arguments.root, "out": arguments.out}
+    rows = measure(arguments.model, arguments.protocol, device=arguments.device, **place)
     say("\n".join(similarity_lines(rows)))
     if arguments.out:
         say(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
@@ -218,7 +238,7 @@ def embed(arguments: argparse.Namespace) -> None:
 
     from sonolex.api import Pipeline
 
-    model = Pipeline.load(arguments.model)
+    model = Pipeline.load(arguments.model, device=arguments.device)
     if arguments.window_s is not None:
         if len(arguments.audio) != 1 or arguments.text:
             raise ValueError("`--window-s` must have exactly one audio file and no text.")
@@ -226,7 +246,8 @@ def embed(arguments: argparse.Namespace) -> None:
         say(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
     else:
         vectors = model.embed(audio=arguments.audio or None, text=_texts(arguments))
-    np.save(arguments.out, vectors)
+    with atomic_file(Path(arguments.out)) as building, building.open("wb") as file:
+        np.save(file, vectors)
     say(f"{arguments.out}: {vectors.shape}")
 
 
@@ -234,7 +255,7 @@ def predict(arguments: argparse.Namespace) -> None:
     """Print one JSON line per file."""
     from sonolex.api import Pipeline
 
-    answers = Pipeline.load(arguments.model).predict(
+    answers = Pipeline.load(arguments.model, device=arguments.device).predict(
         audio=arguments.audio or None, text=_texts(arguments), top=arguments.top
     )
     names = arguments.audio or arguments.text
@@ -258,6 +279,7 @@ def fit(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         skip_bad=arguments.skip_bad,
         seed=arguments.seed,
+        device=arguments.device,
         quiet=arguments.quiet,
     )
 
@@ -273,7 +295,7 @@ def transcribe(arguments: argparse.Namespace) -> None:
     """Fill in missing transcripts with a speech recogniser; the same command goes on where it stopped."""
     from sonolex.transcribe import transcribe as fill
 
-    say(fill(arguments.manifest, asr=arguments.asr, out=arguments.out))
+    say(fill(arguments.manifest, asr=arguments.asr, out=arguments.out, device=arguments.device))
     say(arguments.out)
 
 
@@ -290,7 +312,9 @@ def units(arguments: argparse.Namespace) -> None:
     from sonolex.units import make_units
 
     options = {"num_units": arguments.num_units, "layer": arguments.layer, "hop_ms": arguments.hop_ms}
-    filled = make_units(arguments.manifest, out=arguments.out, model=arguments.model, **options)
+    filled = make_units(
+        arguments.manifest, out=arguments.out, model=arguments.model, device=arguments.device, **options
+    )
     say(f"{filled}. Written to {arguments.out}")
 
 
@@ -298,7 +322,7 @@ def index(arguments: argparse.Namespace) -> None:
     """Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
     from sonolex.search import build_index
 
-    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out)
+    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out, device=arguments.device)
     say(f"{arguments.out}: {total} recordings, {added} of them new")
 
 
@@ -306,7 +330,8 @@ def search(arguments: argparse.Namespace) -> None:
     """Find the recordings of an index that are nearest to words or to another recording."""
     from sonolex.search import SoundIndex
 
-    for hit in SoundIndex.open(arguments.index).search(text=arguments.words, audio=arguments.audio, top=arguments.top):
+    opened = SoundIndex.open(arguments.index, device=arguments.device)
+    for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):
         say(f"{hit.similarity:.3f}  {hit.path}")
 
 

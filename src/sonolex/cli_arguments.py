@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import IO
 
 from sonolex.configs import module_names
+from sonolex.devices import AUTO
 from sonolex.terminal import say
 
 SWEEPS = ("noise", "reverberation", "speed")  # those of audio; "words" is for models that read text
 DEFAULT_OUT = "runs"
+TRAINING = ("train", "table", "sweep", "fit", "units")
+COMPUTING = (*TRAINING, "transcribe", "evaluate", "robustness", "similarity", "embed", "predict", "index", "search")
 Verb = Callable[[str], argparse.ArgumentParser]
 
 
@@ -29,6 +32,8 @@ def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> arg
     for add in (_data_verbs, _training_verbs, _scoring_verbs, _model_verbs):
         add(verb)
     verb("doctor")
+    for name in COMPUTING:
+        _computing(verbs.choices[name])
     return parser
 
 
@@ -37,6 +42,11 @@ class _Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         say(message, end="", file=sys.stderr if file is None else file)
+
+
+def _computing(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--device", default=AUTO, help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps")
+    p.add_argument("--threads", type=int, metavar="N", help="that compute one operation (default: `sonolex doctor`)")
 
 
 def _data_verbs(verb: Verb) -> None:

@@ -244,3 +244,11 @@ def test_rare_classes_are_weighted_or_their_logits_adjusted():
     assert torch.allclose(adjusted.scores(Encoding(pooled_BD)), logits.softmax(-1))
     with pytest.raises(ValueError, match="sad have none"):
         replace(config, imbalance="weighted").matched({"mood": ["glad"]})
+
+
+def test_thresholds_are_not_chosen_from_scores_that_are_no_numbers():
+    config = TaggingConfig("sounds", label="sounds", classes=("bell", "siren"), tune_thresholds=True)
+    task = build_task(config, 4)
+    scores = np.array([[0.1, 0.9], [np.nan, 0.2]])
+    with pytest.raises(ValueError, match=r"'sounds' on the selection part must be finite"):
+        task.calibrate(["bell", "siren"], scores)

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from sonolex import files
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model, build_task
 from sonolex.train import checkpoint, optim
@@ -80,13 +81,21 @@ def test_training_state_comes_back_exactly(model, tmp_path):
         assert all(torch.equal(before[k], built.state[p][k]) for k in ("step", "exp_avg", "exp_avg_sq"))
 
 
-def test_a_half_removed_checkpoint_is_not_the_latest(tmp_path):
+def _killed(*arguments, **options):
+    raise KeyboardInterrupt
+
+
+def test_a_half_removed_checkpoint_is_not_the_latest(tmp_path, monkeypatch):
     for step in (1, 2):
         (tmp_path / f"step-{step}").mkdir()
         (tmp_path / f"step-{step}" / "state.json").write_text("{}")
-    checkpoint.remove_folder(tmp_path / "step-2")
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:  # killed as soon as the folder is going
+        patch.setattr("shutil.rmtree", _killed)
+        files.remove_folder(tmp_path / "step-2")
     latest = checkpoint.latest_checkpoint(tmp_path)
     assert latest is not None and latest.name == "step-1"
+    files.recover(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-1"]
 
 
 def test_starting_from_another_model_reports_what_stays_random(model, processor, tmp_path):

@@ -20,6 +20,15 @@ def test_events_come_back_and_a_half_written_line_is_left_out(tmp_path):
     assert [(e["event"], e["step"]) for e in journal.read_journal(tmp_path)] == [("step", 1), ("step", 2)]
 
 
+def test_a_half_written_line_is_not_glued_to_the_next_one(tmp_path):
+    journal.Journal(tmp_path).write("step", step=1, total=2.0)
+    with (tmp_path / "journal.jsonl").open("a") as f:
+        f.write('{"event": "st')
+    journal.Journal(tmp_path).write("step", step=2, total=1.0)
+    assert (tmp_path / "journal.jsonl").read_text().count("\n") == 2
+    assert [e["step"] for e in journal.read_journal(tmp_path)] == [1, 2]
+
+
 def test_steps_repeated_after_a_resume_count_once_the_last_time(tmp_path):
     book = journal.Journal(tmp_path)
     for step, total in ((1, 9.0), (2, 8.0), (2, 7.0), (3, 6.0)):

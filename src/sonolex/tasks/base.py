@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sonolex import configs, scoring
 from sonolex.names import require_name, spelled
+from sonolex.nn.dropout import drawn_apart, number_dropouts, replace_dropout
 from sonolex.systems.base import System, seeded_build
 from sonolex.types import Batch, Encoding, Losses, Term
 
@@ -137,6 +138,8 @@ class Model(nn.Module):
         self._task_names = tuple(tasks)
         terms = Counter(term for task in tasks.values() for term in task.loss_terms(system))
         self._require_one_name([term for term, count in terms.items() if count > 1])
+        replace_dropout(self)
+        number_dropouts(self)
 
     def task_items(self) -> list[tuple[str, Task]]:
         """Return (name, task) pairs, typed."""
@@ -193,7 +196,8 @@ class Model(nn.Module):
 
     def rows(self, batch: Batch) -> dict[str, Tensor]:
         """Return the vectors that objectives compare across clips, (B, D) by name; empty if there is no such one."""
-        return {n: x for _, task in self.task_items() for n, x in task.rows(self.system, batch).items()}
+        with drawn_apart("rows"):  # asked for alone or after the other losses, they are the same
+            return {n: x for _, task in self.task_items() for n, x in task.rows(self.system, batch).items()}
 
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
         """Return the terms of objectives over all `rows` of an effective batch."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -126,12 +125,6 @@ def load_training_state(folder: Path, model: Model, optimizer: torch.optim.Optim
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": saved["optimizer"]["param_groups"]})
     return saved["loop"]
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a checkpoint; its state.json goes first, so a half-removed one is never taken for complete."""
-    (folder / "state.json").unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -20,6 +20,8 @@ from sonolex.arrays import load_arrays, save_arrays
 from sonolex.audio.features import delta, librosa_log_mel
 from sonolex.configs import cache_folder
 from sonolex.data.manifest import Clip, Manifest
+from sonolex.files import recover
+from sonolex.locks import holding
 from sonolex.names import spelled
 from sonolex.protocols.base import PARTS, Fold, Protocol
 from sonolex.scoring import class_name, tags_of
@@ -40,12 +42,14 @@ def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str
     once per fingerprint and fold, and cached.
     """
     path = cache_folder() / "floors" / f"v{VERSION}-{fingerprint}-{spelled(fold.name)}.npz"
-    if path.is_file():
-        flat = {tuple(key.split("/")): v for key, v in load_arrays(path, most_bytes=MOST_BYTES).items()}
-        return {t.name: {k[1]: v for k, v in flat.items() if k[0] == spelled(t.name)} for t in protocol.tasks}
-    statistics = {name: clip_statistics(fold.part(name)) for name in PARTS}
-    floors = {task.name: _floors_of_task(task, fold, statistics) for task in protocol.tasks}
-    save_arrays(path, {f"{spelled(task)}/{floor}": v for task, fs in floors.items() for floor, v in fs.items()})
+    with holding(path.parent, path.name):  # who comes second reads what the first one wrote
+        if path.is_file():
+            flat = {tuple(key.split("/")): v for key, v in load_arrays(path, most_bytes=MOST_BYTES).items()}
+            return {t.name: {k[1]: v for k, v in flat.items() if k[0] == spelled(t.name)} for t in protocol.tasks}
+        recover(path.parent, name=path.name)
+        statistics = {name: clip_statistics(fold.part(name)) for name in PARTS}
+        floors = {task.name: _floors_of_task(task, fold, statistics) for task in protocol.tasks}
+        save_arrays(path, {f"{spelled(task)}/{floor}": v for task, fs in floors.items() for floor, v in fs.items()})
     return floors
 
 

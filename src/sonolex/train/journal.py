@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from sonolex.files import append_line, drop_half_line, writing
 from sonolex.terminal import visible
 
+T = TypeVar("T")
 MOST_BYTES = 1 << 30
 MOST_LINE_BYTES = 1 << 20
 
@@ -21,7 +23,10 @@ class Journal:
 
     def __init__(self, folder: Path, *, active: bool = True):
         self.path, self.active, self._started = folder / "journal.jsonl", active, time.time()
-        self._board = _tensorboard(folder / "tensorboard") if active else None
+        if active:
+            drop_half_line(self.path)
+        self._board_folder = folder / "tensorboard"
+        self._board = _tensorboard(self._board_folder) if active else None
 
     def write(self, event: str, measured: Mapping[str, float] | None = None, /, **values: Any) -> None:
         """Append one event.
@@ -35,16 +40,17 @@ class Journal:
         own = {"event": event, "time_s": round(time.time() - self._started, 3), **values}
         named = {f"{name} (measured)" if name in own else name: value for name, value in (measured or {}).items()}
         line, values = own | named, values | named
-        with self.path.open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        append_line(self.path, json.dumps(line))
         if self._board is not None and "step" in values:
-            for name, value in values.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(f"{event}/{name}", value, values["step"])
+            with writing(self._board_folder):
+                for name, value in values.items():
+                    if isinstance(value, float):
+                        self._board.add_scalar(f"{event}/{name}", value, values["step"])
 
     def close(self) -> None:
         if self._board is not None:
-            self._board.close()
+            with writing(self._board_folder):
+                self._board.close()
 
 
 @contextmanager
@@ -59,6 +65,20 @@ def progress_bar(name: str, num_steps: int, *, done: int, quiet: bool) -> Iterat
     with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), transient=True) as bar:
         task = bar.add_task(visible(name), total=num_steps, completed=done, loss=float("nan"))
         yield lambda loss: bar.update(task, advance=1, loss=loss)
+
+
+def waited(state: dict[str, Any], steps: Iterable[T]) -> Iterator[T]:
+    """Yield the steps, and add the time until each one's batches are there to ``load_s`` of the loop's state.
+
+    ``train_s`` beside it is the time of the steps themselves. A checkpoint of an older version has no ``load_s``; then
+    none is counted, so that half a number is not taken for a whole one.
+    """
+    started = time.perf_counter()
+    for batches in steps:
+        if "load_s" in state:
+            state["load_s"] += time.perf_counter() - started
+        yield batches
+        started = time.perf_counter()
 
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:
@@ -119,4 +139,5 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    with writing(folder):
+        return SummaryWriter(str(folder))

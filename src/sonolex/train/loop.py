@@ -2,8 +2,8 @@
 
 The loss of a step is Σ weight · (sum over the step) / (count over the step): over all accumulated batches and all
 processes together, not a mean of means. Counts are known before the forward pass because tasks choose what to hide
-while batches are loaded. Dropout is the only consumer of torch's global generator; it is seeded before every batch from
-(seed, step, batch, rank), so resuming needs no saved generator.
+while batches are loaded. Dropout is a function of (seed, step, clip), so that neither the batch of a clip nor the
+number of processes changes it, and resuming needs no saved generator.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ from lightning_fabric import Fabric
 from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
-from sonolex.files import save_json
+from sonolex.devices import AUTO
+from sonolex.files import remove_folder, save_json, write_text
+from sonolex.nn.dropout import drawn_from
 from sonolex.terminal import visible
 from sonolex.train import checkpoint, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate
+from sonolex.train.folder import entered, finished
 from sonolex.train.joint import JointPass, joint_pass
-from sonolex.train.journal import Journal, progress_bar
+from sonolex.train.journal import Journal, progress_bar, waited
 from sonolex.train.processes import launched
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
@@ -45,6 +49,7 @@ def train(
     folder: Path,
     *,
     earlier: dict[str, Path] | None = None,
+    device: str = AUTO,
     quiet: bool = False,
     watch: Watch = lambda step, value: None,
 ) -> dict[str, Any]:
@@ -52,21 +57,24 @@ def train(
 
     Args:
         earlier: folders of earlier runs of the same recipe, by name, for ``init_from``.
+        device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
         quiet: no progress bar.
         watch: told the step and the selection value of every evaluation; what it raises ends the training.
 
     Raises:
-        ValueError: the folder holds another run; the loss is not finite (with the clips of the batch).
+        ValueError: the folder holds another run; no such device; the loss is not finite (with the clips of the batch).
+        Held: another process trains in the folder.
     """
-    if (folder / "results.json").is_file():
-        sources.require_same_run(folder, run)
-        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    fabric = launched(run)
-    if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        sources.require_same_run(folder, run)
-    fabric.barrier()
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+    results = finished(folder, run)
+    if results is not None:
+        return results
+    fabric = launched(run, device=device)
+    with ExitStack() as inside:
+        if fabric.is_global_zero:
+            inside.enter_context(entered(folder))
+            sources.require_same_run(folder, run)
+        fabric.barrier()
+        inside.enter_context(torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []))
         training = _Training(run, folder, fabric, earlier or {}, quiet, watch)
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
             save_json(folder / "recipe.json", run)
@@ -123,6 +131,7 @@ class _Training:
             "waited": 0,
             "halvings": 0,
             "train_s": 0.0,
+            "load_s": 0.0,
         }
 
     def go(self) -> dict[str, Any]:
@@ -142,7 +151,9 @@ class _Training:
         state, budget = self.state, self.run.budget
         self.held = optim.held_groups(self.model, self.run.optim, state["epoch"])
         optim.training_mode(self.model, self.held)
-        for batches in self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"])):
+        for batches in waited(
+            state, self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"]))
+        ):
             started = time.perf_counter()
             losses = self._step(batches)
             state["step"] += 1
@@ -172,10 +183,9 @@ class _Training:
         sums = dict.fromkeys(counts, 0.0)
         joint = self._joint_pass(batches)
         for i, batch in enumerate(batches):
-            self._seed_dropout(i)
             idle = batch is None
             batch = self._idle_batch() if batch is None else batch
-            with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1):
+            with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1), self._drawing(batch):
                 losses = self.module(batch.to(fabric.device), joint.of_batch(i))
                 # What compares clips and found the whole step in this batch says its own count.
                 counts |= {n: t.count for n, t in losses.terms.items() if n not in counts}
@@ -216,14 +226,18 @@ class _Training:
             batches,
             device=self.fabric.device,
             autocast=self.fabric.autocast,
-            before_batch=self._seed_dropout,
+            drawing=self._drawing,
             gather=self._gathered,
             rank=self.fabric.global_rank,
         )
 
-    def _seed_dropout(self, number: int) -> None:
-        seed = clip_seed(self.run.seed, self.state["step"], f"dropout/{number}/{self.fabric.global_rank}")
-        torch.manual_seed(seed)
+    @contextmanager
+    def _drawing(self, batch: Batch) -> Iterator[None]:
+        """Context: dropout of this step, by clip and by clip alone. (A clip that a step has twice is one example.)"""
+        seeds = [clip_seed(self.run.seed, self.state["step"], f"dropout/{clip_id}") for clip_id in batch.clip_ids]
+        torch.manual_seed(seeds[0])  # nothing of ours draws from it, but a system of the user's own may
+        with drawn_from(seeds, self.fabric.device):
+            yield
 
     def _steps(self, epoch: int, *, start: int) -> Iterator[StepBatches]:
         """Yield this process's batches of each optimiser step of an epoch, from step ``start`` on."""
@@ -370,7 +384,7 @@ class _Training:
         )
         checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
         if old is not None and old != new:
-            checkpoint.remove_folder(old)
+            remove_folder(old)
 
     def _listing_bad_clips(self, steps: Iterator[StepBatches]) -> Iterator[StepBatches]:
         """Yield the steps; where loading stops, as it does past `max_bad_clips`, list this process's bad clips."""
@@ -387,5 +401,5 @@ class _Training:
         bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
         if bad and self.fabric.is_global_zero:
             lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
-            (self.folder / "bad_clips.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            write_text(self.folder / "bad_clips.jsonl", "".join(f"{line}\n" for line in lines))
             self.journal.write("bad_clips", step=self.state["step"], count=len(bad))

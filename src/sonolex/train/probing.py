@@ -8,7 +8,6 @@ report part.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,9 +22,11 @@ from torch import Tensor, nn
 
 from sonolex.data.loader import FeatureCache, Loading
 from sonolex.data.manifest import Manifest
+from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.scoring import class_name, group_numbers, separate_folds
 from sonolex.train.evaluation import Evaluation, evaluate
+from sonolex.train.folder import entered, finished
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
 from sonolex.train.sources import build, load_sources, require_same_run, require_unseen_report
@@ -38,23 +39,30 @@ NOISY_WIDTH, NOISY_BATCH, NOISY_PASSES, NOISY_STEPS = 512, 512, 40, (300, 4000) 
 NUM_FOLDS = 5
 
 
-def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> dict[str, Any]:
+def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, device: str = AUTO) -> dict[str, Any]:
     """Fit ``run.frozen_classifier`` to the vectors of its (untrained or given) system; return the results.
 
     Raises:
-        ValueError: a task of the run is no classification, or no clip has its label.
+        ValueError: a task of the run is no classification, no clip has its label, or there is no such device.
+        Held: another process trains in the folder.
     """
-    if (folder / "results.json").is_file():
-        require_same_run(folder, run)
-        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = finished(folder, run)
+    if results is not None:
+        return results
     if not run.tasks or any(t.kind != "classification" for t in run.tasks):
         raise ValueError(f"`tasks` of run {run.name!r} must be classifications to be probed.")
-    folder.mkdir(parents=True, exist_ok=True)
-    require_same_run(folder, run)
+    place = find_device(device)
+    with entered(folder):
+        require_same_run(folder, run)
+        return _probed(run, folder, earlier or {}, place)
+
+
+def _probed(run: Run, folder: Path, earlier: dict[str, Path], place: torch.device) -> dict[str, Any]:
     started = time.perf_counter()
     train = load_sources(run.data.train)
-    require_unseen_report(run, train, earlier or {})
-    model, processor, _ = build(run, train, earlier=earlier or {})
+    require_unseen_report(run, train, earlier)
+    model, processor, _ = build(run, train, earlier=earlier)
+    model = model.to(place)
     save_json(folder / "recipe.json", run)
     cache = FeatureCache(run.data.loading.cache_mb)
 
@@ -66,7 +74,7 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
             loading=loading,
             batch_s=run.budget.batch_s,
             batch_clips=run.budget.batch_clips,
-            device=torch.device("cpu"),
+            device=place,
             with_losses=False,
             cache=cache,
         )

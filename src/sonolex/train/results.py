@@ -39,7 +39,6 @@ def write_results(
     row = run.row or run.name
     if asked:
         folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"
-        folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
         "run": run.name,
         "row": row,
@@ -53,6 +52,7 @@ def write_results(
         "selected_step": state.get("best_step", state["step"]) if run.budget.select == "best" else state["step"],
         "selection_value": state["best"],
         "train_s": round(state["train_s"], 2),
+        "load_s": round(state["load_s"], 2) if "load_s" in state else None,
         "trained_clips": trained_clips,
         "environment": environment(),
     }

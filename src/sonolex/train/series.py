@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -10,21 +11,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
 
 from sonolex import terminal
-from sonolex.train.locks import holding
+from sonolex.devices import AUTO
+from sonolex.locks import holding
 from sonolex.train.loop import train
 from sonolex.train.probing import probe
 from sonolex.train.run import Run
 
 WAIT_S = 2.0
+HELPER = "from sonolex.train.series import helper; helper()"
 
 
 def train_all(
-    runs: Sequence[Run], folder: Path, *, quiet: bool = False, say: Callable[[str], None] = terminal.say
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    device: str = AUTO,
+    quiet: bool = False,
+    say: Callable[[str], None] = terminal.say,
 ) -> list[dict[str, Any]]:
     """Return the results of every run, in ``folder/<run name>``. Finished runs are not repeated, broken ones go on.
 
@@ -50,7 +59,7 @@ def train_all(
                     elsewhere = True
                     continue
                 earlier = {n: folder / n for n in results}
-                results[run.name] = result = _trained(run, folder / run.name, earlier, quiet)
+                results[run.name] = result = _trained(run, folder / run.name, earlier, device, quiet)
             say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
             break
         else:
@@ -61,34 +70,47 @@ def train_all(
     return [results[name] for name in names]
 
 
-def _trained(run: Run, place: Path, earlier: Mapping[str, Path], quiet: bool) -> dict[str, Any]:
+def _trained(run: Run, place: Path, earlier: Mapping[str, Path], device: str, quiet: bool) -> dict[str, Any]:
     if run.frozen_classifier != "none":
-        return probe(run, place, earlier=dict(earlier))
-    return train(run, place, earlier=dict(earlier), quiet=quiet)
+        return probe(run, place, earlier=dict(earlier), device=device)
+    return train(run, place, earlier=dict(earlier), device=device, quiet=quiet)
 
 
 @contextmanager
 def helpers(words: Sequence[str], count: int) -> Iterator[None]:
-    """Run ``sonolex`` with these words in ``count`` more processes meanwhile, and share the cores among all.
+    """Run ``sonolex`` with these words in ``count`` more processes meanwhile, each with this one's number of threads.
+
+    They end with this process, even if it is killed: each reads a pipe whose other end only this process holds.
 
     Raises:
         ValueError: one of them failed; the message ends with what it said.
     """
-    threads = max(1, (os.cpu_count() or 1) // (count + 1))
-    command, environment = [sys.executable, "-m", "sonolex", *words], os.environ | {"OMP_NUM_THREADS": str(threads)}
-    if count:
-        torch.set_num_threads(threads)
+    threads = torch.get_num_threads()
+    command, environment = [sys.executable, "-c", HELPER, *words], os.environ | {"OMP_NUM_THREADS": str(threads)}
     with ExitStack() as opened:
         started = []
         for _ in range(count):
             said = opened.enter_context(tempfile.TemporaryFile("w+"))
-            started.append((subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, env=environment), said))
-            opened.callback(started[-1][0].terminate)
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": said}
+            process = opened.enter_context(subprocess.Popen(command, **pipes, env=environment))
+            opened.callback(process.terminate)  # before Popen's own end, which waits for it
+            started.append((process, said))
         yield
         for process, said in started:
             if process.wait():
                 said.seek(0)
                 raise ValueError(f"a process of {' '.join(words[:2])} failed: {said.read().strip()[-500:]}")
+
+
+def helper() -> None:
+    """Be one of `helpers`: run ``sonolex`` with the words of the command line, and end when the parent has ended."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    runpy.run_module("sonolex", run_name="__main__", alter_sys=True)
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # the parent writes nothing: this returns when it has closed its end of the pipe, or is no more
+    os._exit(1)
 
 
 def one_line(result: dict[str, Any]) -> str:
