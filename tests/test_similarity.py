@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sonolex import similarity as module
-from sonolex.report import plot_similarity
+from sonolex.plots import plot_similarity
 from sonolex.similarity import linear_cka, similarity, similarity_lines
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model

@@ -128,7 +128,7 @@ def _computing_words(arguments: argparse.Namespace) -> list[str]:
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Search over a recipe's settings; several of these commands share one study, and a killed one is taken over."""
-    from sonolex.report import plot_sweep
+    from sonolex.plots import plot_sweep
     from sonolex.train.sweep import parse_choice
     from sonolex.train.sweep import sweep as search
 
@@ -189,7 +189,7 @@ def robustness(arguments: argparse.Namespace) -> None:
 
 def similarity(arguments: argparse.Namespace) -> None:
     """Compare a model's states of speech with those of its text, layer by layer."""
-    from sonolex.report import plot_similarity
+    from sonolex.plots import plot_similarity
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 

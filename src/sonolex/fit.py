@@ -14,10 +14,10 @@ import numpy as np
 from sonolex import terminal
 from sonolex.audio.views import Views
 from sonolex.compare import compare_runs, text_tables
+from sonolex.data.columns import STANDARD_COLUMNS
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
-from sonolex.data.tables import STANDARD_COLUMNS
 from sonolex.devices import AUTO, find_device
 from sonolex.files import recover, save_json
 from sonolex.locks import only_here

@@ -1,4 +1,4 @@
-"""What a terminal is shown: text from files and file names cannot steer it, whatever they hold.
+"""What a terminal (or a page of Markdown) is shown: text from files and file names cannot steer it, whatever they hold.
 
 A label, a path or a message may hold escape sequences that clear the screen, rename the window or type for the user,
 characters that reorder a line, or bytes that are no text. Standard library only, so that every layer may use it.
@@ -14,6 +14,7 @@ from typing import IO, Any
 JOINERS = (
     "\u200c\u200d"  # shape letters of Persian and Indic scripts and emoji; every other invisible character is shown
 )
+MARKDOWN = "\\`|<>[]*$"  # what begins code, cells, tags, links, emphasis and formulas
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formatting (bidirectional too), lone surrogates, line separators
 
 
@@ -30,6 +31,15 @@ def visible(text: object, *, lines: bool = False) -> str:
     if whole.isascii() and whole.isprintable():
         return whole
     return "".join(c if lines and c in "\n\t" else _written_out(c) if _is_unseen(c) else c for c in whole)
+
+
+def markdown(text: object) -> str:
+    r"""Return text that a page of Markdown shows as it is: on one line, in a cell of a table too.
+
+    >>> markdown("$10%-$20% | <b> `x` ![](http://a)")
+    '\\$10%-\\$20% \\| \\<b\\> \\`x\\` !\\[\\](http://a)'
+    """
+    return "".join(f"\\{c}" if c in MARKDOWN else c for c in visible(text))
 
 
 def say(*texts: object, sep: str = " ", end: str = "\n", file: IO[str] | None = None) -> None:

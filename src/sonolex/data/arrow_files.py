@@ -17,13 +17,15 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from sonolex.files import atomic_file
 
+pc: Any = pyarrow.compute  # made at import, so that type checkers do not see its functions
 MAGIC = b"ARROW1"  # ends every Arrow file, after the footer and its length
 TAG = b"SONOLEX1"
 CRC_DIGITS = 8
@@ -53,6 +55,8 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 def open_arrow(path: Path) -> pa.Table:
     """Return the table in an Arrow file, memory-mapped if it is large, after checking all of it.
 
+    Only a file with a checksum keeps its schema's metadata: what they say of it was true when it was written.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: no regular file, no Arrow file, or a damaged, compressed or contradictory one, in one line.
@@ -61,7 +65,7 @@ def open_arrow(path: Path) -> pa.Table:
     try:
         with path.open("rb") as file:
             content = file.read() if size < MAPPED_FROM_BYTES else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        _compare_checksum(content)
+        known = _checksum_holds(content)
         reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(content)))
         require_few_columns(reader.schema)
         if _is_compressed(content):
@@ -74,7 +78,7 @@ def open_arrow(path: Path) -> pa.Table:
         raise _unreadable(path, e) from None
     if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         content.madvise(mmap.MADV_DONTNEED)  # the checks touched every page; only those in use need memory
-    return table
+    return table if known else table.replace_schema_metadata(None)
 
 
 def open_parquet(path: Path) -> pa.Table:
@@ -168,13 +172,14 @@ def _add_checksum(path: Path) -> None:
         content[place : place + CRC_DIGITS] = _crc(content, place)
 
 
-def _compare_checksum(content: bytes | mmap.mmap) -> None:
-    """Raise ValueError if an Arrow file has a checksum of ours that is not that of its bytes."""
+def _checksum_holds(content: bytes | mmap.mmap) -> bool:
+    """Return whether an Arrow file has a checksum of ours. Raises ValueError if it is not that of its bytes."""
     place = _footer_start(content) - CRC_DIGITS
     if content[place - len(TAG) : place] != TAG:
-        return
+        return False
     if content[place : place + CRC_DIGITS] != _crc(content, place):
         raise ValueError("its checksum is wrong, so bytes of it were changed or lost")
+    return True
 
 
 def _is_compressed(content: bytes | mmap.mmap) -> bool:
@@ -278,6 +283,6 @@ def _decoded_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBat
 def _decoded_bytes(chunk: pa.DictionaryArray) -> int:
     kind = chunk.type.value_type
     if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
-        lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())  # type: ignore[attr-defined]
-        return pc.sum(lengths.take(chunk.indices)).as_py() or 0  # type: ignore[attr-defined]
+        lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())
+        return pc.sum(lengths.take(chunk.indices)).as_py() or 0
     return 8 * len(chunk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +14,8 @@ from sonolex.files import append_line, drop_half_line, writing
 from sonolex.terminal import visible
 
 T = TypeVar("T")
+MOST_BYTES = 1 << 30
+MOST_LINE_BYTES = 1 << 20
 
 
 class Journal:
@@ -79,20 +82,54 @@ def waited(state: dict[str, Any], steps: Iterable[T]) -> Iterator[T]:
 
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:
-    """Return the events of a run; a half-written last line (killed run) is left out."""
+    """Return the events of a run; lines that a killed process left half-written are left out. Raises as `events_of`."""
+    return list(events_of(folder))
+
+
+def events_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a run, line by line; half-written lines are left out.
+
+    Raises:
+        ValueError: a journal that is no file, larger than any, or whose lines are JSON but no events.
+    """
     path = folder / "journal.jsonl"
-    events = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return events
+    if not path.exists():
+        return
+    if not path.is_file() or path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path} must be a file of at most {MOST_BYTES:,} bytes, but is none.")
+    with path.open("rb") as f:
+        for number in itertools.count(1):
+            line = f.readline(MOST_LINE_BYTES)
+            if not line:
+                return
+            try:
+                event = json.loads(line)
+            except RecursionError:
+                event = None
+            except ValueError:  # cut by a kill, perhaps with the next process's line behind it
+                continue
+            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+                raise ValueError(f"{path} must hold an event on each line, but line {number} is none. Copy it again.")
+            yield event
 
 
 def training_curve(folder: Path, event: str, name: str) -> tuple[list[int], list[float]]:
-    """Return steps and values of one journaled number; a resumed run's repeated steps count once, the last time."""
-    by_step = {e["step"]: e[name] for e in read_journal(folder) if e["event"] == event and name in e}
+    """Return steps and values of one journaled number; a resumed run's repeated steps count once, the last time.
+
+    Raises:
+        ValueError: as `events_of`; a step or value that is no finite number.
+    """
+    by_step: dict[int, float] = {}
+    for line in events_of(folder):
+        if line["event"] != event or name not in line:
+            continue
+        step, value = line.get("step"), line[name]
+        if type(step) is not int or type(value) not in (int, float) or not (abs(step) < 1 << 53 and abs(value) < 1e300):
+            raise ValueError(
+                f"`step` and `{name}` in {folder / 'journal.jsonl'} must be finite numbers, but are "
+                f"{repr(step)[:40]} and {repr(value)[:40]}. Copy it again."
+            )
+        by_step[step] = float(value)
     steps = sorted(by_step)
     return steps, [by_step[s] for s in steps]
 
