@@ -3,8 +3,8 @@
     python -m benchmarks busy_predict
 
 "As torch has them" is a thread for every core, and threads that spin while they wait: what `sonolex` did before it
-looked at the machine. The other programs are one that computes with torch on every core, as a training does, and two that only
-count. It keeps the machine busy for minutes, so it runs only when named.
+looked at the machine. The other programs are one that computes with torch on every core, as a training does, and two
+that only count. It keeps the machine busy for minutes, so it runs only when named.
 """
 
 from __future__ import annotations
