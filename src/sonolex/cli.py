@@ -11,6 +11,7 @@ from typing import Any
 from sonolex.cli_arguments import DEFAULT_OUT
 from sonolex.cli_arguments import parser as arguments_parser
 from sonolex.configs import find_module
+from sonolex.train.group import first_alone, is_first, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
-        arguments.function(arguments)
+        with together(arguments.verb, shared=arguments.verb in SHARED):
+            arguments.function(arguments)
     except (ValueError, TypeError, OSError, ImportError) as e:
         print(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
         return 2
@@ -60,9 +62,7 @@ def download(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train the runs of a recipe; the same command again goes on where it stopped."""
-    module = find_module("recipes", arguments.recipe)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    _, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     if arguments.slurm:
         from sonolex.train.slurm import write_sbatch
@@ -78,7 +78,8 @@ def train(arguments: argparse.Namespace) -> None:
         print(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
         return
     _train_shared(arguments, runs, folder)
-    print(f"Results are in {folder}. Next: sonolex report {folder}")
+    if is_first():
+        print(f"Results are in {folder}. Next: sonolex report {folder}")
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -86,11 +87,11 @@ def table(arguments: argparse.Namespace) -> None:
     from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
     from sonolex.paired import difference_lines
 
-    module = find_module("recipes", arguments.recipe)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    module, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     _train_shared(arguments, runs, folder)
+    if not is_first():
+        return
     tables, times = compare_runs([folder]), time_lines([folder])
     against = arguments.against or getattr(module, "AGAINST", "")
     published = [f"  {row}: {values}" for row, values in getattr(module, "PUBLISHED", {}).items()]
@@ -100,6 +101,14 @@ def table(arguments: argparse.Namespace) -> None:
     lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), "", "```", *times, *published]
     (folder / "table.md").write_text("\n".join([*lines, "```", ""]), encoding="utf-8")
     print(f"\n{folder / 'table.md'}")
+
+
+def _recipe_and_runs(arguments: argparse.Namespace) -> tuple[Any, Sequence[Any]]:
+    module = find_module("recipes", arguments.recipe)
+    recipe = module.tiny if arguments.tiny else module.recipe
+    options = _options_of(recipe, arguments.rest)
+    with first_alone():  # a recipe may look into its corpus, which may have to be made
+        return module, recipe(**options)
 
 
 def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Path) -> None:
@@ -323,6 +332,7 @@ def _texts(arguments: argparse.Namespace) -> list[str] | None:
     return arguments.text or None
 
 
+SHARED = ("train", "table")  # what several processes that torchrun started do together
 VERBS = (
     prepare,
     download,

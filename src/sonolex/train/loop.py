@@ -2,14 +2,13 @@
 
 The loss of a step is Σ weight · (sum over the step) / (count over the step): over all accumulated batches and all
 processes together, not a mean of means. Counts are known before the forward pass because tasks choose what to hide
-while batches are loaded. Dropout is a function of (seed, step, clip), so that neither the batch of a clip nor the number
+while batches are loaded. Dropout is a function of (seed, step, clip), so that neither a clip's batch nor the number
 of processes changes it, and resuming needs no saved generator.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,13 +26,13 @@ from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
 from sonolex.files import save_json
 from sonolex.nn.dropout import drawn_from
-from sonolex.train import checkpoint, optim, sources
+from sonolex.train import checkpoint, group, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate, selection_value
 from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar
 from sonolex.train.processes import launched
-from sonolex.train.results import write_results
-from sonolex.train.run import Run
+from sonolex.train.results import finished_results, write_results
+from sonolex.train.run import Run, Source
 from sonolex.types import Batch, Term
 
 StepBatches = list[Batch | None]
@@ -58,14 +57,14 @@ def train(
     Raises:
         ValueError: the folder holds another run; the loss is not finite (with the clips of the batch).
     """
-    if (folder / "results.json").is_file():
-        sources.require_same_run(folder, run)
-        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    group.join()
+    sources.require_same_run(folder, run)
+    finished = group.said_by_first(lambda: finished_results(folder))
+    if finished is not None:
+        return finished
     fabric = launched(run)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        sources.require_same_run(folder, run)
-    fabric.barrier()
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         training = _Training(run, folder, fabric, earlier or {}, quiet, watch)
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
@@ -79,8 +78,9 @@ class _Training:
 
     def __init__(self, run: Run, folder: Path, fabric: Fabric, earlier: dict[str, Path], quiet: bool, watch: Watch):
         self.run, self.folder, self.fabric, self.quiet, self.watch = run, folder, fabric, quiet, watch
-        self.clips, budget = sources.load_sources(run.data.train), run.budget
-        sources.require_unseen_report(run, self.clips, earlier)
+        self.clips, budget = _clips_of(run.data.train), run.budget
+        with group.first_alone():
+            sources.require_unseen_report(run, self.clips, earlier)
         self.model, self.processor, start = sources.build(run, self.clips, earlier=earlier)
         optim.freeze(self.model, run.optim.frozen)
         self.held = optim.held_groups(self.model, run.optim, 0)
@@ -126,7 +126,7 @@ class _Training:
         }
 
     def go(self) -> dict[str, Any]:
-        saved = checkpoint.latest_checkpoint(self.folder / "checkpoints")
+        saved = group.said_by_first(lambda: checkpoint.latest_checkpoint(self.folder / "checkpoints"))
         if saved is not None:
             self.state = checkpoint.load_training_state(saved, self.model, self.optimizer)
             self.journal.write("resume", step=self.state["step"])
@@ -153,7 +153,7 @@ class _Training:
                 break
             if budget.checkpoint_steps and state["step"] % budget.checkpoint_steps == 0:
                 self._save_state()
-        self._write_bad_clips(self._gathered(self._bad_clips()))
+        self.journal.write_bad_clips(group.gathered(self._bad_clips()), step=state["step"])
         state["epoch"], state["step_in_epoch"] = state["epoch"] + 1, 0
         if state["epoch"] % budget.evaluate_epochs == 0 or self._finished():
             self._select()
@@ -168,7 +168,7 @@ class _Training:
         factor *= 0.5 ** state["halvings"]
         factor *= run.optim.epoch_decay ** max(0, state["epoch"] + 2 - run.optim.first_decayed_epoch)
         optim.set_rate(self.optimizer, run.optim.lr * factor)
-        counts = self._counts(batches)
+        counts, num_clips = self._counts(batches)
         sums = dict.fromkeys(counts, 0.0)
         joint = self._joint_pass(batches)
         for i, batch in enumerate(batches):
@@ -186,7 +186,8 @@ class _Training:
                     sums[name] = sums.get(name, 0.0) + float(term.sum.detach())
         means = self._means(sums, counts, losses.terms, joint.terms)
         if not math.isfinite(means["total"]):
-            ids = [c for b in batches if b is not None for c in b.clip_ids]
+            own = [c for b in batches if b is not None for c in b.clip_ids]
+            ids = [c for some in group.gathered(own) for c in some]
             raise ValueError(
                 f"loss must be finite, but is {means} at step {state['step']} (clips {ids}). "
                 "Lower the learning rate, or look at these clips."
@@ -195,7 +196,6 @@ class _Training:
         norm = self._clip_gradients()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        num_clips = sum(len(b) for b in batches if b is not None)
         self.journal.write(
             "step",
             step=state["step"] + 1,
@@ -216,7 +216,7 @@ class _Training:
             device=self.fabric.device,
             autocast=self.fabric.autocast,
             drawing=self._drawing,
-            gather=self._gathered,
+            gather=group.gathered,
             rank=self.fabric.global_rank,
         )
 
@@ -246,25 +246,16 @@ class _Training:
     def _num_steps(self, epoch: int) -> int:
         return -(-len(self.sampler.epoch(epoch)) // self.run.budget.accumulate)
 
-    def _counts(self, batches: StepBatches) -> dict[str, float]:
+    def _counts(self, batches: StepBatches) -> tuple[dict[str, float], int]:
+        """Return how many items each term of the step averages over, and its clips, over all processes."""
         counts: dict[str, float] = {}
+        num_clips = 0
         for batch in batches:
+            num_clips += len(batch) if batch is not None else 0
             for name, count in batch.counts.items() if batch is not None else ():
                 counts[name] = counts.get(name, 0.0) + count
-        return self._summed(counts)
-
-    def _summed(self, values: dict[str, float]) -> dict[str, float]:
-        """Return the sums over processes of values that may be missing on some of them."""
-        gathered = self._gathered(values)
-        return {n: sum(g.get(n, 0.0) for g in gathered) for n in sorted({n for g in gathered for n in g})}
-
-    def _gathered(self, values: Any) -> list[Any]:
-        """Return every process's ``values``, on every process."""
-        if self.fabric.world_size == 1:
-            return [values]
-        gathered: list[Any] = [None] * self.fabric.world_size
-        torch.distributed.all_gather_object(gathered, values)
-        return gathered
+        found = group.gathered((counts, num_clips))
+        return group.summed([c for c, _ in found]), sum(n for _, n in found)
 
     def _means(
         self,
@@ -273,7 +264,7 @@ class _Training:
         terms: Mapping[str, Term],
         joint_terms: Mapping[str, Term],
     ) -> dict[str, float]:
-        sums = self._summed(sums)
+        sums = group.summed(group.gathered(sums))
         means = {name: sums[name] / max(counts.get(name, 0.0), 1.0) for name in sums}
         means |= {name: float(term.mean) for name, term in joint_terms.items()}
         weights = {name: term.weight for name, term in {**terms, **joint_terms}.items()}
@@ -288,9 +279,11 @@ class _Training:
         """Return some batch for a process that has no clips in a step; its loss is multiplied by 0."""
         reading = {"loading": self.run.data.loading, "prepare": self.model.prepare, "cache": self.cache}
         loader = Loader(self.clips, self.processor, **reading)
-        batch = next(iter(loader.batches([np.array([0])])))
-        assert batch is not None
-        return batch
+        rows = [np.array([row]) for row in range(len(self.clips))]
+        for batch in loader.batches(rows):
+            if batch is not None:
+                return batch
+        raise ValueError(f"`train` must hold clips that can be used, but holds none (run {self.run.name!r}).")
 
     def _finished(self) -> bool:
         budget, state = self.run.budget, self.state
@@ -318,8 +311,8 @@ class _Training:
         if not self.run.data.selection:
             self._save_model("best")
             return
-        evaluation = self.evaluate(sources.load_sources(self.run.data.selection))
-        value = selection_value(self.model, evaluation, self.run.budget.select_by)
+        evaluation = self.evaluate(_clips_of(self.run.data.selection))
+        value = group.said_by_first(lambda: selection_value(self.model, evaluation, self.run.budget.select_by))
         flat = {f"{t}.{m}": v for t, ms in evaluation.metrics.items() for m, v in ms.items()}
         self.journal.write("selection", step=state["step"], value=value, **flat, **evaluation.losses)
         if evaluation.collapsed:
@@ -340,28 +333,27 @@ class _Training:
 
     def _report(self) -> dict[str, Any]:
         """Load the selected weights, save the model folder, score the report part and write results.json."""
-        if self.run.budget.select == "best" and self.state["best"] is not None:
+        if self.run.budget.select == "best" and self.state["best"] is not None and group.is_first():
             best, _, _ = checkpoint.load_model(self.folder / "checkpoints" / "best")
             self.model.load_state_dict(best.state_dict())
+        group.take_from_first(self.model)  # not from the disk, where others may still see an older file
         if self.run.data.selection and any(task.calibrates for _, task in self.model.task_items()):
-            known = self.evaluate(sources.load_sources(self.run.data.selection))
+            known = self.evaluate(_clips_of(self.run.data.selection))
             for name, task in self.model.task_items():
                 if task.calibrates:
                     task.calibrate(known.labels[name], known.scores[name])
         if self.fabric.is_global_zero:
             self._save_model("model", folder=self.folder)
-        report = sources.load_sources(self.run.data.report) if self.run.data.report else None
+        report = _clips_of(self.run.data.report) if self.run.data.report else None
         evaluation = self.evaluate(report) if report is not None else None
         for asked in self.run.data.also_report:
             assert report is not None
             found = self.evaluate(report, loading=self.run.data.asked_with(asked))
             if self.fabric.is_global_zero:
                 write_results(self.folder, self.run, self.model, self.state, report, found, asked=asked)
-        results = {}
-        if self.fabric.is_global_zero:
-            results = write_results(self.folder, self.run, self.model, self.state, report, evaluation)
-        self.fabric.barrier()
-        return results
+        return group.said_by_first(
+            lambda: write_results(self.folder, self.run, self.model, self.state, report, evaluation)
+        )
 
     def _save_model(self, name: str, *, folder: Path | None = None) -> None:
         if self.fabric.is_global_zero:
@@ -373,10 +365,8 @@ class _Training:
         if not self.fabric.is_global_zero:
             return
         place = self.folder / "checkpoints"
-        old, new = (
-            checkpoint.latest_checkpoint(place),
-            place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}",
-        )
+        old = checkpoint.latest_checkpoint(place)
+        new = place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"
         checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
         if old is not None and old != new:
             checkpoint.remove_folder(old)
@@ -386,15 +376,14 @@ class _Training:
         try:
             yield from steps
         except ValueError:
-            self._write_bad_clips([self._bad_clips()])
+            self.journal.write_bad_clips([self._bad_clips()], step=self.state["step"])
             raise
 
     def _bad_clips(self) -> dict[str, str]:
         return {b.clip_id: b.problem for b in self.loader.bad_clips.values()}
 
-    def _write_bad_clips(self, by_process: list[dict[str, str]]) -> None:
-        bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
-        if bad and self.fabric.is_global_zero:
-            lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
-            (self.folder / "bad_clips.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            self.journal.write("bad_clips", step=self.state["step"], count=len(bad))
+
+def _clips_of(part: tuple[Source, ...]) -> Manifest:
+    """Return the clips of a part of the data. A corpus that has to be made for it is made by one process."""
+    with group.first_alone():
+        return sources.load_sources(part)

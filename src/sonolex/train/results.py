@@ -7,16 +7,22 @@ from typing import Any
 
 from sonolex import configs
 from sonolex.data.manifest import Manifest
-from sonolex.files import save_json
+from sonolex.files import load_object, save_json
 from sonolex.protocols.base import Fold, Protocol, digest, find_fold, find_protocol
 from sonolex.systems.base import count_parameters
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import environment
 from sonolex.train.evaluation import Evaluation, write_embeddings, write_predictions, write_scores
 from sonolex.train.floors import floors_of_fold
-from sonolex.train.journal import read_journal
+from sonolex.train.journal import training_curve
 from sonolex.train.run import Run
 from sonolex.train.sources import protocol_manifest
+
+
+def finished_results(folder: Path) -> dict[str, Any] | None:
+    """Return the results of a run that is finished; None of one that is not."""
+    path = folder / "results.json"
+    return load_object(path) if path.is_file() else None
 
 
 def write_results(
@@ -34,7 +40,7 @@ def write_results(
     Args:
         asked: the modalities of one of ``Data.also_report``: a row of its own, in a folder within the run's.
     """
-    trained_clips = sum(e.get("clips", 0) for e in read_journal(folder) if e["event"] == "step")
+    trained_clips = sum(training_curve(folder, "step", "clips")[1])
     row = run.row or run.name
     if asked:
         folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"
