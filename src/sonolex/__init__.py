@@ -15,21 +15,24 @@ if TYPE_CHECKING:
 __all__ = ["embed", "list_systems", "load", "predict"]
 
 
-def load(path_or_hub_id: str) -> Pipeline:
-    """Return a trained model, ready to use: a run folder, a model folder or a Hugging Face hub id."""
+def load(place: str, *, trust_code: bool = False) -> Pipeline:
+    """Return a trained model, ready to use: a run folder, a model folder, or ``hub:ORG/NAME`` on the Hugging Face hub.
+
+    Nothing in a folder is run. ``trust_code`` lets it name a system of your own, outside the package.
+    """
     from sonolex.api import Pipeline
 
-    return Pipeline.load(path_or_hub_id)
+    return Pipeline.load(place, trust_code=trust_code)
 
 
-def embed(path_or_hub_id: str, *, audio: Any = None, text: Any = None) -> Any:
-    """Return ``load(path_or_hub_id).embed(...)``; load the model yourself to use it more than once."""
-    return load(path_or_hub_id).embed(audio=audio, text=text)
+def embed(place: str, *, audio: Any = None, text: Any = None) -> Any:
+    """Return ``load(place).embed(...)``; load the model yourself to use it more than once."""
+    return load(place).embed(audio=audio, text=text)
 
 
-def predict(path_or_hub_id: str, *, audio: Any = None, text: Any = None) -> Any:
-    """Return ``load(path_or_hub_id).predict(...)``; load the model yourself to use it more than once."""
-    return load(path_or_hub_id).predict(audio=audio, text=text)
+def predict(place: str, *, audio: Any = None, text: Any = None) -> Any:
+    """Return ``load(place).predict(...)``; load the model yourself to use it more than once."""
+    return load(place).predict(audio=audio, text=text)
 
 
 def list_systems() -> list[str]:

@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make a manifest of a corpus in its official layout."""
-    options = _options_of(find_module("data.corpora", arguments.corpus).prepare, arguments.rest)
-    manifest = find_module("data.corpora", arguments.corpus).prepare(arguments.root, **options).with_durations()
+    corpus = find_module("data.corpora", arguments.corpus, trust_code=True)
+    manifest = corpus.prepare(arguments.root, **_options_of(corpus.prepare, arguments.rest)).with_durations()
     print(manifest)
     if arguments.out:
         print(manifest.write(arguments.out))
@@ -60,7 +60,7 @@ def download(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train the runs of a recipe; the same command again goes on where it stopped."""
-    module = find_module("recipes", arguments.recipe)
+    module = find_module("recipes", arguments.recipe, trust_code=True)
     recipe = module.tiny if arguments.tiny else module.recipe
     runs = recipe(**_options_of(recipe, arguments.rest))
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
@@ -86,7 +86,7 @@ def table(arguments: argparse.Namespace) -> None:
     from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
     from sonolex.paired import difference_lines
 
-    module = find_module("recipes", arguments.recipe)
+    module = find_module("recipes", arguments.recipe, trust_code=True)
     recipe = module.tiny if arguments.tiny else module.recipe
     runs = recipe(**_options_of(recipe, arguments.rest))
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
@@ -117,7 +117,7 @@ def sweep(arguments: argparse.Namespace) -> None:
     from sonolex.train.sweep import parse_choice
     from sonolex.train.sweep import sweep as search
 
-    module = find_module("recipes", arguments.recipe)
+    module = find_module("recipes", arguments.recipe, trust_code=True)
     recipe = module.tiny if arguments.tiny else module.recipe
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}-sweep")
     found = search(
@@ -144,7 +144,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from sonolex.evaluate import evaluate_model
 
     results = evaluate_model(
-        arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out
+        arguments.model,
+        arguments.protocol,
+        fold=arguments.fold,
+        root=arguments.root,
+        out=arguments.out,
+        trust_code=arguments.trust_code,
     )
     print(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
 
@@ -161,6 +166,7 @@ def robustness(arguments: argparse.Namespace) -> None:
         root=arguments.root,
         out=arguments.out,
         sweeps=arguments.sweeps,
+        trust_code=arguments.trust_code,
     )
     print("\n".join(robustness_lines(results)))
 
@@ -171,7 +177,14 @@ def similarity(arguments: argparse.Namespace) -> None:
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 
-    rows = measure(arguments.model, arguments.protocol, fold=arguments.fold, root=arguments.root, out=arguments.out)
+    rows = measure(
+        arguments.model,
+        arguments.protocol,
+        fold=arguments.fold,
+        root=arguments.root,
+        out=arguments.out,
+        trust_code=arguments.trust_code,
+    )
     print("\n".join(similarity_lines(rows)))
     if arguments.out:
         print(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
@@ -206,7 +219,7 @@ def embed(arguments: argparse.Namespace) -> None:
 
     from sonolex.api import Pipeline
 
-    model = Pipeline.load(arguments.model)
+    model = Pipeline.load(arguments.model, trust_code=arguments.trust_code)
     if arguments.window_s is not None:
         if len(arguments.audio) != 1 or arguments.text:
             raise ValueError("`--window-s` must have exactly one audio file and no text.")
@@ -224,7 +237,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
     from sonolex.api import Pipeline
 
-    answers = Pipeline.load(arguments.model).predict(
+    answers = Pipeline.load(arguments.model, trust_code=arguments.trust_code).predict(
         audio=arguments.audio or None, text=_texts(arguments), top=arguments.top
     )
     names = arguments.audio or arguments.text
@@ -277,6 +290,7 @@ def units(arguments: argparse.Namespace) -> None:
     from sonolex.units import make_units
 
     options = {"num_units": arguments.num_units, "layer": arguments.layer, "hop_ms": arguments.hop_ms}
+    options["trust_code"] = arguments.trust_code
     filled = make_units(arguments.manifest, out=arguments.out, model=arguments.model, **options)
     print(f"{filled}. Written to {arguments.out}")
 
@@ -285,7 +299,9 @@ def index(arguments: argparse.Namespace) -> None:
     """Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
     from sonolex.search import build_index
 
-    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out)
+    added, total = build_index(
+        arguments.folder, model=arguments.model, out=arguments.out, trust_code=arguments.trust_code
+    )
     print(f"{arguments.out}: {total} recordings, {added} of them new")
 
 
@@ -293,7 +309,8 @@ def search(arguments: argparse.Namespace) -> None:
     """Find the recordings of an index that are nearest to words or to another recording."""
     from sonolex.search import SoundIndex
 
-    for hit in SoundIndex.open(arguments.index).search(text=arguments.words, audio=arguments.audio, top=arguments.top):
+    opened = SoundIndex.open(arguments.index, trust_code=arguments.trust_code)
+    for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):
         print(f"{hit.similarity:.3f}  {hit.path}")
 
 

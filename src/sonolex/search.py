@@ -34,13 +34,13 @@ class Hit:
 class SoundIndex:
     """An opened index. The model is loaded at the first query that needs it."""
 
-    def __init__(self, vectors: Any, paths: pa.ChunkedArray, card: dict[str, Any]):
-        self.card, self._vectors, self._paths = card, vectors, paths
+    def __init__(self, vectors: Any, paths: pa.ChunkedArray, card: dict[str, Any], *, trust_code: bool = False):
+        self.card, self._vectors, self._paths, self._trust_code = card, vectors, paths, trust_code
         self._model: Pipeline | None = None
 
     @classmethod
-    def open(cls, folder: str | Path) -> SoundIndex:
-        """Return the index in ``folder``; its vectors stay on disk.
+    def open(cls, folder: str | Path, *, trust_code: bool = False) -> SoundIndex:
+        """Return the index in ``folder``; its vectors stay on disk. ``trust_code`` is for its model's folder.
 
         Raises:
             FileNotFoundError: there is none.
@@ -50,7 +50,7 @@ class SoundIndex:
             raise FileNotFoundError(f"`index` must be a folder that `sonolex index` wrote, but {folder} is none.")
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         vectors = _usearch().Index.restore(folder / VECTORS, view=True)
-        return cls(vectors, _paths(folder), card)
+        return cls(vectors, _paths(folder), card, trust_code=trust_code)
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -64,7 +64,7 @@ class SoundIndex:
         if (text is None) == (audio is None):
             raise ValueError("`text` or `audio` must be given, and only one of them.")
         if self._model is None:
-            self._model = _aligning(self.card["model"])
+            self._model = _aligning(self.card["model"], self._trust_code)
         return self.nearest(self._model.embed(text=text, audio=audio), top=top)
 
     def nearest(self, vector_D: np.ndarray, *, top: int = 10) -> list[Hit]:
@@ -73,7 +73,7 @@ class SoundIndex:
         return [Hit(self._paths[int(m.key)].as_py(), 1.0 - float(m.distance)) for m in found]
 
 
-def build_index(folder: str | Path, *, model: str | Path, out: str | Path) -> tuple[int, int]:
+def build_index(folder: str | Path, *, model: str | Path, out: str | Path, trust_code: bool = False) -> tuple[int, int]:
     """Embed the recordings under ``folder`` that ``out`` does not have yet; return how many are new, and how many all.
 
     The index is written every half minute, so the same command goes on where it was stopped.
@@ -89,7 +89,10 @@ def build_index(folder: str | Path, *, model: str | Path, out: str | Path) -> tu
     files = sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
     if not files:
         raise FileNotFoundError(f"`folder` must hold recordings ({', '.join(AUDIO_SUFFIXES)}), but {folder} has none.")
-    pipeline, card = _aligning(model), {"model": str(Path(model).resolve()) if Path(model).exists() else str(model)}
+    pipeline, card = (
+        _aligning(model, trust_code),
+        {"model": str(Path(model).resolve()) if Path(model).exists() else str(model)},
+    )
     vectors, paths = _opened_for_writing(out, card, pipeline.model.system.pooled_dim)
     known = set(paths)
     new = [f for f in files if f not in known]
@@ -133,9 +136,9 @@ def _opened_for_writing(out: Path, card: dict[str, Any], dim: int) -> tuple[Any,
     return index, _paths(out).to_pylist()[: len(index)]
 
 
-def _aligning(model: str | Path) -> Pipeline:
+def _aligning(model: str | Path, trust_code: bool) -> Pipeline:
     """Return the model; its vectors must be comparable across modalities."""
-    pipeline = Pipeline.load(model)
+    pipeline = Pipeline.load(model, trust_code=trust_code)
     if not pipeline.model.system.aligns_modalities:
         raise ValueError(
             f"`model` must be a system whose vectors are aligned across modalities (CALM with pooled='aligned'), "

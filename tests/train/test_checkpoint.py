@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+import sonolex
+from sonolex.nn import published
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model, build_task
 from sonolex.train import checkpoint, optim
@@ -35,7 +37,7 @@ def test_weights_that_do_not_fit_are_refused(model, processor, tmp_path):
     path = tmp_path / "model" / "config.json"
     saved = json.loads(path.read_text())
     path.write_text(json.dumps(saved | {"tasks": saved["tasks"][:1]}))
-    with pytest.raises(ValueError, match="are new"):
+    with pytest.raises(ValueError, match=r"model\.safetensors must hold the weights .* has besides 'tasks\."):
         checkpoint.load_model(tmp_path / "model")
     path.write_text(json.dumps(saved | {"config": saved["config"] | {"widht": 3}}))
     with pytest.raises(ValueError, match="Did you mean 'width'"):
@@ -48,7 +50,7 @@ def test_a_place_that_is_no_model_is_refused(tmp_path):
             checkpoint.model_folder(place)
 
 
-def test_a_hub_id_is_read_from_the_hubs_own_cache_when_offline(model, processor, tmp_path, monkeypatch):
+def test_a_hub_id_is_read_from_the_hubs_own_cache_when_offline(model, processor, tmp_path, monkeypatch, capsys):
     """The layout is that of huggingface_hub; the download itself cannot be tested without a network."""
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -57,10 +59,24 @@ def test_a_hub_id_is_read_from_the_hubs_own_cache_when_offline(model, processor,
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)
     checkpoint.save_model(repository / "snapshots" / ("0" * 40), model, processor, provenance={})
-    again, _, _ = checkpoint.load_model(checkpoint.model_folder("somebody/ctal-mood"))
+    again, _, _ = checkpoint.load_model(checkpoint.model_folder("hub:somebody/ctal-mood@main"))
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+    assert capsys.readouterr().err.startswith("downloading somebody/ctal-mood@main from the Hugging Face hub")
     with pytest.raises(FileNotFoundError, match="cannot be had from the hub"):
-        checkpoint.model_folder("somebody/not-there")
+        checkpoint.model_folder("hub:somebody/not-there")
+    for wrong in ("hub:bert", "hub:a/b/c", "hub:../x", "hub:a/b@", "hub:a/b@x y"):
+        with pytest.raises(ValueError, match="ORG/NAME"):
+            checkpoint.model_folder(wrong)
+
+
+def test_a_mistyped_path_with_one_slash_never_asks_the_hub(monkeypatch):
+    """It did: runs/modle went to the hub as a repository of somebody called runs."""
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(FileNotFoundError, match=r"'runs/modle' does not exist\. To .* hub, write hub:runs/modle"):
+        sonolex.load("runs/modle")
+    with pytest.raises(FileNotFoundError, match="hub:openai/whisper-tiny"):
+        published.read_weights("openai/whisper-tiny")
 
 
 def test_training_state_comes_back_exactly(model, tmp_path):

@@ -1,4 +1,5 @@
 """Speech recognisers that fill in missing transcripts: one module each, found by its name (`sonolex.transcribe`).
 
-A module has ``open_recogniser(place)``: ``place`` is a model folder or hub id, or None for the recogniser's own model.
+A module has ``open_recogniser(place)``: ``place`` is a model folder or ``hub:ORG/NAME``, or None for the
+recogniser's own model.
 """

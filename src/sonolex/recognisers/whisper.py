@@ -1,4 +1,4 @@
-"""A Whisper-type model through transformers: a local folder or a hub id, greedy decoding, 30 s at a time.
+"""A Whisper-type model through transformers: a local folder or hub:ORG/NAME, greedy decoding, 30 s at a time.
 
 Needs transformers. Weights are read from safetensors only.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sonolex.nn.backbones import checkpoint_folder
+from sonolex.nn.published import checkpoint_folder
 
 WINDOW_S = 30
 
@@ -49,5 +49,5 @@ def open_recogniser(place: str | None) -> Whisper:
         ValueError: no model is named.
     """
     if place is None:
-        raise ValueError("`asr` must name Whisper's model: whisper:FOLDER or whisper:HUB_ID.")
+        raise ValueError("`asr` must name Whisper's model: whisper:FOLDER or whisper:hub:ORG/NAME.")
     return Whisper(place)
