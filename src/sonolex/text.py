@@ -249,10 +249,11 @@ def _read_by(read: Callable[[], Any], *files: Path) -> Any:
 def _complete(tokenizer: Tokenizer, file: Path) -> Tokenizer:
     """Return the tokenizer if its ids count from 0 without a gap, so that a table of as many rows holds them all."""
     ids = tokenizer.get_vocab().values()
-    if len(set(ids)) != len(ids) or max(ids, default=-1) != len(ids) - 1:
+    if not ids:
+        raise ValueError(f"{file} must hold a vocabulary, but has none. Copy it again.")
+    if len(set(ids)) != len(ids) or max(ids) != len(ids) - 1:
         raise ValueError(
-            f"{file} must number its {len(ids)} tokens from 0 to {len(ids) - 1}, but has ids up to "
-            f"{max(ids, default=0)}."
+            f"{file} must number its {len(ids)} tokens from 0 to {len(ids) - 1}, but has ids up to {max(ids)}."
         )
     return tokenizer
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import sonolex
 from sonolex.nn import published
@@ -94,6 +95,47 @@ def test_training_state_comes_back_exactly(model, tmp_path):
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     for p, before in expected.items():
         assert all(torch.equal(before[k], built.state[p][k]) for k in ("step", "exp_avg", "exp_avg_sq"))
+
+
+SPOILED_STATES = {
+    "a weight is NaN": ("model.safetensors", lambda t: t | {min(t): torch.full_like(t[min(t)], torch.nan)}),
+    "weights are I32": ("model.safetensors", lambda t: {n: v.int() for n, v in t.items()}),
+    "a weight has another shape": ("model.safetensors", lambda t: t | {min(t): torch.zeros(3)}),
+    "a weight is missing": ("model.safetensors", lambda t: {n: t[n] for n in sorted(t)[1:]}),
+    "a weight is new": ("model.safetensors", lambda t: t | {"payload": torch.zeros(1)}),
+    "a moment is infinite": ("optimizer.safetensors", lambda t: t | {min(t): torch.full_like(t[min(t)], torch.inf)}),
+    "a moment has another shape": ("optimizer.safetensors", lambda t: t | {"0.exp_avg": torch.zeros(7)}),
+    "a moment is of no parameter": ("optimizer.safetensors", lambda t: t | {"99999.exp_avg": torch.zeros(7)}),
+    "a moment has no number": (
+        "optimizer.safetensors",
+        lambda t: t | {"-1.exp_avg": torch.zeros(1), "x": torch.ones(1)},
+    ),
+    "the state has no loop": ("state.json", lambda s: {"optimizer": s["optimizer"]}),
+    "the state has other groups": ("state.json", lambda s: s | {"optimizer": {"param_groups": []}}),
+    "the state's groups are a text": ("state.json", lambda s: s | {"optimizer": {"param_groups": "x"}}),
+    "the state is a list": ("state.json", lambda s: [s]),
+    "a number of the loop is NaN": ("state.json", lambda s: s | {"loop": {"best": float("nan")}}),
+    "a number of the loop is a text": ("state.json", lambda s: s | {"loop": {"step": "x"}}),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED_STATES)
+def test_a_spoiled_training_state_is_refused_and_changes_no_weight(name, model, tmp_path):
+    built = optim.build_optimizer(model, Optim())
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    built.step()
+    checkpoint.save_training_state(tmp_path / "step-1", model, built, {"step": 1})
+    file, spoil = SPOILED_STATES[name]
+    path = tmp_path / "step-1" / file
+    if file == "state.json":
+        path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
+    else:
+        save_file(spoil(load_file(path)), path)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match=str(path)):
+        checkpoint.load_training_state(tmp_path / "step-1", model, built)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
 def test_a_half_removed_checkpoint_is_not_the_latest(tmp_path):
