@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make a manifest of a corpus in its official layout."""
-    options = _options_of(find_module("data.corpora", arguments.corpus).prepare, arguments.rest)
-    manifest = find_module("data.corpora", arguments.corpus).prepare(arguments.root, **options).with_durations()
+    corpus = find_module("data.corpora", arguments.corpus, trust_code=True)
+    manifest = corpus.prepare(arguments.root, **_options_of(corpus.prepare, arguments.rest)).with_durations()
     say(manifest)
     if arguments.out:
         say(manifest.write(arguments.out))
@@ -121,7 +121,7 @@ def _fenced(lines: Sequence[str]) -> list[str]:
 
 
 def _recipe_and_runs(arguments: argparse.Namespace) -> tuple[Any, Sequence[Any]]:
-    module = find_module("recipes", arguments.recipe)
+    module = find_module("recipes", arguments.recipe, trust_code=True)
     recipe = module.tiny if arguments.tiny else module.recipe
     options = _options_of(recipe, arguments.rest)
     with first_alone():  # a recipe may look into its corpus, which may have to be made
@@ -150,7 +150,7 @@ def sweep(arguments: argparse.Namespace) -> None:
     from sonolex.train.sweep import parse_choice
     from sonolex.train.sweep import sweep as search
 
-    module = find_module("recipes", arguments.recipe)
+    module = find_module("recipes", arguments.recipe, trust_code=True)
     recipe = module.tiny if arguments.tiny else module.recipe
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}-sweep")
     found = search(
@@ -184,6 +184,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         root=arguments.root,
         out=arguments.out,
         device=arguments.device,
+        trust_code=arguments.trust_code,
     )
     say(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
 
@@ -201,6 +202,7 @@ def robustness(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         sweeps=arguments.sweeps,
         device=arguments.device,
+        trust_code=arguments.trust_code,
     )
     say("\n".join(robustness_lines(results)))
 
@@ -211,8 +213,15 @@ def similarity(arguments: argparse.Namespace) -> None:
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 
-    place = {"fold": arguments.fold, "root": arguments.root, "out": arguments.out}
-    rows = measure(arguments.model, arguments.protocol, device=arguments.device, **place)
+    rows = measure(
+        arguments.model,
+        arguments.protocol,
+        fold=arguments.fold,
+        root=arguments.root,
+        out=arguments.out,
+        device=arguments.device,
+        trust_code=arguments.trust_code,
+    )
     say("\n".join(similarity_lines(rows)))
     if arguments.out:
         say(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
@@ -247,7 +256,7 @@ def embed(arguments: argparse.Namespace) -> None:
 
     from sonolex.api import Pipeline
 
-    model = Pipeline.load(arguments.model, device=arguments.device)
+    model = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code)
     if arguments.window_s is not None:
         if len(arguments.audio) != 1 or arguments.text:
             raise ValueError("`--window-s` must have exactly one audio file and no text.")
@@ -264,9 +273,8 @@ def predict(arguments: argparse.Namespace) -> None:
     """Print one JSON line per file."""
     from sonolex.api import Pipeline
 
-    answers = Pipeline.load(arguments.model, device=arguments.device).predict(
-        audio=arguments.audio or None, text=_texts(arguments), top=arguments.top
-    )
+    model = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code)
+    answers = model.predict(audio=arguments.audio or None, text=_texts(arguments), top=arguments.top)
     names = arguments.audio or arguments.text
     for name, answer in zip(names, answers, strict=True):
         try:
@@ -321,9 +329,8 @@ def units(arguments: argparse.Namespace) -> None:
     from sonolex.units import make_units
 
     options = {"num_units": arguments.num_units, "layer": arguments.layer, "hop_ms": arguments.hop_ms}
-    filled = make_units(
-        arguments.manifest, out=arguments.out, model=arguments.model, device=arguments.device, **options
-    )
+    options |= {"device": arguments.device, "trust_code": arguments.trust_code}
+    filled = make_units(arguments.manifest, out=arguments.out, model=arguments.model, **options)
     say(f"{filled}. Written to {arguments.out}")
 
 
@@ -331,7 +338,13 @@ def index(arguments: argparse.Namespace) -> None:
     """Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
     from sonolex.search import build_index
 
-    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out, device=arguments.device)
+    added, total = build_index(
+        arguments.folder,
+        model=arguments.model,
+        out=arguments.out,
+        device=arguments.device,
+        trust_code=arguments.trust_code,
+    )
     say(f"{arguments.out}: {total} recordings, {added} of them new")
 
 
@@ -339,7 +352,9 @@ def search(arguments: argparse.Namespace) -> None:
     """Find the recordings of an index that are nearest to words or to another recording."""
     from sonolex.search import SoundIndex
 
-    opened = SoundIndex.open(arguments.index, model=arguments.model, device=arguments.device)
+    opened = SoundIndex.open(
+        arguments.index, model=arguments.model, device=arguments.device, trust_code=arguments.trust_code
+    )
     if arguments.model is None:  # somebody else's index may name any model
         say(f"model, as {arguments.index} names it: {opened.model}", file=sys.stderr)
     for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):

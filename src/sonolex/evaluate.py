@@ -29,22 +29,24 @@ def evaluate_model(
     out: str | None = None,
     degradation: Degradation | None = None,
     device: str = AUTO,
+    trust_code: bool = False,
 ) -> dict[str, Any]:
     """Return the results of a model on the report part of one fold, beside the floors.
 
     Args:
         degradation: what is done to the recordings first (`sonolex.robustness`).
         device: what computes: auto, cpu, cuda, cuda:1 or mps.
+        trust_code: the model folder and a protocol.json may name code of their own, which then runs.
 
     Raises:
         ValueError: the protocol has several folds and none is named, the model lacks its tasks, or there is no such
             device.
     """
     place = find_device(device)
-    rules = find_protocol(protocol)
+    rules = find_protocol(protocol, trust_code=trust_code)
     manifest = protocol_manifest(rules, (("root", root),) if root else ())
     part = find_fold(rules, manifest, fold)
-    trained, processor, info = load_model(model_folder(model))
+    trained, processor, info = load_model(model_folder(model), trust_code=trust_code)
     missing = [t.name for t in rules.tasks if t.name not in dict(trained.task_items())]
     if missing:
         raise ValueError(f"`model` must have the tasks of {protocol}, but lacks {', '.join(missing)}.")

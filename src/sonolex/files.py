@@ -165,6 +165,21 @@ def sync(place: Path) -> None:
         os.close(descriptor)
 
 
+def require_file(path: Path, *, most_bytes: int | None = None) -> int:
+    """Return the size of a regular file, before anything opens it: reading a pipe may wait forever.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a folder, pipe or device, or more bytes than ``most_bytes``.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path} must be a file, but is none.")
+    if most_bytes is not None and found.st_size > most_bytes:
+        raise ValueError(f"{path} must have at most {most_bytes:,} bytes, but has {found.st_size:,}.")
+    return found.st_size
+
+
 def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Write or copy it again.") -> Any:
     """Return the values in a JSON file.
 
@@ -175,11 +190,7 @@ def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Wri
         FileNotFoundError: there is none.
         ValueError: no regular file, a larger one, or no JSON.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{path} must be a file, but is none.")
-    if found.st_size > most_bytes:
-        raise ValueError(f"{path} must have at most {most_bytes:,} bytes, but has {found.st_size:,}.")
+    require_file(path, most_bytes=most_bytes)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as e:  # ValueError: JSON, UTF-8, integers of more than 4,300 digits

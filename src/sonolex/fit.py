@@ -64,7 +64,7 @@ def fit(
     Args:
         path: CSV, TSV, JSONL, Parquet or Arrow with ``audio`` and/or ``text``, ``label`` and optionally ``speaker``
             and ``split``.
-        start_from: run folder, model folder or hub id to start from.
+        start_from: run folder, model folder or ``hub:ORG/NAME`` to start from.
         epochs: default by the number of clips.
         out: folder of the run; the same call again goes on where it stopped.
         device: what computes: auto, cpu, cuda, cuda:1 or mps.
@@ -247,11 +247,12 @@ def _run(
 ) -> Run:
     rules = find_protocol(protocol)
     num_train = len(manifest.where(split="train"))
-    config, processor = system_type(system).starter(num_clips=num_train, longest_s=float(manifest.durations_s.max()))
+    kind = system_type(system, trust_code=True)
+    config, processor = kind.starter(num_clips=num_train, longest_s=float(manifest.durations_s.max()))
     if start_from is not None:
-        started, loaded, _ = load_model(model_folder(start_from))
+        started, loaded, _ = load_model(model_folder(start_from), own={system})
         config, processor = started.system.config, loaded.config
-    modalities = system_type(system).readable(rules.modalities)
+    modalities = kind.readable(rules.modalities)
     both = len(modalities) == 2
     loading = Loading(
         modalities=modalities,

@@ -40,23 +40,28 @@ class SoundIndex:
         model: run folder, model folder or hub id: what was asked for, or else what the index names.
     """
 
-    def __init__(self, files: VectorFiles, *, model: str | Path | None = None, device: str = AUTO):
-        self._files, self._device = files, device
+    def __init__(
+        self, files: VectorFiles, *, model: str | Path | None = None, device: str = AUTO, trust_code: bool = False
+    ):
+        self._files, self._device, self._trust_code = files, device, trust_code
         self.model = str(model or files.card.model)
         self._pipeline: Pipeline | None = None
 
     @classmethod
-    def open(cls, folder: str | Path, *, model: str | Path | None = None, device: str = AUTO) -> SoundIndex:
+    def open(
+        cls, folder: str | Path, *, model: str | Path | None = None, device: str = AUTO, trust_code: bool = False
+    ) -> SoundIndex:
         """Return the index in ``folder``; its vectors stay on disk. They are read once, to check them.
 
         Args:
             model: where the index's model is now; default: where it was.
+            trust_code: the model's folder may name code of its own, which then runs.
 
         Raises:
             FileNotFoundError: there is no index.
             ValueError: an index that is not as it was written.
         """
-        return cls(VectorFiles(Path(folder)), model=model, device=device)
+        return cls(VectorFiles(Path(folder)), model=model, device=device, trust_code=trust_code)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -70,7 +75,7 @@ class SoundIndex:
         if (text is None) == (audio is None):
             raise ValueError("`text` or `audio` must be given, and only one of them.")
         if self._pipeline is None:
-            pipeline = _aligning(self.model, self._device)
+            pipeline = _aligning(self.model, self._device, self._trust_code)
             if _weights_of(pipeline) != self._files.card.weights:
                 raise ValueError(
                     f"`model` must have the weights that {self._files.folder} was made with, but {self.model} has "
@@ -85,7 +90,9 @@ class SoundIndex:
         return [Hit(self._files.path(row), similarity) for row, similarity in found]
 
 
-def build_index(folder: str | Path, *, model: str | Path, out: str | Path, device: str = AUTO) -> tuple[int, int]:
+def build_index(
+    folder: str | Path, *, model: str | Path, out: str | Path, device: str = AUTO, trust_code: bool = False
+) -> tuple[int, int]:
     """Embed the recordings under ``folder`` that ``out`` does not have yet; return how many are new, and how many all.
 
     The index is written every half minute, so the same command goes on where it was stopped.
@@ -102,7 +109,7 @@ def build_index(folder: str | Path, *, model: str | Path, out: str | Path, devic
     files = sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
     if not files:
         raise FileNotFoundError(f"`folder` must hold recordings ({', '.join(AUDIO_SUFFIXES)}), but {folder} has none.")
-    pipeline = _aligning(model, device)
+    pipeline = _aligning(model, device, trust_code)
     place = str(Path(model).resolve()) if Path(model).exists() else str(model)
     with only_here(out, "index", "writes"):
         recover(out)
@@ -122,9 +129,9 @@ def build_index(folder: str | Path, *, model: str | Path, out: str | Path, devic
     return len(new), len(index.paths)
 
 
-def _aligning(model: str | Path, device: str) -> Pipeline:
+def _aligning(model: str | Path, device: str, trust_code: bool) -> Pipeline:
     """Return the model; its vectors must be comparable across modalities."""
-    pipeline = Pipeline.load(model, device=device)
+    pipeline = Pipeline.load(model, device=device, trust_code=trust_code)
     if not pipeline.model.system.aligns_modalities:
         raise ValueError(
             f"`model` must be a system whose vectors are aligned across modalities (CALM with pooled='aligned'), "

@@ -63,6 +63,7 @@ class SpeechConfig(SystemConfig):
     mask_run: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("audio", self.audio, ("waveform", "spectrogram"))
 
     def reads(self, *objectives: str) -> bool:

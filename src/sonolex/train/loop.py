@@ -339,7 +339,8 @@ class _Training:
     def _report(self) -> dict[str, Any]:
         """Load the selected weights, save the model folder, score the report part and write results.json."""
         if self.run.budget.select == "best" and self.state["best"] is not None and group.is_first():
-            best, _, _ = checkpoint.load_model(self.folder / "checkpoints" / "best")
+            own = {self.run.system, *(t.kind for t in self.run.tasks)}
+            best, _, _ = checkpoint.load_model(self.folder / "checkpoints" / "best", own=own)
             self.model.load_state_dict(best.state_dict())
         group.take_from_first(self.model)  # not from the disk, where others may still see an older file
         if self.run.data.selection and any(task.calibrates for _, task in self.model.task_items()):

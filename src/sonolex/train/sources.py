@@ -140,7 +140,7 @@ class Start:
 
 def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Model, Processor, Start]:
     """Return the run's model and processor, and where the weights came from."""
-    kind = system_type(run.system)
+    kind = system_type(run.system, trust_code=True)
     columns = {n: manifest.column(n) for n in manifest.table.column_names}
     tasks = tuple(t.matched(columns) for t in run.tasks)
     if run.init_from is None:
@@ -149,10 +149,11 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
         pairs = _pairs(manifest, run.processor.rate_hz)
         processor = kind.processor_type.create(run.processor, transcripts=transcripts, waves=waves, pairs=pairs)
         config = kind.matched(run.config, processor)
-        model = build_model(run.system, config, tasks, seed=run.seed)
+        model = build_model(kind, config, tasks, seed=run.seed)
         return model, processor, Start(imports=model.system.import_pretrained(run.pretrained))
-    start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)))
-    if start.system.name != run.system:
+    own = {run.system, *(t.kind for t in run.tasks)}
+    start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)), own=own)
+    if type(start.system) is not kind:
         raise ValueError(f"`init_from` must hold a {run.system} model, but {run.init_from} holds {start.system.name}.")
     differing = processor.conflicts(run.processor)
     if differing:
@@ -161,7 +162,7 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
             f"{', '.join(differing)} (run {run.name!r})."
         )
     config = kind.matched(run.config, processor)
-    model = build_model(run.system, config, tasks, seed=run.seed)
+    model = build_model(kind, config, tasks, seed=run.seed)
     return model, processor, Start(load_system_weights(model, start.state_dict()))
 
 
@@ -190,7 +191,7 @@ def spread(count: int) -> list[int]:
 def _corpus(name: str, options: tuple) -> Manifest:
     if Path(name).suffix in FORMATS:
         return read_manifest(name)
-    return configs.find_module("data.corpora", name).prepare(**dict(options))
+    return configs.find_module("data.corpora", name, trust_code=True).prepare(**dict(options))
 
 
 @lru_cache(maxsize=256)
