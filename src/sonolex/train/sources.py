@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,7 +13,7 @@ import numpy as np
 from sonolex import configs
 from sonolex.data.loader import clip_seed
 from sonolex.data.manifest import FORMATS, Manifest, concatenate, read_manifest
-from sonolex.files import save_json
+from sonolex.files import load_json, load_object, save_json
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
 from sonolex.systems.base import Processor, system_type
 from sonolex.tasks.base import Model
@@ -97,7 +96,12 @@ def _heard_before(run: Run, earlier: Mapping[str, Path]) -> set[str]:
     if run.init_from is None:
         return set()
     path = Path(earlier.get(run.init_from, run.init_from)) / HEARD
-    return set(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else set()
+    if not path.is_file():
+        return set()
+    heard = load_json(path)
+    if not isinstance(heard, list) or not all(isinstance(s, str) for s in heard):
+        raise ValueError(f"{path} must be a list of recordings, but is not. Write or copy it again.")
+    return set(heard)
 
 
 def source_ids(clips: Manifest) -> set[str]:
@@ -110,7 +114,7 @@ def require_same_run(folder: Path, run: Run) -> None:
     path = folder / "recipe.json"
     if not path.is_file():
         return
-    saved, wanted = json.loads(path.read_text(encoding="utf-8")), configs.to_json(run)
+    saved, wanted = load_object(path), configs.to_json(run)
     differing = sorted(configs.differences(saved, wanted))
     if differing:
         raise ValueError(
