@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,27 @@ def test_shapes_alone_are_those_of_the_model_and_draw_nothing(name):
     assert torch.equal(state, torch.get_rng_state()) and all(v.is_meta for v in shapes.values())
     real = kind(config).state_dict()
     assert {n: (v.shape, v.dtype) for n, v in shapes.items()} == {n: (v.shape, v.dtype) for n, v in real.items()}
+
+
+def test_optional_packages_are_imported_while_tensors_have_memory(good, monkeypatch):
+    """Whatever a package makes while it is imported would have none for the rest of the process."""
+    from sonolex.systems.ctal import Ctal
+
+    devices = []
+    monkeypatch.setattr(Ctal, "import_extras", lambda: devices.append(torch.empty(1).device.type))
+    sonolex.load(str(good))
+    assert devices == ["cpu"]
+    source = Path(sonolex.__file__).parent / "systems"
+    lazy = {p.name for p in source.glob("*.py") if "        from transformers" in p.read_text()}
+    assert lazy == {"_speecht5_parts.py"}  # the SpeechSystem's, which says so in import_extras
+
+
+def test_other_threads_may_build_while_a_folder_is_loaded():
+    with shapes_only(most_parts=5):
+        thread = threading.Thread(target=lambda: torch.nn.ModuleList(torch.nn.Dropout() for _ in range(100)))
+        thread.start()
+        thread.join()
+        torch.nn.Linear(2, 2)
 
 
 def test_a_module_with_tensors_that_no_file_fills_is_found():

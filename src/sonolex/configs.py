@@ -29,6 +29,7 @@ PROMISED = {  # what every module of a package has
     "recognisers": "open_recogniser",
 }
 MOST_PROBLEMS = 20  # listed at once
+MOST_LETTERS = 500  # of one of them, which may hold whatever a file does
 
 
 def module_names(package: str) -> list[str]:
@@ -137,7 +138,7 @@ def _built(config_type: Any, values: Any, place: str, problems: list[str]) -> An
     try:
         return config_type(**given)
     except (ValueError, TypeError, ArithmeticError) as e:
-        problems.append(f"{place}: {e}" if place else str(e))
+        problems.append(f"{place}: {e}"[:MOST_LETTERS] if place else str(e)[:MOST_LETTERS])
         return None
 
 

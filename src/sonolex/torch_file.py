@@ -82,7 +82,8 @@ _BROKEN = (
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, _Refused) else f"cannot be read ({type(error).__name__}: {error})"
+    told = f"{error}" if isinstance(error, _Refused) else f"cannot be read ({type(error).__name__}: {error})"
+    return " ".join(told.split())[:300]
 
 
 class _Storage(NamedTuple):
@@ -132,12 +133,12 @@ class _Zip:
     def read(self, storage: _Storage) -> bytearray:
         name, size = f"data/{storage.key}", storage.size * storage.dtype.itemsize
         if name not in self._members or self._members[name].file_size != size:
-            raise _Refused(f"does not hold the {size} bytes of {name!r}")
+            raise _Refused(f"does not hold the {size} bytes of {name!r:.80}")
         numbers = bytearray(size)
         part: Any = self._zip.open(self._members[name])
         with part:
             if part.readinto(numbers) != size or part.read(1):
-                raise _Refused(f"does not hold the {size} bytes of {name!r}")
+                raise _Refused(f"does not hold the {size} bytes of {name!r:.80}")
         return numbers
 
     def _part(self, name: str, most_bytes: int) -> bytes:
@@ -175,7 +176,7 @@ class _Legacy:
             self._file.seek(place)
             (count,) = struct.unpack("<q", self._file.read(8))
             if count != storages[key].size:
-                raise _Refused(f"has two sizes for the storage {key!r}")
+                raise _Refused(f"has two sizes for the storage {key!r:.80}")
             places[key] = place + 8
             place += 8 + count * storages[key].dtype.itemsize
         if place > self._size:
@@ -334,12 +335,12 @@ class _Unpickler(pickle.Unpickler):
         (size,) = _counts((size,))
         storage = _Storage(dtype, str(key), size, 0, size)
         if self._storages.setdefault(storage.key, storage) != storage:
-            raise pickle.UnpicklingError(f"the storage {storage.key!r} must have one size and type")
+            raise pickle.UnpicklingError(f"the storage {storage.key!r:.80} must have one size and type")
         if view and view[0] is not None:
             _, first, count = view[0]
             first, count = _counts((first, count))
             if first + count > size:
-                raise pickle.UnpicklingError(f"a view must lie within the storage {storage.key!r}")
+                raise pickle.UnpicklingError(f"a view must lie within the storage {storage.key!r:.80}")
             return storage._replace(first=first, count=count)
         return storage
 

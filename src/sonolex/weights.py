@@ -6,6 +6,7 @@ safetensors itself checks that the header's sizes and places agree with each oth
 from __future__ import annotations
 
 import math
+import reprlib
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ def read_header(path: Path) -> dict[str, Stored]:
         unknown = {name: t for name, t in types.items() if t not in _DTYPES}
         if unknown:
             name, dtype = next(iter(unknown.items()))
-            raise ValueError(f"{path} must hold {', '.join(_DTYPES)} numbers, but {name!r} is {dtype}.")
+            raise ValueError(f"{path} must hold {', '.join(_DTYPES)} numbers, but {name!r:.80} is {dtype}.")
         return {name: Stored(tuple(s.get_shape()), _DTYPES[types[name]]) for name, s in slices.items()}
 
 
@@ -76,8 +77,8 @@ def require_fit(where: str, stored: Mapping[str, Stored], wanted: Mapping[str, T
     computes with is what the file holds. Whole numbers are not weights, and F64 would be rounded.
     """
     problems = {
-        "it lacks": [repr(n) for n in wanted if n not in stored],
-        "it has besides": [repr(n) for n in stored if n not in wanted],
+        "it lacks": [reprlib.repr(n) for n in wanted if n not in stored],
+        "it has besides": [reprlib.repr(n) for n in stored if n not in wanted],
         "shapes differ in": [
             f"{n!r} ({tuple(wanted[n].shape)} wanted, {s.shape} found)"
             for n, s in stored.items()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sonolex.systems._speech_and_letters import SpeechAndLettersProcessor
-from sonolex.systems._speecht5_parts import num_conv_steps
+from sonolex.systems._speecht5_parts import num_conv_steps, theirs
 from sonolex.systems.base import System, SystemConfig, one_of
 from sonolex.types import Batch, Encoding
 
@@ -90,6 +90,10 @@ class SpeechSystem(System):
     @property
     def pooled_dim(self) -> int:
         return self.config.width
+
+    @classmethod
+    def import_extras(cls) -> None:
+        theirs()
 
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:

@@ -178,6 +178,10 @@ class System(nn.Module, abc.ABC):
     config: SystemConfig
 
     @classmethod
+    def import_extras(cls) -> None:
+        """Import the optional packages that the model is built from; ImportError names the extra. Default: none."""
+
+    @classmethod
     @abc.abstractmethod
     def matched(cls, config: Any, processor: Any) -> Any:
         """Return ``config`` with the sizes that ``processor`` decides (vocabulary, features, limits)."""

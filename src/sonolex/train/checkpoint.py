@@ -131,7 +131,9 @@ def load_model(
     with _no_model_of(file):
         differing = list(configs.differences(configs.to_json(config), configs.to_json(kind.matched(config, processor))))
     if differing:
-        raise ValueError(f"{file} must fit the processor's files beside it, but differs in {', '.join(differing)}.")
+        raise ValueError(
+            f"{file} must fit the processor's files beside it, but differs in {', '.join(differing[:5])[:500]}."
+        )
     return _loaded(folder, kind, config, tasks, stored), processor, values
 
 
@@ -164,7 +166,9 @@ def _loaded(
 ) -> Model:
     """Return the model with the weights of ``folder``, built without memory first, to be compared with the file."""
     file, where = folder / "config.json", f"{folder / 'model.safetensors'}"
-    trusted = not kind.__module__.startswith("sonolex.")  # its code runs anyhow, and may need real tensors
+    # The user's own code runs anyhow, and may need real tensors.
+    trusted = not all(t.__module__.startswith("sonolex.") for t in (kind, *map(type, tasks)))
+    kind.import_extras()  # here: what a module makes while it is imported needs memory
     with _no_model_of(file), nullcontext() if trusted else shapes_only(most_parts=_parts(stored, tasks)):
         model = build_model(kind, config, tasks, seed=0)
     own = model.state_dict(keep_vars=True)

@@ -96,7 +96,12 @@ def _heard_before(run: Run, earlier: Mapping[str, Path]) -> set[str]:
     if run.init_from is None:
         return set()
     path = Path(earlier.get(run.init_from, run.init_from)) / HEARD
-    return set(load_json(path, cure="Train that run again in another folder.")) if path.is_file() else set()
+    if not path.is_file():
+        return set()
+    heard = load_json(path, cure="Train that run again in another folder.")
+    if not isinstance(heard, list) or not all(isinstance(s, str) for s in heard):
+        raise ValueError(f"{path} must be a list of recordings, but is not. Write or copy it again.")
+    return set(heard)
 
 
 def source_ids(clips: Manifest) -> set[str]:
