@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from sonolex.configs import find_module
 from sonolex.devices import AUTO, use_threads
 from sonolex.files import atomic_file, write_text
 from sonolex.terminal import say, say_json, visible
+from sonolex.train.group import first_alone, is_first, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verb in COMPUTING:
             processes = getattr(arguments, "processes", 1)
             use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
-        arguments.function(arguments)
+        with together(arguments.verb, shared=arguments.verb in SHARED):
+            arguments.function(arguments)
     except (ValueError, TypeError, OSError, ImportError) as e:
         say(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
         return 2
@@ -62,14 +66,12 @@ def download(arguments: argparse.Namespace) -> None:
             bar.update(lines[name], completed=done)
 
         folder = download_corpus(arguments.corpus, arguments.out, mirror=arguments.mirror, progress=progress)
-    say(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {folder}")
+    say(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {shlex.quote(str(folder))}")
 
 
 def train(arguments: argparse.Namespace) -> None:
     """Train the runs of a recipe; the same command again goes on where it stopped."""
-    module = find_module("recipes", arguments.recipe)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    _, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     if arguments.slurm:
         from sonolex.train.slurm import write_sbatch
@@ -86,7 +88,8 @@ def train(arguments: argparse.Namespace) -> None:
         say(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
         return
     _train_shared(arguments, runs, folder)
-    say(f"Results are in {folder}. Next: sonolex report {folder}")
+    if is_first():
+        say(f"Results are in {folder}. Next: sonolex report {shlex.quote(str(folder))}")
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -94,20 +97,35 @@ def table(arguments: argparse.Namespace) -> None:
     from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
     from sonolex.paired import difference_lines
 
-    module = find_module("recipes", arguments.recipe)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    module, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     _train_shared(arguments, runs, folder)
+    if not is_first():
+        return
     tables, times = compare_runs([folder]), time_lines([folder])
     against = arguments.against or getattr(module, "AGAINST", "")
     published = [f"  {row}: {values}" for row, values in getattr(module, "PUBLISHED", {}).items()]
     published = ["", "published, on the paper's corpora:", *published] if published else []
     paired = [t for t in tables if any(r.name == against for r in t.rows)]
     say(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
-    lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), "", "```", *times, *published]
-    write_text(folder / "table.md", "\n".join([*lines, "```", ""]))
+    lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), ""]
+    write_text(folder / "table.md", "\n".join([*lines, *_fenced([*times, *published]), ""]))
     say(f"\n{folder / 'table.md'}")
+
+
+def _fenced(lines: Sequence[str]) -> list[str]:
+    """Return lines as they are in Markdown, between fences that none of them can close."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [fence, *lines, fence]
+
+
+def _recipe_and_runs(arguments: argparse.Namespace) -> tuple[Any, Sequence[Any]]:
+    module = find_module("recipes", arguments.recipe)
+    recipe = module.tiny if arguments.tiny else module.recipe
+    options = _options_of(recipe, arguments.rest)
+    with first_alone():  # a recipe may look into its corpus, which may have to be made
+        return module, recipe(**options)
 
 
 def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Path) -> None:
@@ -321,7 +339,9 @@ def search(arguments: argparse.Namespace) -> None:
     """Find the recordings of an index that are nearest to words or to another recording."""
     from sonolex.search import SoundIndex
 
-    opened = SoundIndex.open(arguments.index, device=arguments.device)
+    opened = SoundIndex.open(arguments.index, model=arguments.model, device=arguments.device)
+    if arguments.model is None:  # somebody else's index may name any model
+        say(f"model, as {arguments.index} names it: {opened.model}", file=sys.stderr)
     for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):
         say(f"{hit.similarity:.3f}  {hit.path}")
 
@@ -352,6 +372,7 @@ def _texts(arguments: argparse.Namespace) -> list[str] | None:
     return arguments.text or None
 
 
+SHARED = ("train", "table")  # what several processes that torchrun started do together
 VERBS = (
     prepare,
     download,

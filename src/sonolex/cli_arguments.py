@@ -167,4 +167,5 @@ def _model_verbs(verb: Verb) -> None:
     p.add_argument("index", help="folder that `sonolex index` wrote")
     p.add_argument("words", nargs="?", help="what to look for")
     p.add_argument("--audio", help="a recording to look for instead")
+    p.add_argument("--model", help="where the index's model is now (default: where it was)")
     p.add_argument("--top", type=int, default=10, help="how many to show (default: 10)")

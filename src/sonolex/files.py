@@ -47,23 +47,23 @@ def atomic_file(path: Path) -> Iterator[Path]:
         building = path.with_name(_temporary(BUILDING, path))
         try:
             yield building
-            _sync(building)
+            sync(building)
             building.replace(path)
         except BaseException:
             with suppress(OSError):
                 building.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
-def atomic_folder(folder: Path, *, sync: bool = True) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, synced: bool = True) -> Iterator[Path]:
     """Context: a folder to fill that takes the name ``folder``, replacing an older one, only when all went well.
 
     Killed while the older one makes room, `recover` gives it its name back.
 
     Args:
-        sync: wait until every file is on the disk; not for thousands of them that can be made again.
+        synced: wait until every file is on the disk; not for thousands of them that can be made again.
 
     Raises:
         NotWritten: the disk is full or broken.
@@ -75,13 +75,13 @@ def atomic_folder(folder: Path, *, sync: bool = True) -> Iterator[Path]:
         try:
             building.mkdir()
             yield building
-            for place in [*building.rglob("*"), building] if sync else ():
-                _sync(place)
+            for place in [*building.rglob("*"), building] if synced else ():
+                sync(place)
             _take_place(building, folder, replaced)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
-        _sync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -124,7 +124,11 @@ def save_json(path: Path, values: Any) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Append one line, whole or, where the disk is full, not at all. What a kill cuts off, `drop_half_line` removes."""
-    rest = (line + "\n").encode("utf-8")
+    append_bytes(path, (line + "\n").encode("utf-8"))
+
+
+def append_bytes(path: Path, rest: bytes) -> None:
+    """Append bytes, all of them or, where the disk is full, none."""
     with writing(path), path.open("ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)
         try:
@@ -150,6 +154,15 @@ def drop_half_line(path: Path, *, block_bytes: int = 1 << 16) -> None:
                 break
         if end < size:
             file.truncate(end)
+
+
+def sync(place: Path) -> None:
+    """Ask the system to put a file, or the names in a folder, on the disk."""
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Write or copy it again.") -> Any:
@@ -223,12 +236,3 @@ def _take_place(building: Path, folder: Path, replaced: Path) -> None:
 def _temporary(beginning: str, path: Path) -> str:
     """Return a name beside ``path`` that no other process takes, in whatever container or machine it runs."""
     return f"{beginning}{os.getpid()}.{secrets.token_hex(4)}-{path.name}"
-
-
-def _sync(place: Path) -> None:
-    """Ask the system to put a file, or the names in a folder, on the disk."""
-    descriptor = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -85,6 +85,8 @@ class OpenFile:
     view = at
 
     def _read(self, start: int, count: int) -> bytes:
+        if start >= self.size:  # where a header points may lie beyond what the system can count to
+            return b""
         os.lseek(self.descriptor, start, os.SEEK_SET)
         piece = os.read(self.descriptor, count)
         if len(piece) in (count, 0) or start + len(piece) >= self.size:

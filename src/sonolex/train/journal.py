@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sonolex.files import append_line, drop_half_line, writing
+from sonolex.files import append_line, drop_half_line, write_text, writing
 from sonolex.terminal import visible
 
 T = TypeVar("T")
@@ -46,6 +46,14 @@ class Journal:
                 for name, value in values.items():
                     if isinstance(value, float):
                         self._board.add_scalar(f"{event}/{name}", value, values["step"])
+
+    def write_bad_clips(self, by_process: Sequence[Mapping[str, str]], *, step: int) -> None:
+        """List clips that cannot be used, with what is wrong with them, in ``bad_clips.jsonl``."""
+        bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
+        if bad and self.active:
+            lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
+            write_text(self.path.with_name("bad_clips.jsonl"), "".join(f"{line}\n" for line in lines))
+            self.write("bad_clips", step=step, count=len(bad))
 
     def close(self) -> None:
         if self._board is not None:
