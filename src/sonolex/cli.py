@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +64,7 @@ def download(arguments: argparse.Namespace) -> None:
             bar.update(lines[name], completed=done)
 
         folder = download_corpus(arguments.corpus, arguments.out, mirror=arguments.mirror, progress=progress)
-    say(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {folder}")
+    say(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {shlex.quote(str(folder))}")
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -86,7 +88,7 @@ def train(arguments: argparse.Namespace) -> None:
         say(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
         return
     _train_shared(arguments, runs, folder)
-    say(f"Results are in {folder}. Next: sonolex report {folder}")
+    say(f"Results are in {folder}. Next: sonolex report {shlex.quote(str(folder))}")
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -105,9 +107,16 @@ def table(arguments: argparse.Namespace) -> None:
     published = ["", "published, on the paper's corpora:", *published] if published else []
     paired = [t for t in tables if any(r.name == against for r in t.rows)]
     say(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
-    lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), "", "```", *times, *published]
-    write_text(folder / "table.md", "\n".join([*lines, "```", ""]))
+    lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), ""]
+    write_text(folder / "table.md", "\n".join([*lines, *_fenced([*times, *published]), ""]))
     say(f"\n{folder / 'table.md'}")
+
+
+def _fenced(lines: Sequence[str]) -> list[str]:
+    """Return lines as they are in Markdown, between fences that none of them can close."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [fence, *lines, fence]
 
 
 def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Path) -> None:

@@ -11,6 +11,7 @@ from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.protocols.base import find_fold, find_protocol
 from sonolex.systems.base import count_parameters
+from sonolex.terminal import visible
 from sonolex.train.checkpoint import environment, load_model, model_folder
 from sonolex.train.evaluation import evaluate, write_embeddings, write_predictions
 from sonolex.train.results import protocol_results
@@ -59,7 +60,7 @@ def evaluate_model(
     )
     results: dict[str, Any] = {
         "run": str(info.get("provenance", {}).get("run", model)),
-        "row": str(model),
+        "row": visible(model),
         "system": trained.system.name,
         "seed": info.get("provenance", {}).get("seed", 0),
         "modalities": list(modalities),

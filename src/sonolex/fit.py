@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,10 +94,10 @@ def fit(
         say(text_tables(compare_runs([folder])))
         try:
             say(f"\nreport: {write_html([folder], folder / 'report.html')}")
-        except ImportError as e:
+        except (ImportError, ValueError, OSError) as e:  # the model is trained and saved, whatever becomes of its page
             say(f"no report.html: {e}")
     say(f"model: {folder / 'run' / 'model'}")
-    say(f"predict with: sonolex predict {folder / 'run'} {_first_audio(manifest)}")
+    say(f"predict with: sonolex predict {shlex.quote(str(folder / 'run'))} {_first_audio(manifest)}")
     return results
 
 
@@ -281,4 +282,4 @@ def _run(
 
 def _first_audio(manifest: Manifest) -> str:
     clip = manifest.where(split="test")[0]
-    return f"{clip.audio}" if isinstance(clip.audio, str) else f"--text {clip.text!r}"
+    return shlex.quote(clip.audio) if isinstance(clip.audio, str) else f"--text {shlex.quote(str(clip.text))}"

@@ -98,6 +98,31 @@ class OpenFile:
 Encoded = HeldBytes | OpenFile
 
 
+class BoundedReader:
+    """An encoded file for a decoder that may look for a place in it: ends after ``most_bytes`` have been read.
+
+    libFLAC looks for its next frame to the end of a file, be that 40 GB of zeros.
+    """
+
+    def __init__(self, encoded: Encoded, most_bytes: int):
+        self.encoded, self.left, self.position = encoded, most_bytes, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.encoded.size}[whence]
+        self.position = max(0, base + offset)
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def readinto(self, buffer) -> int:
+        piece = self.encoded.at(self.position, min(len(buffer), self.left))
+        buffer[: len(piece)] = piece
+        self.position += len(piece)
+        self.left -= len(piece)
+        return len(piece)
+
+
 def open_encoded(source: str | Path | bytes | BinaryIO, where: Where) -> Encoded:
     """Return the encoded file behind a source; the caller closes it.
 

@@ -18,6 +18,7 @@ from sonolex import configs
 from sonolex.data.manifest import Manifest
 from sonolex.data.splits import require_disjoint
 from sonolex.tasks.base import TaskConfig, task_type
+from sonolex.terminal import visible
 
 PARTS = ("train", "selection", "report")
 
@@ -133,7 +134,7 @@ def file_protocol(path: Path) -> Protocol:
     kind = task_type(saved["kind"])
     task = configs.from_json(kind.config_type, saved["task"], where=str(path))
     return Protocol(
-        name=str(path),
+        name=visible(path),
         corpus=str(path.parent / saved["manifest"]),
         split=_given_split,
         tasks=(task,),

@@ -23,6 +23,7 @@ from sonolex.files import atomic_folder, load_object, save_json
 from sonolex.hub import local_or_hub
 from sonolex.systems.base import Processor, build_system, count_parameters, system_type
 from sonolex.tasks.base import Model, TaskConfig, build_task, task_type
+from sonolex.terminal import markdown
 
 FORMAT_VERSION = 1
 
@@ -168,12 +169,12 @@ def _flat_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 
 
 def _model_card(model: Model, provenance: dict[str, Any]) -> str:
-    tasks = ", ".join(f"{name} ({task.config.kind})" for name, task in model.task_items())
+    tasks = ", ".join(f"{markdown(name)} ({task.config.kind})" for name, task in model.task_items())
     accepted = "; ".join(sorted(" + ".join(sorted(m)) for m in model.system.accepts))
     return (
         "---\nlibrary_name: sonolex\nlicense: apache-2.0\ntags:\n- audio\n- speech\n---\n\n"
         f"# {model.system.name}\n\n"
         f"{count_parameters(model.system):,} parameters. Tasks: {tasks}. Accepts: {accepted}.\n\n"
         "```python\nimport sonolex\nmodel = sonolex.load('this folder')\nmodel.predict(audio='clip.wav')\n```\n\n"
-        f"Trained by: `{json.dumps(configs.to_json(provenance), sort_keys=True)}`\n"
+        f"Trained by: {markdown(json.dumps(configs.to_json(provenance), sort_keys=True))}\n"
     )
