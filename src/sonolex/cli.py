@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import sys
@@ -172,7 +173,7 @@ def sweep(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Score a trained model under a protocol."""
+    """Score a trained model under a protocol; what JSON has no number for (an infinite d-prime) is null."""
     import json
 
     from sonolex.evaluate import evaluate_model
@@ -186,7 +187,15 @@ def evaluate(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         trust_code=arguments.trust_code,
     )
-    say(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
+    shown = {k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}
+    say(json.dumps(_in_json(shown), indent=2, allow_nan=False))
+
+
+def _in_json(values: Any) -> Any:
+    """Return values with None for the numbers that JSON does not have."""
+    if isinstance(values, dict):
+        return {name: _in_json(value) for name, value in values.items()}
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def robustness(arguments: argparse.Namespace) -> None:

@@ -115,7 +115,7 @@ def time_lines(folders: Sequence[str | Path]) -> list[str]:
     for r in read_results(folders):
         if r.get("trained_clips"):
             by_row.setdefault(r["row"], []).append(r)
-    width = max(map(len, by_row), default=0)
+    width = max((len(visible(row)) for row in by_row), default=0)
     lines = [f"  {'':{width}}  ms a clip: steps  waiting for data  million parameters  runs"] if by_row else []
     for row, runs in by_row.items():
         steps = [1000 * r["train_s"] / r["trained_clips"] for r in runs]
