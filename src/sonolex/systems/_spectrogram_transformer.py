@@ -6,6 +6,7 @@ with class and distillation token. Clips keep their own length: padding is never
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,6 +74,11 @@ class SpectrogramConfig(ProcessorConfig):
         one_of("long_clip", self.long_clip, ("refuse", "cut"))
         if not self.std > 0:
             raise ValueError(f"`std` must be positive, but is {self.std}.")
+
+    @property
+    def longest_s(self) -> float:
+        cuts = self.long_clip == "cut" or self.frames == "fixed"
+        return math.inf if cuts else self.max_frames * self.hop_ms / 1000
 
 
 class SpectrogramProcessor(Processor):
