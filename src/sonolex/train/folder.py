@@ -9,6 +9,7 @@ from typing import Any
 
 from sonolex.files import load_object, recover
 from sonolex.locks import only_here
+from sonolex.train.contents import require_same_clips
 from sonolex.train.run import Run
 from sonolex.train.sources import require_same_run
 
@@ -20,11 +21,12 @@ def finished(folder: Path, run: Run) -> dict[str, Any] | None:
     """Return the results of a run that is finished, None of one that is not.
 
     Raises:
-        ValueError: the folder holds another run, or results.json cannot be read.
+        ValueError: the folder holds another run, or one of other clips, or results.json cannot be read.
     """
     if not (folder / RESULTS).is_file():
         return None
     require_same_run(folder, run)
+    require_same_clips(folder, run, finished=True)
     return load_object(folder / RESULTS, cure="Remove this file, and the same command writes it again.")
 
 

@@ -25,6 +25,7 @@ from sonolex.data.manifest import Manifest
 from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.scoring import class_name, group_numbers, separate_folds
+from sonolex.train.contents import require_same_clips, write_clips
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
 from sonolex.train.results import write_results
@@ -54,6 +55,7 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, dev
     place = find_device(device)
     with entered(folder):
         require_same_run(folder, run)
+        require_same_clips(folder, run)
         return _probed(run, folder, earlier or {}, place)
 
 
@@ -63,6 +65,7 @@ def _probed(run: Run, folder: Path, earlier: dict[str, Path], place: torch.devic
     require_unseen_report(run, train, earlier)
     model, processor, _ = build(run, train, earlier=earlier)
     model = model.to(place)
+    write_clips(folder, run)
     save_json(folder / "recipe.json", run)
     cache = FeatureCache(run.data.loading.cache_mb)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sonolex import configs
+from sonolex.data.checks import require_unchanged
 from sonolex.data.manifest import Manifest
 from sonolex.files import save_json
 from sonolex.names import spelled
@@ -74,6 +75,8 @@ def protocol_results(
     protocol: Protocol, fold: Fold, manifest: Manifest, model: Model, folder: Path | None
 ) -> dict[str, Any]:
     """Return what ties scores to their protocol; write the floors' predictions under ``folder`` if one is given."""
+    if protocol.own_clips:
+        require_unchanged(fold.report)
     card = protocol.card(manifest)
     floors: dict[str, Any] = {}
     for task, by_floor in floors_of_fold(protocol, fold, digest(card)).items():
