@@ -64,10 +64,10 @@ def fit(
     path = Path(path)
     find_device(device)  # before the table is read
     folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
-    kind = system_type(system, trust_code=True)
+    listener = system_type(system, trust_code=True)
     started = _started(start_from, system)
-    limits = started[1].config if started else kind.starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1]
-    longest_s = limits.longest_s if any("audio" in accepted for accepted in kind.accepts) else np.inf
+    limits = started[1].config if started else listener.starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1]
+    longest_s = limits.longest_s if any("audio" in accepted for accepted in listener.accepts) else np.inf
     table = checked_table(path, label=label, skip_bad=skip_bad, longest_s=longest_s, reader=system)
     for line in (*_found(table.manifest, label), *table.notes):
         say(line)
