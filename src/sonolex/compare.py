@@ -95,7 +95,7 @@ def compare_runs(folders: Sequence[str | Path]) -> list[Table]:
             differing = [k for k in sorted({*r["card"], *other["card"]}) if r["card"].get(k) != other["card"].get(k)]
             raise ValueError(
                 f"results must have one fingerprint to be compared, but {other['folder']} has {other['fingerprint']} "
-                f"and {r['folder']} has {r['fingerprint']}. They differ in: {', '.join(differing)}."
+                f"and {r['folder']} has {r['fingerprint']}. They differ in: {visible(', '.join(differing)) or 'nothing else'}."
             )
     tables = []
     for protocol in sorted(first):
