@@ -75,7 +75,8 @@ class _Making(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         if func in (torch.tensor, torch.as_tensor) and _is_there(kwargs):
-            return ThereTensor(func(*args, **{n: v for n, v in kwargs.items() if n != "device"}))
+            made = func(*args, **{n: v for n, v in kwargs.items() if n != "device"})
+            return made if isinstance(made, ThereTensor) else ThereTensor(made)
         if func is Tensor.new_tensor and isinstance(args[0], ThereTensor):
             return ThereTensor(args[0].numbers.new_tensor(*args[1:], **kwargs))
         if func is Tensor.__getitem__ and isinstance(args[1], list):

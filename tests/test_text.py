@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sonolex import text
@@ -61,3 +63,41 @@ def test_padding_and_truncation_of_a_saved_tokenizer_are_left_out(tmp_path):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     whole = text.token_ids(text.train_wordpiece(["one two three four"] * 4, vocab_size=60), "one two three four")
     assert text.token_ids(text.load_tokenizer(tmp_path), "one two three four") == whole
+
+
+def test_broken_tokenizer_files_are_refused_by_their_names(tmp_path):
+    """Every one ended in a traceback: the library raises Exception itself."""
+    broken = (b"", b"{", b"[1]", b"null", b"\0" * 99, b"[" * 100_000, bytes(range(256)), b'{"model": {"type": "BPE"}}')
+    for number, content in enumerate(broken):
+        for files in (("tokenizer.json",), ("vocab.json", "merges.txt"), ("merges.txt", "vocab.json")):
+            folder = tmp_path / f"{number}{files[0]}{len(files)}"
+            folder.mkdir()
+            (folder / files[0]).write_bytes(content)
+            if len(files) == 2:
+                (folder / files[1]).write_text('{"a": 0}' if files[1] == "vocab.json" else "#version: 0.2\n")
+            if files[0] == "merges.txt" and content == b"":
+                continue  # no merges are allowed
+            with pytest.raises(ValueError) as refused:
+                text.load_tokenizer(folder)
+            assert str(folder) in str(refused.value) and len(str(refused.value).splitlines()) == 1
+
+
+def test_a_vocabulary_with_gaps_or_settings_of_another_type_is_refused(tmp_path):
+    tokenizer = text.train_byte_bpe(LINES, vocab_size=300)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    values = json.loads((tmp_path / "tokenizer.json").read_text())
+    values["model"]["vocab"]["zzz"] = 10**6
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"tokenizer\.json must number its \d+ tokens .* ids up to 1000000"):
+        text.load_tokenizer(tmp_path)
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "vocab.txt").write_text("\n".join([*text.BERT_TOKENS, "a"]))
+    for settings in ("{", "[]", '{"do_lower_case": "yes"}'):
+        (tmp_path / "bert" / "tokenizer_config.json").write_text(settings)
+        with pytest.raises(ValueError, match=r"tokenizer_config\.json"):
+            text.load_tokenizer(tmp_path / "bert")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "spm_char.model").write_bytes(b"no model")
+    pytest.importorskip("sentencepiece")
+    with pytest.raises(ValueError, match=r"spm_char\.model must be a tokenizer"):
+        text.load_tokenizer(tmp_path / "letters")

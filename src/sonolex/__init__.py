@@ -15,25 +15,28 @@ if TYPE_CHECKING:
 __all__ = ["embed", "list_systems", "load", "predict"]
 
 
-def load(path_or_hub_id: str, *, device: str = "auto") -> Pipeline:
-    """Return a trained model, ready to use: a run folder, a model folder or a Hugging Face hub id.
+def load(place: str, *, device: str = "auto", trust_code: bool = False) -> Pipeline:
+    """Return a trained model, ready to use: a run folder, a model folder, or ``hub:ORG/NAME`` on the Hugging Face hub.
+
+    Nothing in a folder is run.
 
     Args:
         device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
+        trust_code: the folder may name a system of your own, outside the package; its code then runs.
     """
     from sonolex.api import Pipeline
 
-    return Pipeline.load(path_or_hub_id, device=device)
+    return Pipeline.load(place, device=device, trust_code=trust_code)
 
 
-def embed(path_or_hub_id: str, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
-    """Return ``load(path_or_hub_id).embed(...)``; load the model yourself to use it more than once."""
-    return load(path_or_hub_id, device=device).embed(audio=audio, text=text)
+def embed(place: str, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
+    """Return ``load(place).embed(...)``; load the model yourself to use it more than once."""
+    return load(place, device=device).embed(audio=audio, text=text)
 
 
-def predict(path_or_hub_id: str, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
-    """Return ``load(path_or_hub_id).predict(...)``; load the model yourself to use it more than once."""
-    return load(path_or_hub_id, device=device).predict(audio=audio, text=text)
+def predict(place: str, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
+    """Return ``load(place).predict(...)``; load the model yourself to use it more than once."""
+    return load(place, device=device).predict(audio=audio, text=text)
 
 
 def list_systems() -> list[str]:

@@ -31,15 +31,19 @@ class Pipeline:
         self.processor, self.info = processor, info
 
     @classmethod
-    def load(cls, path_or_hub_id: str | Path, *, device: str = AUTO) -> Pipeline:
-        """Return the model in a run folder, a model folder or on the Hugging Face hub.
+    def load(cls, place: str | Path, *, device: str = AUTO, trust_code: bool = False) -> Pipeline:
+        """Return the model in a run folder, in a model folder, or on the Hugging Face hub (``hub:ORG/NAME``).
+
+        Args:
+            trust_code: the folder may name a system or tasks outside the package; their code then runs.
 
         Raises:
             FileNotFoundError: nothing of the kind is there.
-            ValueError: weights that do not fit their config, or a device that this machine does not have.
+            ValueError: a broken file, weights that do not fit their config, or a device that this machine does not
+                have.
         """
         find_device(device)  # before anything is read
-        model, processor, info = load_model(model_folder(path_or_hub_id))
+        model, processor, info = load_model(model_folder(place), trust_code=trust_code)
         return cls(model, processor, info=info, device=device)
 
     @property
@@ -150,6 +154,7 @@ class Pipeline:
                 for i, row in enumerate(rows):
                     by_task = {n: s[i].cpu().numpy() for n, s in scores.items()}
                     answers[row] = (by_task, pooled_BD[i].cpu().numpy())
+                    _require_finite(examples[row].clip_id, *by_task.values(), answers[row][1])
                     advance(0.5)
         return answers
 
@@ -201,6 +206,14 @@ def _items(audio: Any, text: Any) -> tuple[bool, list[tuple[Any, Any]]]:
     if not audios:
         raise ValueError("`audio` and `text` must have at least one item, but are empty.")
     return False, list(zip(audios, texts, strict=True))
+
+
+def _require_finite(clip_id: str, *numbers: np.ndarray) -> None:
+    if not all(np.isfinite(n).all() for n in numbers):
+        raise ValueError(
+            f"{clip_id}: the model's answer must be finite numbers, but holds NaN or infinity. Check its config and "
+            "weights."
+        )
 
 
 def _is_one_audio(audio: Any) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +17,7 @@ from sonolex.configs import find_module
 from sonolex.devices import AUTO, use_threads
 from sonolex.files import atomic_file, write_text
 from sonolex.terminal import say, say_json, visible
+from sonolex.train.group import first_alone, is_first, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verb in COMPUTING:
             processes = getattr(arguments, "processes", 1)
             use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
-        arguments.function(arguments)
+        with together(arguments.verb, shared=arguments.verb in SHARED):
+            arguments.function(arguments)
     except (ValueError, TypeError, OSError, ImportError) as e:
         say(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
         return 2
@@ -39,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make a manifest of a corpus in its official layout."""
-    options = _options_of(find_module("data.corpora", arguments.corpus).prepare, arguments.rest)
-    manifest = find_module("data.corpora", arguments.corpus).prepare(arguments.root, **options).with_durations()
+    corpus = find_module("data.corpora", arguments.corpus, trust_code=True)
+    manifest = corpus.prepare(arguments.root, **_options_of(corpus.prepare, arguments.rest)).with_durations()
     say(manifest)
     if arguments.out:
         say(manifest.write(arguments.out))
@@ -62,14 +67,12 @@ def download(arguments: argparse.Namespace) -> None:
             bar.update(lines[name], completed=done)
 
         folder = download_corpus(arguments.corpus, arguments.out, mirror=arguments.mirror, progress=progress)
-    say(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {folder}")
+    say(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {shlex.quote(str(folder))}")
 
 
 def train(arguments: argparse.Namespace) -> None:
     """Train the runs of a recipe; the same command again goes on where it stopped."""
-    module = find_module("recipes", arguments.recipe)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    _, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     if arguments.slurm:
         from sonolex.train.slurm import write_sbatch
@@ -86,7 +89,8 @@ def train(arguments: argparse.Namespace) -> None:
         say(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
         return
     _train_shared(arguments, runs, folder)
-    say(f"Results are in {folder}. Next: sonolex report {folder}")
+    if is_first():
+        say(f"Results are in {folder}. Next: sonolex report {shlex.quote(str(folder))}")
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -94,20 +98,35 @@ def table(arguments: argparse.Namespace) -> None:
     from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
     from sonolex.paired import difference_lines
 
-    module = find_module("recipes", arguments.recipe)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    module, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     _train_shared(arguments, runs, folder)
+    if not is_first():
+        return
     tables, times = compare_runs([folder]), time_lines([folder])
     against = arguments.against or getattr(module, "AGAINST", "")
     published = [f"  {row}: {values}" for row, values in getattr(module, "PUBLISHED", {}).items()]
     published = ["", "published, on the paper's corpora:", *published] if published else []
     paired = [t for t in tables if any(r.name == against for r in t.rows)]
     say(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
-    lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), "", "```", *times, *published]
-    write_text(folder / "table.md", "\n".join([*lines, "```", ""]))
+    lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), ""]
+    write_text(folder / "table.md", "\n".join([*lines, *_fenced([*times, *published]), ""]))
     say(f"\n{folder / 'table.md'}")
+
+
+def _fenced(lines: Sequence[str]) -> list[str]:
+    """Return lines as they are in Markdown, between fences that none of them can close."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [fence, *lines, fence]
+
+
+def _recipe_and_runs(arguments: argparse.Namespace) -> tuple[Any, Sequence[Any]]:
+    module = find_module("recipes", arguments.recipe, trust_code=True)
+    recipe = module.tiny if arguments.tiny else module.recipe
+    options = _options_of(recipe, arguments.rest)
+    with first_alone():  # a recipe may look into its corpus, which may have to be made
+        return module, recipe(**options)
 
 
 def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Path) -> None:
@@ -132,7 +151,7 @@ def sweep(arguments: argparse.Namespace) -> None:
     from sonolex.train.sweep import parse_choice
     from sonolex.train.sweep import sweep as search
 
-    module = find_module("recipes", arguments.recipe)
+    module = find_module("recipes", arguments.recipe, trust_code=True)
     recipe = module.tiny if arguments.tiny else module.recipe
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}-sweep")
     found = search(
@@ -154,7 +173,7 @@ def sweep(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Score a trained model under a protocol."""
+    """Score a trained model under a protocol; what JSON has no number for (an infinite d-prime) is null."""
     import json
 
     from sonolex.evaluate import evaluate_model
@@ -166,8 +185,17 @@ def evaluate(arguments: argparse.Namespace) -> None:
         root=arguments.root,
         out=arguments.out,
         device=arguments.device,
+        trust_code=arguments.trust_code,
     )
-    say(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
+    shown = {k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}
+    say(json.dumps(_in_json(shown), indent=2, allow_nan=False))
+
+
+def _in_json(values: Any) -> Any:
+    """Return values with None for the numbers that JSON does not have."""
+    if isinstance(values, dict):
+        return {name: _in_json(value) for name, value in values.items()}
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def robustness(arguments: argparse.Namespace) -> None:
@@ -183,6 +211,7 @@ def robustness(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         sweeps=arguments.sweeps,
         device=arguments.device,
+        trust_code=arguments.trust_code,
     )
     say("\n".join(robustness_lines(results)))
 
@@ -193,8 +222,15 @@ def similarity(arguments: argparse.Namespace) -> None:
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 
-    place = {"fold": arguments.fold, "root": arguments.root, "out": arguments.out}
-    rows = measure(arguments.model, arguments.protocol, device=arguments.device, **place)
+    rows = measure(
+        arguments.model,
+        arguments.protocol,
+        fold=arguments.fold,
+        root=arguments.root,
+        out=arguments.out,
+        device=arguments.device,
+        trust_code=arguments.trust_code,
+    )
     say("\n".join(similarity_lines(rows)))
     if arguments.out:
         say(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
@@ -229,7 +265,7 @@ def embed(arguments: argparse.Namespace) -> None:
 
     from sonolex.api import Pipeline
 
-    model = Pipeline.load(arguments.model, device=arguments.device)
+    model = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code)
     if arguments.window_s is not None:
         if len(arguments.audio) != 1 or arguments.text:
             raise ValueError("`--window-s` must have exactly one audio file and no text.")
@@ -246,9 +282,8 @@ def predict(arguments: argparse.Namespace) -> None:
     """Print one JSON line per file."""
     from sonolex.api import Pipeline
 
-    answers = Pipeline.load(arguments.model, device=arguments.device).predict(
-        audio=arguments.audio or None, text=_texts(arguments), top=arguments.top
-    )
+    model = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code)
+    answers = model.predict(audio=arguments.audio or None, text=_texts(arguments), top=arguments.top)
     names = arguments.audio or arguments.text
     for name, answer in zip(names, answers, strict=True):
         try:
@@ -303,9 +338,8 @@ def units(arguments: argparse.Namespace) -> None:
     from sonolex.units import make_units
 
     options = {"num_units": arguments.num_units, "layer": arguments.layer, "hop_ms": arguments.hop_ms}
-    filled = make_units(
-        arguments.manifest, out=arguments.out, model=arguments.model, device=arguments.device, **options
-    )
+    options |= {"device": arguments.device, "trust_code": arguments.trust_code}
+    filled = make_units(arguments.manifest, out=arguments.out, model=arguments.model, **options)
     say(f"{filled}. Written to {arguments.out}")
 
 
@@ -313,7 +347,13 @@ def index(arguments: argparse.Namespace) -> None:
     """Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
     from sonolex.search import build_index
 
-    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out, device=arguments.device)
+    added, total = build_index(
+        arguments.folder,
+        model=arguments.model,
+        out=arguments.out,
+        device=arguments.device,
+        trust_code=arguments.trust_code,
+    )
     say(f"{arguments.out}: {total} recordings, {added} of them new")
 
 
@@ -321,7 +361,11 @@ def search(arguments: argparse.Namespace) -> None:
     """Find the recordings of an index that are nearest to words or to another recording."""
     from sonolex.search import SoundIndex
 
-    opened = SoundIndex.open(arguments.index, device=arguments.device)
+    opened = SoundIndex.open(
+        arguments.index, model=arguments.model, device=arguments.device, trust_code=arguments.trust_code
+    )
+    if arguments.model is None:  # somebody else's index may name any model
+        say(f"model, as {arguments.index} names it: {opened.model}", file=sys.stderr)
     for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):
         say(f"{hit.similarity:.3f}  {hit.path}")
 
@@ -352,6 +396,7 @@ def _texts(arguments: argparse.Namespace) -> list[str] | None:
     return arguments.text or None
 
 
+SHARED = ("train", "table")  # what several processes that torchrun started do together
 VERBS = (
     prepare,
     download,

@@ -60,7 +60,7 @@ def _data_verbs(verb: Verb) -> None:
     p.add_argument("--mirror", help="address of a folder with the same files (and, if it has one, md5sums.txt)")
     p = verb("transcribe")
     p.add_argument("manifest", help="manifest with clips that lack a transcript")
-    p.add_argument("--asr", required=True, help="pocketsphinx, whisper:FOLDER or whisper:HUB_ID")
+    p.add_argument("--asr", required=True, help="pocketsphinx, whisper:FOLDER or whisper:hub:ORG/NAME")
     p.add_argument("--out", required=True, help="manifest to write")
     p = verb("phones")
     p.add_argument("manifest", help="manifest with transcripts")
@@ -70,9 +70,12 @@ def _data_verbs(verb: Verb) -> None:
     p = verb("units")
     p.add_argument("manifest", help="manifest with audio; with a column phones, each step's phone is found too")
     p.add_argument("--num-units", type=int, required=True, help="clusters")
-    p.add_argument("--model", help="run folder, model folder or hub id whose states are clustered (default: log-mel)")
+    p.add_argument(
+        "--model", help="run folder, model folder or hub:ORG/NAME whose states are clustered (default: log-mel)"
+    )
     p.add_argument("--layer", type=int, default=-1, help="of the model (default: the last)")
     p.add_argument("--hop-ms", type=float, default=20.0, help="between log-mel frames (default: 20)")
+    _trust_code(p)
     p.add_argument("--out", required=True, help="manifest to write")
 
 
@@ -115,7 +118,7 @@ def _training_verbs(verb: Verb) -> None:
     p.add_argument("table", help="CSV, TSV, JSONL, Parquet or Arrow with an audio column and labels")
     p.add_argument("--label", required=True, help="column to predict")
     p.add_argument("--system", default="ctal", help=", ".join(module_names("systems")))
-    p.add_argument("--from", help="run folder, model folder or hub id to start from")
+    p.add_argument("--from", help="run folder, model folder or hub:ORG/NAME to start from")
     p.add_argument("--epochs", type=int, help="default: by the number of clips")
     p.add_argument("--out", help="folder for the model and the report (default: runs/fit-TABLE-LABEL)")
     p.add_argument("--skip-bad", action="store_true", help="leave rows out that cannot be used, after listing them")
@@ -126,10 +129,11 @@ def _training_verbs(verb: Verb) -> None:
 def _scoring_verbs(verb: Verb) -> None:
     for name in ("evaluate", "robustness", "similarity"):
         p = verb(name)
-        p.add_argument("model", help="run folder, model folder or hub id")
+        p.add_argument("model", help="run folder, model folder or hub:ORG/NAME")
         p.add_argument("--protocol", required=True, help=", ".join(module_names("protocols")) + ", or a protocol.json")
         p.add_argument("--fold", help="default: the only one")
         p.add_argument("--root", help="folder of the corpus")
+        _trust_code(p)
         if name == "evaluate":
             p.add_argument("--out", help="folder for results.json and predictions")
         elif name == "similarity":
@@ -150,9 +154,10 @@ def _scoring_verbs(verb: Verb) -> None:
 def _model_verbs(verb: Verb) -> None:
     for name in ("embed", "predict"):
         p = verb(name)
-        p.add_argument("model", help="run folder, model folder or hub id")
+        p.add_argument("model", help="run folder, model folder or hub:ORG/NAME")
         p.add_argument("audio", nargs="*", help="audio files")
         p.add_argument("--text", nargs="+", help="transcripts, one per file (or without files)")
+        _trust_code(p)
         if name == "embed":
             p.add_argument("--out", default="embeddings.npy", help="file to write")
             p.add_argument("--window-s", type=float, help="cut one long recording into windows of so many seconds")
@@ -161,10 +166,18 @@ def _model_verbs(verb: Verb) -> None:
             p.add_argument("--top", type=int, help="show only so many classes")
     p = verb("index")
     p.add_argument("folder", help="folder of recordings, searched with all its subfolders")
-    p.add_argument("--model", required=True, help="run folder, model folder or hub id of a system that aligns")
+    p.add_argument("--model", required=True, help="run folder, model folder or hub:ORG/NAME of a system that aligns")
     p.add_argument("--out", required=True, help="folder for the index")
+    _trust_code(p)
     p = verb("search")
     p.add_argument("index", help="folder that `sonolex index` wrote")
     p.add_argument("words", nargs="?", help="what to look for")
     p.add_argument("--audio", help="a recording to look for instead")
+    p.add_argument("--model", help="where the index's model is now (default: where it was)")
     p.add_argument("--top", type=int, default=10, help="how many to show (default: 10)")
+    _trust_code(p)
+
+
+def _trust_code(p: argparse.ArgumentParser) -> None:
+    words = "let the model's files name code of their own, outside the package, which then runs on this machine"
+    p.add_argument("--trust-code", action="store_true", help=words)

@@ -108,17 +108,21 @@ def compare_runs(folders: Sequence[str | Path]) -> list[Table]:
 def time_lines(folders: Sequence[str | Path]) -> list[str]:
     """Return the training time of every row, pre-trainings included, in milliseconds a clip (VCR-AST's table 5.2).
 
-    The time is that of optimiser steps, data included, on the machines the runs were made on.
+    Two times, on the machines the runs were made on: of optimiser steps, and of waiting until their batches were read,
+    which goes on beside the steps and is nothing where reading keeps up. Runs of older versions do not know the second.
     """
     by_row: dict[str, list[dict[str, Any]]] = {}
     for r in read_results(folders):
         if r.get("trained_clips"):
             by_row.setdefault(r["row"], []).append(r)
-    lines = [f"  {'':{max(map(len, by_row), default=0)}}  ms a clip  million parameters  runs"] if by_row else []
+    width = max((len(visible(row)) for row in by_row), default=0)
+    lines = [f"  {'':{width}}  ms a clip: steps  waiting for data  million parameters  runs"] if by_row else []
     for row, runs in by_row.items():
-        each = [1000 * r["train_s"] / r["trained_clips"] for r in runs]
+        steps = [1000 * r["train_s"] / r["trained_clips"] for r in runs]
+        waiting = [1000 * r["load_s"] / r["trained_clips"] for r in runs if r.get("load_s") is not None]
+        shown = f"{np.mean(waiting):.1f}" if len(waiting) == len(runs) else "not known"
         size = runs[0]["num_parameters"] / 1e6
-        lines.append(f"  {visible(row):{max(map(len, by_row))}}  {np.mean(each):9.1f}  {size:18.2f}  {len(runs):4}")
+        lines.append(f"  {visible(row):{width}}  {np.mean(steps):16.1f}  {shown:>16}  {size:18.2f}  {len(runs):4}")
     return lines
 
 

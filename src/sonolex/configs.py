@@ -1,21 +1,35 @@
 """Names to modules, and frozen dataclasses to JSON and back. Standard library only.
 
-A name on the command line or in a checkpoint is a module name; this file is the one place that resolves it.
+A name on the command line or in a checkpoint is a module name; this file is the one place that resolves it. Names that
+stand in files are built in: only the user can name code of their own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import os
 import pkgutil
+import reprlib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+PROMISED = {  # what every module of a package has
+    "systems": "SYSTEM",
+    "tasks": "TASK",
+    "protocols": "PROTOCOL",
+    "data.corpora": "prepare",
+    "recipes": "recipe",
+    "recognisers": "open_recogniser",
+}
+MOST_PROBLEMS = 20  # listed at once
+MOST_LETTERS = 500  # of one of them, which may hold whatever a file does
 
 
 def module_names(package: str) -> list[str]:
@@ -25,18 +39,33 @@ def module_names(package: str) -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith(hidden))
 
 
-def find_module(package: str, name: str) -> types.ModuleType:
-    """Return the module ``sonolex.<package>.<name>``; ``name`` may also be a dotted path of the user's own module.
+def find_module(package: str, name: str, *, trust_code: bool = False) -> types.ModuleType:
+    """Return the module ``sonolex.<package>.<name>``.
+
+    Args:
+        name: with ``trust_code`` also the dotted path of the user's own module, whose code then runs.
+        trust_code: True where the user chose ``name``, in Python or on the command line; never where a file did.
 
     Raises:
-        ValueError: no such module, with the nearest names.
+        ValueError: no such module, with the nearest names, or one that lacks what its package promises.
     """
-    if "." in name:
-        return importlib.import_module(name)
     names = module_names(package)
-    if name not in names:
-        raise ValueError(f"`{package}` must be one of {names}, but is {name!r}.{suggestion(name, names)}")
-    return importlib.import_module(f"sonolex.{package}.{name}")
+    if name in names:
+        return importlib.import_module(f"sonolex.{package}.{name}")
+    dotted = isinstance(name, str) and "." in name and all(part.isidentifier() for part in name.split("."))
+    if not (dotted and trust_code):
+        code = " Code outside the package runs only where you name it yourself, or with --trust-code." * dotted
+        near = suggestion(name, names) if isinstance(name, str) else ""
+        raise ValueError(f"`{package}` must be one of {', '.join(names)}, but is {reprlib.repr(name)}.{near}{code}")
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name and f"{name}.".startswith(f"{e.name}."):  # not one that the user's module misses
+            raise ValueError(f"`{package}` must be a module that Python can import, but {name!r} is not found.") from e
+        raise
+    if not hasattr(module, PROMISED[package]):
+        raise ValueError(f"`{name}` must have {PROMISED[package]} to be one of `{package}`, but has not.")
+    return module
 
 
 def to_json(config: Any) -> Any:
@@ -53,19 +82,19 @@ def to_json(config: Any) -> Any:
     return config
 
 
-def from_json(config_type: type[T], values: dict[str, Any], *, where: str = "") -> T:
+def from_json(config_type: type[T], values: Any, *, where: str = "") -> T:
     """Return ``config_type`` built from JSON values.
 
     Raises:
-        ValueError: unknown fields, all of them at once, each with the nearest known name.
+        ValueError: unknown or missing fields and values of another type, all of them at once.
     """
-    hints = typing.get_type_hints(config_type)
-    known = {f.name for f in dataclasses.fields(config_type) if f.init}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known)
-    if unknown:
-        hints_text = "".join(f"\n  {name}{suggestion(name, sorted(known))}" for name in unknown)
-        raise ValueError(f"`{where or config_type.__name__}` has unknown fields:{hints_text}")
-    return config_type(**{name: _value(hints[name], value) for name, value in values.items()})
+    problems: list[str] = []
+    made = _built(config_type, values, "", problems)
+    if problems:
+        more = ["and more"] * (len(problems) > MOST_PROBLEMS)
+        lines = "\n  ".join([*problems[:MOST_PROBLEMS], *more])
+        raise ValueError(f"{where or config_type.__name__} has fields that cannot be used:\n  {lines}")
+    return made
 
 
 def differences(saved: Any, wanted: Any, place: str = "") -> Iterator[str]:
@@ -87,30 +116,114 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SONOLEX_CACHE", default))
 
 
-def _value(hint: Any, value: Any) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if value is None:
+def _built(config_type: Any, values: Any, place: str, problems: list[str]) -> Any:
+    """Return the dataclass, or None after adding to ``problems`` what is wrong with ``values``."""
+    before = len(problems)
+    if not isinstance(values, dict):
+        problems.append(_wrong(place or config_type.__name__, "an object", values))
         return None
+    hints = _hints(config_type)
+    fields = {f.name: f for f in dataclasses.fields(config_type) if f.init}
+    unknown = [n for n in values if n not in fields][: MOST_PROBLEMS + 1]
+    problems += [f"`{_at(place, n)}` is unknown.{suggestion(n, sorted(fields))}" for n in unknown]
+    given = {n: _value(hints[n], v, _at(place, n), problems) for n, v in values.items() if n in fields}
+    missing = dataclasses.MISSING
+    problems += [
+        f"`{_at(place, n)}` is missing."
+        for n, f in fields.items()
+        if n not in values and f.default is missing and f.default_factory is missing
+    ]
+    if len(problems) > before:
+        return None
+    try:
+        return config_type(**given)
+    except (ValueError, TypeError, ArithmeticError) as e:
+        problems.append(f"{place}: {e}"[:MOST_LETTERS] if place else str(e)[:MOST_LETTERS])
+        return None
+
+
+@lru_cache(maxsize=256)
+def _hints(config_type: Any) -> dict[str, Any]:
+    return typing.get_type_hints(config_type)
+
+
+def _value(hint: Any, value: Any, place: str, problems: list[str]) -> Any:
+    """Return a JSON value as ``hint`` says, or add to ``problems`` why it cannot be; hints not listed take any."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
         inner = [a for a in arguments if a is not type(None)]
-        for candidate in inner:
-            if isinstance(value, dict) == dataclasses.is_dataclass(candidate):
-                return _value(candidate, value)
-        return value
+        fits = [a for a in inner if dataclasses.is_dataclass(a) == isinstance(value, dict)]
+        return _value((fits or inner)[0], value, place, problems)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_json(hint, value)
+        return _built(hint, value, place, problems)
     if origin is tuple:
-        inner = arguments[0] if len(arguments) == 2 and arguments[1] is Ellipsis else None
-        return tuple(_value(inner or a, v) for v, a in zip(value, _cycle(arguments, len(value)), strict=True))
-    if origin is dict:
-        return {k: _value(arguments[1], v) for k, v in value.items()}
-    if hint is Path:
-        return Path(value)
+        return _tuple(arguments, value, place, problems)
+    if origin in (dict, Mapping):
+        if not isinstance(value, dict):
+            problems.append(_wrong(place, "an object", value))
+            return None
+        return {k: _value(arguments[1], v, _at(place, k), problems) for k, v in value.items()}
+    if hint in _PLAIN:
+        kind, fits_hint = _PLAIN[hint]
+        if not fits_hint(value):
+            problems.append(_wrong(place, kind, value))
+        elif hint is Path:
+            return Path(value)
     return value
 
 
-def _cycle(arguments: tuple, length: int) -> tuple:
-    return (arguments[0],) * length if len(arguments) == 2 and arguments[1] is Ellipsis else arguments
+def _tuple(arguments: tuple, value: Any, place: str, problems: list[str]) -> tuple:
+    if not isinstance(value, list | tuple):
+        problems.append(_wrong(place, "a list", value))
+        return ()
+    repeated = len(arguments) == 2 and arguments[1] is Ellipsis
+    inner = arguments[:1] * len(value) if repeated else arguments
+    if len(inner) != len(value):
+        problems.append(_wrong(place, f"a list of {len(inner)}", value))
+        return ()
+    if repeated and inner and inner[0] in _PLAIN and all(map(_PLAIN[inner[0]][1], value)):
+        return tuple(value)  # a hundred thousand classes take no time
+    made = []
+    for i, (v, a) in enumerate(zip(value, inner, strict=True)):
+        made.append(_value(a, v, f"{place}[{i}]", problems))
+        if len(problems) > MOST_PROBLEMS:
+            break
+    return tuple(made)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a finite number that a float can hold; 1 stands for 1.0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    int: ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    float: ("a finite number", _is_number),
+    str: ("text", _is_text),
+    Path: ("text", _is_text),
+}
+
+
+def _wrong(place: str, kind: str, value: Any) -> str:
+    return f"`{place}` must be {kind}, but is {reprlib.repr(value)}."
+
+
+def _at(place: str, name: str) -> str:
+    """Return where a field is, printable whatever a file calls it."""
+    shown = name if name.isidentifier() else reprlib.repr(name)
+    return f"{place}.{shown}" if place else shown
 
 
 def suggestion(name: str, known: list[str]) -> str:

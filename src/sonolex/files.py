@@ -47,23 +47,23 @@ def atomic_file(path: Path) -> Iterator[Path]:
         building = path.with_name(_temporary(BUILDING, path))
         try:
             yield building
-            _sync(building)
+            sync(building)
             building.replace(path)
         except BaseException:
             with suppress(OSError):
                 building.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
-def atomic_folder(folder: Path, *, sync: bool = True) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, synced: bool = True) -> Iterator[Path]:
     """Context: a folder to fill that takes the name ``folder``, replacing an older one, only when all went well.
 
     Killed while the older one makes room, `recover` gives it its name back.
 
     Args:
-        sync: wait until every file is on the disk; not for thousands of them that can be made again.
+        synced: wait until every file is on the disk; not for thousands of them that can be made again.
 
     Raises:
         NotWritten: the disk is full or broken.
@@ -75,13 +75,13 @@ def atomic_folder(folder: Path, *, sync: bool = True) -> Iterator[Path]:
         try:
             building.mkdir()
             yield building
-            for place in [*building.rglob("*"), building] if sync else ():
-                _sync(place)
+            for place in [*building.rglob("*"), building] if synced else ():
+                sync(place)
             _take_place(building, folder, replaced)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
-        _sync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -124,7 +124,11 @@ def save_json(path: Path, values: Any) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Append one line, whole or, where the disk is full, not at all. What a kill cuts off, `drop_half_line` removes."""
-    rest = (line + "\n").encode("utf-8")
+    append_bytes(path, (line + "\n").encode("utf-8"))
+
+
+def append_bytes(path: Path, rest: bytes) -> None:
+    """Append bytes, all of them or, where the disk is full, none."""
     with writing(path), path.open("ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)
         try:
@@ -152,6 +156,30 @@ def drop_half_line(path: Path, *, block_bytes: int = 1 << 16) -> None:
             file.truncate(end)
 
 
+def sync(place: Path) -> None:
+    """Ask the system to put a file, or the names in a folder, on the disk."""
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_file(path: Path, *, most_bytes: int | None = None) -> int:
+    """Return the size of a regular file, before anything opens it: reading a pipe may wait forever.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a folder, pipe or device, or more bytes than ``most_bytes``.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path} must be a file, but is none.")
+    if most_bytes is not None and found.st_size > most_bytes:
+        raise ValueError(f"{path} must have at most {most_bytes:,} bytes, but has {found.st_size:,}.")
+    return found.st_size
+
+
 def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Write or copy it again.") -> Any:
     """Return the values in a JSON file.
 
@@ -162,11 +190,7 @@ def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Wri
         FileNotFoundError: there is none.
         ValueError: no regular file, a larger one, or no JSON.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{path} must be a file, but is none.")
-    if found.st_size > most_bytes:
-        raise ValueError(f"{path} must have at most {most_bytes:,} bytes, but has {found.st_size:,}.")
+    require_file(path, most_bytes=most_bytes)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as e:  # ValueError: JSON, UTF-8, integers of more than 4,300 digits
@@ -223,12 +247,3 @@ def _take_place(building: Path, folder: Path, replaced: Path) -> None:
 def _temporary(beginning: str, path: Path) -> str:
     """Return a name beside ``path`` that no other process takes, in whatever container or machine it runs."""
     return f"{beginning}{os.getpid()}.{secrets.token_hex(4)}-{path.name}"
-
-
-def _sync(place: Path) -> None:
-    """Ask the system to put a file, or the names in a folder, on the disk."""
-    descriptor = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def fit(
     Args:
         path: CSV, TSV, JSONL, Parquet or Arrow with ``audio`` and/or ``text``, ``label`` and optionally ``speaker``
             and ``split``.
-        start_from: run folder, model folder or hub id to start from.
+        start_from: run folder, model folder or ``hub:ORG/NAME`` to start from.
         epochs: default by the number of clips.
         out: folder of the run; the same call again goes on where it stopped.
         device: what computes: auto, cpu, cuda, cuda:1 or mps.
@@ -63,9 +64,9 @@ def fit(
     path = Path(path)
     find_device(device)  # before the table is read
     folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
-    started = _started(start_from)
-    limits = started[1].config if started else system_type(system).starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1]
-    longest_s = limits.longest_s if any("audio" in accepted for accepted in system_type(system).accepts) else np.inf
+    reader, started = system_type(system, trust_code=True), _started(start_from, system)
+    limits = started[1].config if started else reader.starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1]
+    longest_s = limits.longest_s if any("audio" in accepted for accepted in reader.accepts) else np.inf
     table = checked_table(path, label=label, skip_bad=skip_bad, longest_s=longest_s, reader=system)
     for line in (*_found(table.manifest, label), *table.notes):
         say(line)
@@ -89,10 +90,10 @@ def fit(
         say(text_tables(compare_runs([folder])))
         try:
             say(f"\nreport: {write_html([folder], folder / 'report.html')}")
-        except ImportError as e:
+        except (ImportError, ValueError, OSError) as e:  # the model is trained and saved, whatever becomes of its page
             say(f"no report.html: {e}")
     say(f"model: {folder / 'run' / 'model'}")
-    say(f"predict with: sonolex predict {folder / 'run'} {_first_audio(manifest)}")
+    say(f"predict with: sonolex predict {shlex.quote(str(folder / 'run'))} {_first_audio(manifest)}")
     return results
 
 
@@ -106,11 +107,11 @@ def _found(manifest: Manifest, label: str) -> list[str]:
     ]
 
 
-def _started(start_from: str | None) -> tuple[Any, Processor] | None:
+def _started(start_from: str | None, system: str) -> tuple[Any, Processor] | None:
     """Return configuration and processor of the model to start from, if there is one."""
     if start_from is None:
         return None
-    model, processor, _ = load_model(model_folder(start_from))
+    model, processor, _ = load_model(model_folder(start_from), own={system})
     return model.system.config, processor
 
 
@@ -122,8 +123,8 @@ def _with_short_texts(
     Raises:
         ManifestError: transcripts that are too long, unless ``skip_bad``.
     """
-    read = system_type(system).readable(modalities_of(manifest))
-    if "text" not in read or not long_texts(manifest.column("text"), config):
+    reader = system_type(system, trust_code=True)
+    if "text" not in reader.readable(modalities_of(manifest)) or not long_texts(manifest.column("text"), config):
         return manifest, []
     processor = processor or new_processor(system, config, manifest.where(split="train"))
     bad = unreadable_clips(manifest, processor, ("text",))
@@ -164,10 +165,11 @@ def _run(
 ) -> Run:
     rules = find_protocol(protocol)
     num_train = len(manifest.where(split="train"))
-    config, processor = system_type(system).starter(num_clips=num_train, longest_s=float(manifest.durations_s.max()))
+    kind = system_type(system, trust_code=True)
+    config, processor = kind.starter(num_clips=num_train, longest_s=float(manifest.durations_s.max()))
     if started is not None:
         config, processor = started[0], started[1].config
-    modalities = system_type(system).readable(rules.modalities)
+    modalities = kind.readable(rules.modalities)
     both = len(modalities) == 2
     loading = Loading(
         modalities=modalities,
@@ -198,4 +200,4 @@ def _run(
 
 def _first_audio(manifest: Manifest) -> str:
     clip = manifest.where(split="test")[0]
-    return f"{clip.audio}" if isinstance(clip.audio, str) else f"--text {clip.text!r}"
+    return shlex.quote(clip.audio) if isinstance(clip.audio, str) else f"--text {shlex.quote(str(clip.text))}"

@@ -53,10 +53,10 @@ class Picture:
     lacks_characters: bool = False
 
 
-def shown(name: object) -> str:
+def shown(name: object, *, most: int = MOST_CHARACTERS) -> str:
     """Return a name as pictures have it: what it holds is visible, and what is too long is cut."""
     text = visible(name)
-    text = text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
     return f" {text}" if text.startswith("_") else text  # a legend leaves out what begins with "_"
 
 
@@ -67,12 +67,13 @@ def confusion(row: Row, predictions: dict[str, Any]) -> Picture:
     kept = true_B >= 0  # open vocabularies have labels that are no class
     counts = metrics.confusion_counts(true_B[kept], predicted_B[kept], len(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    with _figure(3.2, 3.0) as (figure, axes):
+    side = max(3.0, 1.5 + 0.25 * len(classes))
+    with _figure(side + 0.2, side) as (figure, axes):
         axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
         for i, j in np.ndindex(counts.shape):
             colour = "white" if shares[i, j] > 0.5 else "black"
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=7, color=colour)
-        names = [shown(c) for c in classes]
+        names = [shown(c, most=16) for c in classes]
         axes.set_xticks(range(len(classes)), names, rotation=60, fontsize=7)
         axes.set_yticks(range(len(classes)), names, fontsize=7)
         axes.set_xlabel("predicted", fontsize=8)
@@ -247,13 +248,13 @@ def _fractions(curves: Curves, asked: Sequence[str], table: Table) -> Picture:
 def _projected(vectors_ND: np.ndarray) -> tuple[np.ndarray | None, str]:
     """Return points (N, 2) and how they were found, or None and why there are none."""
     if len(vectors_ND) < 3:
-        return None, f"it has {len(vectors_ND)} clips only"
+        return None, f"too few clips ({len(vectors_ND)})"
     if not np.isfinite(vectors_ND).all():
         return None, "it has vectors that are not finite"
-    exact_ND = vectors_ND.astype(np.float64)
-    centred_ND = exact_ND - exact_ND.mean(0)
+    largest = np.abs(vectors_ND.astype(np.float64)).max(initial=0.0) or 1.0
+    centred_ND = vectors_ND / largest - (vectors_ND / largest).mean(0)
     size = np.abs(centred_ND).max(initial=0.0)
-    if size <= 1e-7 * np.abs(exact_ND).max(initial=0.0):  # t-SNE ends the process where all vectors are the same
+    if size <= 1e-7:  # t-SNE ends the process, without a message, where all vectors are the same
         return None, "all its vectors are the same"
     centred_ND = np.pad(centred_ND / size, ((0, 0), (0, max(0, 2 - centred_ND.shape[1]))))
     if len(centred_ND) < FEWEST_FOR_TSNE:
@@ -309,9 +310,13 @@ def _log_scale(axes: Any, axis: Any, name: str) -> None:
     """Set a logarithmic scale with plain numbers; matplotlib's own are formulas."""
     from matplotlib.ticker import LogFormatter
 
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     (axes.set_xscale if name == "x" else axes.set_yscale)("log")
-    axis.set_major_formatter(LogFormatter(labelOnlyBase=False))
-    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain(minor_thresholds=(1, 0.4)))
 
 
 def _picture(figure: Any, alt: str) -> Picture:

@@ -65,7 +65,8 @@ def _html_table(table: Table) -> str:
         f"<h2><bdi>{_text(table.protocol)}</bdi> · <bdi>{_text(table.task)}</bdi></h2>"
         f"<p>{table.num_clips} clips, fingerprint <code>{_text(table.fingerprint)}</code>. ± is the deviation over "
         "seeds; […] a 95 % bootstrap interval over clips of the first seed. "
-        f"{_text(table.notes)}</p>\n<table><tr><th></th>{heads}<th>seeds</th></tr>\n{body}</table>"
+        f"{_text(table.notes)}</p>\n"
+        f'<div class="wide"><table><tr><th></th>{heads}<th>seeds</th></tr>\n{body}</table></div>'
     )
 
 
@@ -136,7 +137,8 @@ _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
 h2, p { overflow-wrap: anywhere; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .25rem .8rem; text-align: right; }
-td:first-child { max-width: 30rem; overflow-wrap: anywhere; }
+td { white-space: nowrap; } th { max-width: 14rem; overflow-wrap: break-word; } .wide { overflow-x: auto; }
+td:first-child { white-space: normal; min-width: 12rem; max-width: 30rem; overflow-wrap: anywhere; }
 td:first-child, th:first-child { text-align: left; } tr { border-bottom: 1px solid #ddd; }
 tr.floor td, tr.published td { color: #777; } .row { display: flex; flex-wrap: wrap; gap: 1rem; }
 img { max-width: 100%; }</style></head><body>

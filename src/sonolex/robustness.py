@@ -32,8 +32,11 @@ def robustness(
     out: str | Path | None = None,
     sweeps: Sequence[str] = AUDIO_SWEEPS,
     device: str = AUTO,
+    trust_code: bool = False,
 ) -> dict[str, Any]:
     """Return scores by sweep and amount, beside those of the recordings as they are; write them to ``out`` if given.
+
+    ``trust_code`` as in `evaluate_model`.
 
     Raises:
         ValueError: an unknown sweep, or what `evaluate_model` refuses.
@@ -43,7 +46,8 @@ def robustness(
         raise ValueError(f"`sweeps` must be some of {', '.join(SWEEPS)}, but has {', '.join(unknown)}.")
 
     def scores(degradation: Degradation | None) -> dict[str, Any]:
-        results = evaluate_model(model, protocol, fold=fold, root=root, degradation=degradation, device=device)
+        options: dict[str, Any] = {"degradation": degradation, "device": device, "trust_code": trust_code}
+        results = evaluate_model(model, protocol, fold=fold, root=root, **options)
         return {k: results[k] for k in ("protocol", "fold", "fingerprint", "primary", "scores")}
 
     clean = scores(None)

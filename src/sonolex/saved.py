@@ -49,7 +49,7 @@ def read_results(places: Sequence[str | Path]) -> list[dict[str, Any]]:
 def load_results(path: Path) -> dict[str, Any]:
     """Return a results.json. Raises ValueError unless every field that tables and pages read is what it must be."""
     values = load_object(path)
-    _require(values, RESULTS, path, optional=("train_s", "trained_clips", "num_parameters", "modalities"))
+    _require(values, RESULTS, path, optional=("load_s", "trained_clips", "modalities"))
     _require(values["environment"], ENVIRONMENT, path, inside="environment")
     if "fingerprint" in values:
         _require(values, COMPARED, path, optional=("published", "notes"))
@@ -239,6 +239,7 @@ RESULTS: dict[str, Check] = {
     "seed": ("a whole number of 64 bits", _is_seed),
     "environment": MAPPING,
     "train_s": NUMBER,
+    "load_s": ("a finite number or nothing", lambda v: v is None or is_number(v)),
     "trained_clips": COUNT,
     "num_parameters": COUNT,
     "modalities": ("a list of text", _list_of(_is_text, MOST_NAMES)),

@@ -31,21 +31,22 @@ def similarity(
     root: str | None = None,
     out: str | Path | None = None,
     device: str = AUTO,
+    trust_code: bool = False,
 ) -> list[dict[str, Any]]:
     """Return, for every layer and for the pooled vectors, how alike a clip's audio and its text are.
 
     Both are read alone. "cka" is `linear_cka` of the clips' mean states; "recall_at_1" is how often a
     clip's audio is nearest (cosine, each modality's mean taken away) to a text that is its own, among the different
-    texts; "chance" is 1 over their number.
+    texts; "chance" is 1 over their number. ``trust_code`` as in `sonolex.evaluate.evaluate_model`.
 
     Raises:
         ValueError: the system does not read both modalities alone, or there is no such device.
     """
     place = find_device(device)
-    rules = find_protocol(protocol)
+    rules = find_protocol(protocol, trust_code=trust_code)
     manifest = protocol_manifest(rules, (("root", root),) if root else ())
     clips = find_fold(rules, manifest, fold).report
-    trained, processor, _ = load_model(model_folder(model))
+    trained, processor, _ = load_model(model_folder(model), trust_code=trust_code)
     trained = trained.to(place)
     for name in PAIR:
         if frozenset({name}) not in trained.system.accepts:

@@ -5,12 +5,13 @@ Class labels never share a vocabulary with tokens: labels are encoded by tasks, 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sonolex.files import load_object, require_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -22,6 +23,7 @@ BERT_TOKENS = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 BYTE_ALPHABET = 256
 SPACE = "▁"  # sentencepiece's letter for a space, also before the first word
 BLANK_TOKEN = "<ctc_blank>"
+MOST_TOKENIZER_BYTES = 64 << 20  # a vocabulary of 250,000 pieces with its merges takes 17 MB
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def load_letters(file: Path) -> Tokenizer:
     """Return the tokenizer of a sentencepiece model of letters (SpeechT5's spm_char.model).
 
     Raises:
-        ValueError: a piece is more than a letter.
+        ValueError: it is no such model, or a piece is more than a letter.
     """
     try:
         from sentencepiece import SentencePieceProcessor
@@ -182,7 +184,8 @@ def load_letters(file: Path) -> Tokenizer:
         raise ImportError(
             "Reading a sentencepiece model needs sentencepiece: pip install 'sonolex[speecht5]'."
         ) from error
-    model = SentencePieceProcessor(model_file=str(file))
+    require_file(file, most_bytes=MOST_TOKENIZER_BYTES)
+    model = _read_by(lambda: SentencePieceProcessor(model_file=str(file)), file)
     pieces = [model.id_to_piece(i) for i in range(model.get_piece_size())]
     longer = [
         piece for i, piece in enumerate(pieces) if len(piece) > 1 and not (model.is_control(i) or model.is_unknown(i))
@@ -200,33 +203,59 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     Raises:
         FileNotFoundError: none of these files is there.
+        ValueError: one of them is broken.
     """
     from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Tokenizer
 
     path = Path(path)
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = _read_by(lambda: Tokenizer.from_file(str(file)), file)
         # A sentence model's file may pad every text to 128 tokens and cut longer ones in silence; batches pad here.
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        return tokenizer
-    vocab, merges = path / "vocab.json", path / "merges.txt"
+        return _complete(tokenizer, file)
+    vocab, merges, words = path / "vocab.json", path / "merges.txt", path / "vocab.txt"
     if vocab.is_file() and merges.is_file():
         # Only the model is kept: whether a token begins a word is decided by the text, as in training.
-        return ByteLevelBPETokenizer(str(vocab), str(merges))._tokenizer  # type: ignore[attr-defined]
-    if (path / "vocab.txt").is_file():
+        made = _read_by(lambda: ByteLevelBPETokenizer(str(vocab), str(merges)), vocab, merges)
+        return _complete(made._tokenizer, vocab)  # type: ignore[attr-defined]
+    if words.is_file():
         settings = path / "tokenizer_config.json"
-        lowercase = not settings.is_file() or json.loads(settings.read_text(encoding="utf-8")).get(
-            "do_lower_case", True
-        )
-        return BertWordPieceTokenizer(str(path / "vocab.txt"), lowercase=lowercase)._tokenizer  # type: ignore[attr-defined]
+        lowercase = not settings.is_file() or load_object(settings).get("do_lower_case", True)
+        if not isinstance(lowercase, bool):
+            raise ValueError(f"`do_lower_case` must be true or false, but is {lowercase!r:.40} ({settings}).")
+        made = _read_by(lambda: BertWordPieceTokenizer(str(words), lowercase=lowercase), words)
+        return _complete(made._tokenizer, words)  # type: ignore[attr-defined]
     if (path / "spm_char.model").is_file():
         return load_letters(path / "spm_char.model")
     raise FileNotFoundError(
         f"`path` must hold tokenizer.json, vocab.txt, spm_char.model, or vocab.json with merges.txt, but {path} does "
         "not. Name the folder that was saved with the model."
     )
+
+
+def _read_by(read: Callable[[], Any], *files: Path) -> Any:
+    """Return what a library makes of files, within limits; whatever it raises is a ValueError that names the first."""
+    for file in files:
+        require_file(file, most_bytes=MOST_TOKENIZER_BYTES)
+    try:
+        return read()
+    except Exception as e:  # tokenizers raises Exception itself
+        reason = str(e).strip().partition("\n")[0]
+        raise ValueError(f"{files[0]} must be a tokenizer, but cannot be read: {reason}. Copy it again.") from None
+
+
+def _complete(tokenizer: Tokenizer, file: Path) -> Tokenizer:
+    """Return the tokenizer if its ids count from 0 without a gap, so that a table of as many rows holds them all."""
+    ids = tokenizer.get_vocab().values()
+    if not ids:
+        raise ValueError(f"{file} must hold a vocabulary, but has none. Copy it again.")
+    if len(set(ids)) != len(ids) or max(ids) != len(ids) - 1:
+        raise ValueError(
+            f"{file} must number its {len(ids)} tokens from 0 to {len(ids) - 1}, but has ids up to {max(ids)}."
+        )
+    return tokenizer
 
 
 def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -22,7 +22,8 @@ def transcribe(manifest: str | Path, *, asr: str, out: str | Path, device: str =
     """Return the manifest with transcripts for all its clips with audio, and write it to ``out``.
 
     Args:
-        asr: module in ``sonolex.recognisers``, and after a colon its model, e.g. ``whisper:openai/whisper-tiny.en``.
+        asr: module in ``sonolex.recognisers``, and after a colon its model, e.g. ``whisper:FOLDER`` or
+            ``whisper:hub:openai/whisper-tiny.en``.
         device: what computes: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
@@ -36,7 +37,7 @@ def transcribe(manifest: str | Path, *, asr: str, out: str | Path, device: str =
         raise ValueError(f"`out` must be another file than the manifest, but both are {out}.")
     clips = read_manifest(manifest)
     name, _, place = asr.partition(":")
-    recogniser = find_module("recognisers", name).open_recogniser(place or None, device=device)
+    recogniser = find_module("recognisers", name, trust_code=True).open_recogniser(place or None, device=device)
     journal = ClipJournal(out, recogniser.name)
     found = journal.found
     missing = [c.id for c in clips if c.audio is not None and not (c.text or "").strip() and c.id not in found]

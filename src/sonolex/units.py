@@ -24,6 +24,7 @@ from sonolex.files import atomic_file
 from sonolex.objectives.unit_alignment import aligned_paths
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.sources import spread
+from sonolex.weights import read_tensors
 
 RATE_HZ, NUM_MELS, WINDOW_MS = 16_000, 80, 25.0
 UNITS, PHONE_UNITS, PHONES = "units", "phone_units", "phones"
@@ -39,16 +40,18 @@ def make_units(
     hop_ms: float = 20.0,
     seed: int = 0,
     device: str = AUTO,
+    trust_code: bool = False,
 ) -> Manifest:
     """Return the manifest with the column ``units`` (numbers of every step), and write it to ``out``.
 
     With a column ``phones`` there is also ``phone_units``, the phone of every step. The centres lie beside ``out``.
 
     Args:
-        model: run folder, model folder or hub id whose states are clustered; None clusters log-mel frames.
+        model: run folder, model folder or ``hub:ORG/NAME`` whose states are clustered; None clusters log-mel frames.
         layer: of the model, 0 for what enters the first one, -1 for the last.
         hop_ms: between log-mel frames; a model has its own steps.
         device: what the model computes on: auto, cpu, cuda, cuda:1 or mps; log-mel frames are the CPU's.
+        trust_code: the model folder may name code of its own, which then runs.
 
     Raises:
         ValueError: ``out`` is the input, its journal is of other units, fewer frames than units, or there is no such
@@ -63,7 +66,7 @@ def make_units(
     clips = read_manifest(manifest)
     if model is None:
         only_cpu(device, "log-mel units")
-    read = _log_mel(hop_ms) if model is None else _states(model, layer, find_device(device))
+    read = _log_mel(hop_ms) if model is None else _states(model, layer, find_device(device), trust_code)
     name = f"log-mel every {hop_ms:g} ms" if model is None else f"layer {layer} of {model}"
     journal = ClipJournal(out, f"{num_units} clusters of {name}, seed {seed}")
     heard = [row for row, audio in enumerate(clips.column("audio")) if audio is not None]
@@ -84,10 +87,13 @@ def make_units(
 
 def _centres(file: Path, fit: Callable[[], Tensor], *, resumed: bool) -> Tensor:
     """Return the centres that the interrupted call fitted, or fit them anew."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     if resumed and file.is_file():
-        return load_file(file)["centres"]
+        centres_KF = read_tensors(file).get("centres")
+        if centres_KF is None:
+            raise ValueError(f"{file} must hold the centres of the interrupted call, but does not. Remove it.")
+        return centres_KF
     centres_KF = fit()
     with atomic_file(file) as building:
         save_file({"centres": centres_KF}, building)
@@ -107,8 +113,8 @@ def _log_mel(hop_ms: float) -> Callable[[Clip], Tensor]:
     return read
 
 
-def _states(model: str | Path, layer: int, device: torch.device) -> Callable[[Clip], Tensor]:
-    trained, processor, _ = load_model(model_folder(model))
+def _states(model: str | Path, layer: int, device: torch.device, trust_code: bool) -> Callable[[Clip], Tensor]:
+    trained, processor, _ = load_model(model_folder(model), trust_code=trust_code)
     system = trained.eval().to(device).system
 
     @torch.inference_mode()

@@ -195,3 +195,14 @@ def test_a_checked_excerpt_has_the_digest_of_its_samples(monkeypatch):
     assert part == check_audio(data, offset_s=0.25, duration_s=0.5)
     with pytest.raises(AudioError, match="offset"):
         check_audio(data, offset_s=1.5)
+
+
+@pytest.mark.parametrize("kind", ["held", "on disk"])
+def test_a_chunk_whose_length_leads_beyond_what_can_be_counted_is_refused(kind, tmp_path):
+    """Found by `python -m benchmarks fuzz`: a CAF chunk of 2^63 bytes ended in an OverflowError, on disk only."""
+    soundfile.write(tmp_path / "a.caf", np.zeros(800), 8000, format="CAF", subtype="PCM_16")
+    content = bytearray((tmp_path / "a.caf").read_bytes())
+    content[12:20] = (2**63 - 1).to_bytes(8, "big")  # the length of the first chunk
+    (tmp_path / "a.caf").write_bytes(content)
+    with pytest.raises(AudioError, match="has no chunk of samples"):
+        read_audio(bytes(content) if kind == "held" else tmp_path / "a.caf", rate_hz=8000)

@@ -103,7 +103,7 @@ def test_checksums_are_those_of_the_zenodo_record(server, tmp_path, monkeypatch)
         "x.bin": b"wrong",
     }
     module = SimpleNamespace(DOWNLOADS=(f"{host}/records/7/files/x.bin",))
-    monkeypatch.setattr(download, "find_module", lambda package, name: module)
+    monkeypatch.setattr(download, "find_module", lambda package, name, **_: module)
     with pytest.raises(ValueError, match="MD5"):
         download.download_corpus("ravdess", tmp_path)
     server.files["x.bin"] = b"right"

@@ -11,6 +11,7 @@ import torch
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
 from sonolex.configs import module_names
+from sonolex.data.loader import clip_seed
 from sonolex.nn.dropout import Dropout, drawn_from
 from sonolex.systems._masked_streams import MaskedStreamsConfig
 from sonolex.systems._recurrent import RecurrentConfig
@@ -346,8 +347,10 @@ def test_on_another_device_nothing_is_left_on_the_cpu(name, config, processors, 
         tasks["pretraining"] = build_task(PretrainingConfig("pretraining"), system.pooled_dim)
     model, made = Model(system, tasks), examples(processor, corpus, richest(system))
     batch = model.prepare(processor.collate(made))
-    with torch.no_grad():
-        expected_BD, loss = model.system.encode(batch).pooled_BD, float(model(batch).total)
+    seeds = [clip_seed(0, 0, clip_id) for clip_id in batch.clip_ids]
+    with torch.no_grad(), drawn_from(seeds, torch.device("cpu")):
+        trained = float(model.train()(batch).total)  # first: it changes running statistics
+        expected_BD, loss = model.eval().system.encode(batch).pooled_BD, float(model(batch).total)
     moved(model)
     with on_other_device(monkeypatch) as there:
         batch = model.prepare(processor.collate(made)).to(there)  # prepared by the loader's threads, on the CPU
@@ -359,7 +362,10 @@ def test_on_another_device_nothing_is_left_on_the_cpu(name, config, processors, 
         total = model(batch).total
         total.backward()
         assert float(total) == pytest.approx(loss, rel=1e-5)
-        model.train()(batch).total.backward()
+        with drawn_from(seeds, there):
+            total = model.train()(batch).total
+        total.backward()
+        assert float(total) == pytest.approx(trained, rel=1e-4)
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)

@@ -159,3 +159,30 @@ def test_infilling_hides_its_share_in_runs_and_keeps_the_end():
     assert 130 < kept < 150 and 10 < runs < 25  # 0.7 · 200 left, 60 hidden in runs of 3.5 or so
     changed = infill(letters_L, random=1.0, generator=generator, **(settings | {"share": 0.0}))
     assert (changed[:-1] != letters_L[:-1]).float().mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("units.safetensors", {"centres": torch.full((8, 80), torch.nan)}),
+        ("units.safetensors", {"centres": torch.zeros(8, 80, dtype=torch.int32)}),
+        ("units.safetensors", {"centres": torch.zeros(9, 80)}),
+        ("units.safetensors", {"centers": torch.zeros(8, 80)}),
+        ("units.safetensors", b"no tensors"),
+        ("letter_units.json", b"{"),
+        ("letter_units.json", b'{"units": []}'),
+        ("letter_units.json", b'{"units_of_letter": [[1, "x"]]}'),
+        ("letter_units.json", b'{"units_of_letter": [[99999]]}'),
+        ("letter_units.json", b'{"units_of_letter": [[-1]]}'),
+        ("letter_units.json", b'{"units_of_letter": []}'),
+    ],
+)
+def test_spoiled_units_are_refused_by_their_file(file, content, processor, tmp_path):
+    processor.save(tmp_path)
+    SpeechAndLettersProcessor.load(tmp_path)
+    if isinstance(content, bytes):
+        (tmp_path / file).write_bytes(content)
+    else:
+        save_file(content, tmp_path / file)
+    with pytest.raises(ValueError, match=file):
+        SpeechAndLettersProcessor.load(tmp_path)

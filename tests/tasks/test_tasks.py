@@ -247,8 +247,6 @@ def test_rare_classes_are_weighted_or_their_logits_adjusted():
 
 
 def test_thresholds_are_not_chosen_from_scores_that_are_no_numbers():
-    from sonolex.tasks.tagging import TaggingConfig
-
     config = TaggingConfig("sounds", label="sounds", classes=("bell", "siren"), tune_thresholds=True)
     task = build_task(config, 4)
     scores = np.array([[0.1, 0.9], [np.nan, 0.2]])

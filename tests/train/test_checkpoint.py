@@ -4,8 +4,11 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+import sonolex
 from sonolex import files
+from sonolex.nn import published
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model, build_task
 from sonolex.train import checkpoint, optim
@@ -36,7 +39,7 @@ def test_weights_that_do_not_fit_are_refused(model, processor, tmp_path):
     path = tmp_path / "model" / "config.json"
     saved = json.loads(path.read_text())
     path.write_text(json.dumps(saved | {"tasks": saved["tasks"][:1]}))
-    with pytest.raises(ValueError, match="are new"):
+    with pytest.raises(ValueError, match=r"model\.safetensors must hold the weights .* has besides 'tasks\."):
         checkpoint.load_model(tmp_path / "model")
     path.write_text(json.dumps(saved | {"config": saved["config"] | {"widht": 3}}))
     with pytest.raises(ValueError, match="Did you mean 'width'"):
@@ -49,7 +52,7 @@ def test_a_place_that_is_no_model_is_refused(tmp_path):
             checkpoint.model_folder(place)
 
 
-def test_a_hub_id_is_read_from_the_hubs_own_cache_when_offline(model, processor, tmp_path, monkeypatch):
+def test_a_hub_id_is_read_from_the_hubs_own_cache_when_offline(model, processor, tmp_path, monkeypatch, capsys):
     """The layout is that of huggingface_hub; the download itself cannot be tested without a network."""
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -58,10 +61,24 @@ def test_a_hub_id_is_read_from_the_hubs_own_cache_when_offline(model, processor,
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)
     checkpoint.save_model(repository / "snapshots" / ("0" * 40), model, processor, provenance={})
-    again, _, _ = checkpoint.load_model(checkpoint.model_folder("somebody/ctal-mood"))
+    again, _, _ = checkpoint.load_model(checkpoint.model_folder("hub:somebody/ctal-mood@main"))
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+    assert capsys.readouterr().err.startswith("downloading somebody/ctal-mood@main from the Hugging Face hub")
     with pytest.raises(FileNotFoundError, match="cannot be had from the hub"):
-        checkpoint.model_folder("somebody/not-there")
+        checkpoint.model_folder("hub:somebody/not-there")
+    for wrong in ("hub:bert", "hub:a/b/c", "hub:../x", "hub:a/b@", "hub:a/b@x y"):
+        with pytest.raises(ValueError, match="ORG/NAME"):
+            checkpoint.model_folder(wrong)
+
+
+def test_a_mistyped_path_with_one_slash_never_asks_the_hub(monkeypatch):
+    """It did: runs/modle went to the hub as a repository of somebody called runs."""
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(FileNotFoundError, match=r"'runs/modle' does not exist\. To .* hub, write hub:runs/modle"):
+        sonolex.load("runs/modle")
+    with pytest.raises(FileNotFoundError, match="hub:openai/whisper-tiny"):
+        published.read_weights("openai/whisper-tiny")
 
 
 def test_training_state_comes_back_exactly(model, tmp_path):
@@ -79,6 +96,47 @@ def test_training_state_comes_back_exactly(model, tmp_path):
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     for p, before in expected.items():
         assert all(torch.equal(before[k], built.state[p][k]) for k in ("step", "exp_avg", "exp_avg_sq"))
+
+
+SPOILED_STATES = {
+    "a weight is NaN": ("model.safetensors", lambda t: t | {min(t): torch.full_like(t[min(t)], torch.nan)}),
+    "weights are I32": ("model.safetensors", lambda t: {n: v.int() for n, v in t.items()}),
+    "a weight has another shape": ("model.safetensors", lambda t: t | {min(t): torch.zeros(3)}),
+    "a weight is missing": ("model.safetensors", lambda t: {n: t[n] for n in sorted(t)[1:]}),
+    "a weight is new": ("model.safetensors", lambda t: t | {"payload": torch.zeros(1)}),
+    "a moment is infinite": ("optimizer.safetensors", lambda t: t | {min(t): torch.full_like(t[min(t)], torch.inf)}),
+    "a moment has another shape": ("optimizer.safetensors", lambda t: t | {"0.exp_avg": torch.zeros(7)}),
+    "a moment is of no parameter": ("optimizer.safetensors", lambda t: t | {"99999.exp_avg": torch.zeros(7)}),
+    "a moment has no number": (
+        "optimizer.safetensors",
+        lambda t: t | {"-1.exp_avg": torch.zeros(1), "x": torch.ones(1)},
+    ),
+    "the state has no loop": ("state.json", lambda s: {"optimizer": s["optimizer"]}),
+    "the state has other groups": ("state.json", lambda s: s | {"optimizer": {"param_groups": []}}),
+    "the state's groups are a text": ("state.json", lambda s: s | {"optimizer": {"param_groups": "x"}}),
+    "the state is a list": ("state.json", lambda s: [s]),
+    "a number of the loop is NaN": ("state.json", lambda s: s | {"loop": {"best": float("nan")}}),
+    "a number of the loop is a text": ("state.json", lambda s: s | {"loop": {"step": "x"}}),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED_STATES)
+def test_a_spoiled_training_state_is_refused_and_changes_no_weight(name, model, tmp_path):
+    built = optim.build_optimizer(model, Optim())
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    built.step()
+    checkpoint.save_training_state(tmp_path / "step-1", model, built, {"step": 1})
+    file, spoil = SPOILED_STATES[name]
+    path = tmp_path / "step-1" / file
+    if file == "state.json":
+        path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
+    else:
+        save_file(spoil(load_file(path)), path)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match=str(path)):
+        checkpoint.load_training_state(tmp_path / "step-1", model, built)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
 def _killed(*arguments, **options):

@@ -4,6 +4,7 @@ import io
 import sys
 import types
 
+import pytest
 import rich
 
 from sonolex.train import journal
@@ -75,3 +76,17 @@ def test_the_bar_counts_steps_from_where_a_run_goes_on():
         assert "5/10" in shown.getvalue() and "0.250" in shown.getvalue()
     finally:
         rich.reconfigure()
+
+
+@pytest.mark.parametrize("name", ["[red]run[/red]", "[/]", "[bold", "a\x1b]0;x\x07b", ":smile: {task.id}"])
+def test_a_bar_shows_a_hostile_name_as_it_is(name, monkeypatch):
+    from rich.console import Console
+
+    from sonolex.terminal import visible
+
+    drawn = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
+    monkeypatch.setattr("rich.progress.get_console", lambda: drawn)
+    with journal.progress_bar(name, 3, done=0, quiet=False) as advance:
+        advance(0.5)
+    text = drawn.file.getvalue()
+    assert visible(name) in text and "\x1b]0;" not in text

@@ -37,8 +37,8 @@ def check_container(encoded: Encoded, where: Where) -> PcmSamples | int | None:
     """Check that a file holds all that it announces.
 
     Returns:
-        the samples of a plain WAV (16-bit integers or 32-bit floats); the number of samples of an MP3 whose header
-        does not say it; None for everything that the decoder knows itself.
+        the samples of a plain WAV (16-bit integers or 32-bit floats); the number of samples per channel where
+        libsndfile would take it from the size of the file, tags included; None where it knows better itself.
 
     Raises:
         AudioError: no format of `FORMATS`, truncated, of unknown length, several recordings in one file.
@@ -144,44 +144,51 @@ def _plain_pcm(fmt: bytes) -> tuple[np.dtype, int, int] | None:
     return (kind, rate_hz, channels) if kind is not None and align == channels * kind.itemsize and channels else None
 
 
-def _check_w64(encoded: Encoded, where: Where) -> None:
+def _check_w64(encoded: Encoded, where: Where) -> int | None:
     """Sony Wave64: names of 16 bytes, lengths of 64 bits that count their own header, chunks at multiples of 8."""
-    position = 40
+    position, frame = 40, 0
     for _ in range(MOST_CHUNKS):
         head = encoded.at(position, 24)
         size = int.from_bytes(head[16:], "little")
         if len(head) < 24 or size < 24:
             raise _damaged("has no chunk of samples", where)
+        if head[:16] == b"fmt " + W64_TAIL:
+            code, channels, _, _, align, bits = struct.unpack("<HHIIHH", encoded.at(position + 24, 16).ljust(16, b"\0"))
+            frame = align if code in (1, 3, 6, 7) and align * 8 == channels * bits else 0  # samples, not packets
         if head[:16] == b"data" + W64_TAIL:
-            return _require(size - 24, position + 24, encoded, where)
+            _require(size - 24, position + 24, encoded, where)
+            return (size - 24) // frame if frame else None
         position += (size + 7) & ~7
     raise _damaged(f"has no chunk of samples among its first {MOST_CHUNKS:,}", where)
 
 
-def _check_aiff(encoded: Encoded, where: Where) -> None:
+def _check_aiff(encoded: Encoded, where: Where) -> int | None:
     """AIFF and AIFF-C: ``SSND`` holds the samples, ``COMM`` says how many there are."""
-    position, announced, found = 12, None, None
+    position, num_samples, frame, found = 12, None, 0, None
     for _ in range(MOST_CHUNKS):
         head = encoded.at(position, 8)
-        if len(head) < 8 or (announced is not None and found is not None):
+        if len(head) < 8 or (num_samples is not None and found is not None):
             break
         name, size, body = head[:4], int.from_bytes(head[4:], "big"), position + 8
         if name == b"COMM" and size >= 18:
             channels, num_samples, bits = struct.unpack(">HIH", encoded.at(body, 8).ljust(8, b"\0"))
-            plain = encoded.at(8, 4) == b"AIFF" or encoded.at(body + 18, 4) in (b"NONE", b"sowt", b"twos")
-            announced = num_samples * channels * ((bits + 7) // 8) if plain else 0
+            plain = encoded.at(8, 4) == b"AIFF" or encoded.at(body + 18, 4) in (b"NONE", b"sowt", b"twos", b"raw ")
+            frame = channels * ((bits + 7) // 8) if plain else 0
         elif name == b"SSND":
             _require(size - 8, body + 8, encoded, where)
             found = size - 8
         position = body + size + (size & 1)
     if found is None:
         raise _damaged("has no chunk of samples", where)
-    if announced is not None and announced > found:
+    if num_samples is None or not frame:
+        return None
+    if num_samples * frame > found:
         raise where.error(
-            f"audio must hold the {announced} bytes of samples its header announces, but holds {found}",
+            f"audio must hold the {num_samples * frame} bytes of samples its header announces, but holds {found}",
             "num_samples",
             "The file is truncated or damaged: copy or encode it again.",
         )
+    return num_samples
 
 
 def _check_au(encoded: Encoded, where: Where) -> None:
@@ -204,7 +211,7 @@ def _check_caf(encoded: Encoded, where: Where) -> None:
     raise _damaged(f"has no chunk of samples among its first {MOST_CHUNKS:,}", where)
 
 
-def _check_sphere(encoded: Encoded, where: Where) -> None:
+def _check_sphere(encoded: Encoded, where: Where) -> int:
     """NIST SPHERE: a header of text, such as ``sample_count -i 48000``, as long as its second line says."""
     header = encoded.at(0, 16 << 10)
     start = int(header[8:16]) if header[8:16].strip().isdigit() else 1024
@@ -213,14 +220,15 @@ def _check_sphere(encoded: Encoded, where: Where) -> None:
         words = line.split()
         if len(words) == 3 and words[1] == b"-i" and words[2].isdigit() and len(words[2]) < 16:
             found[words[0]] = int(words[2])
-    counts = (b"sample_count", b"channel_count", b"sample_n_bytes")
     if b"sample_count" not in found:
         raise where.error(
             "a SPHERE header must say sample_count, but does not",
             "num_samples",
             "It was streamed without a length: encode it again, for example with: sox FILE FILE.flac",
         )
-    _require(int(np.prod([float(found.get(name, 1)) for name in counts])), start, encoded, where)
+    frame = found.get(b"channel_count", 1) * found.get(b"sample_n_bytes", 1)
+    _require(found[b"sample_count"] * frame, start, encoded, where)
+    return found[b"sample_count"]
 
 
 def _check_flac(encoded: Encoded, start: int, where: Where) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from sonolex.audio.containers import FORMATS, PcmSamples, check_container
 from sonolex.audio.errors import AudioError, Where
 from sonolex.audio.samples import checked_mono, joined, resampled
-from sonolex.audio.sources import Encoded, held, open_encoded
+from sonolex.audio.sources import BoundedReader, Encoded, held, open_encoded
 
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 384_000
@@ -30,6 +30,8 @@ MAX_DURATION_S = 3_600.0
 # One mono excerpt in memory, 2 GiB of float32: 9 h at 16 kHz, 3 h at 48 kHz. A FLAC of 1 MB may hold as much silence.
 MOST_SAMPLES = 1 << 29
 MOST_DECODED_SAMPLES = 1 << 32  # of all channels together: 25 h of 48 kHz mono, a minute of decoding
+MOST_SAMPLES_PER_BYTE = 256  # of what holds more than 2^28: 10 is much for FLAC, 128 is stereo Opus of 6 kbit/s
+SEEK_BYTES = 64 << 20  # read at most to find where an excerpt starts
 BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at a time and mixed down: memory is the mono excerpt and a block
 MPEG_FRAME_SAMPLES = 1_152
 
@@ -101,9 +103,9 @@ def read_audio(
             rates outside 1–384 kHz, more than 64 channels, headers that lie about length, too long.
     """
     where = Where(clip_id, describe_source(source))
-    with _opened(source, where) as (info, blocks):
+    with _opened(source, where) as (info, num_bytes, blocks):
         start, stop = _excerpt(info, offset_s, duration_s, max_duration_s, where)
-        _require_readable(stop - start, info, rate_hz, where)
+        _require_readable(stop - start, info, num_bytes, rate_hz, where)
         wave_S = joined(checked_mono(blocks(start, stop), start, where), stop - start, where)
     return resampled(wave_S, info.rate_hz, rate_hz)
 
@@ -128,9 +130,9 @@ def check_audio(
         AudioError: as `read_audio` with the same arguments.
     """
     where = Where(clip_id, describe_source(source))
-    with _opened(source, where) as (info, blocks):
+    with _opened(source, where) as (info, num_bytes, blocks):
         start, stop = _excerpt(info, offset_s or 0.0, duration_s, max_duration_s, where)
-        _require_readable(stop - start, info, rate_hz or info.rate_hz, where)
+        _require_readable(stop - start, info, num_bytes, rate_hz or info.rate_hz, where)
         digest = hashlib.blake2b(info.rate_hz.to_bytes(4, "little"), digest_size=16)
         for block_S in checked_mono(blocks(start, stop), start, where):
             digest.update(np.ascontiguousarray(block_S).data)
@@ -143,7 +145,7 @@ def probe_audio(source: AudioSource, *, clip_id: str = "") -> AudioInfo:
     Raises:
         AudioError: as `read_audio`, for everything a header shows.
     """
-    with _opened(source, Where(clip_id, describe_source(source))) as (info, _):
+    with _opened(source, Where(clip_id, describe_source(source))) as (info, _, _):
         return info
 
 
@@ -172,36 +174,38 @@ Blocks = Callable[[int, int], Iterator[np.ndarray]]
 
 
 @contextmanager
-def _opened(source: AudioSource, where: Where) -> Iterator[tuple[AudioInfo, Blocks]]:
-    """Context: what the header says, and a function that yields samples (S, C) from one number to another."""
+def _opened(source: AudioSource, where: Where) -> Iterator[tuple[AudioInfo, int, Blocks]]:
+    """Context: what the header says, the encoded size, and a function that yields samples (S, C) from … to …."""
     if isinstance(source, tuple):
         wave_SC, rate_hz = _checked_array(source, where)
-        yield AudioInfo(rate_hz, wave_SC.shape[1], len(wave_SC)), partial(_array_blocks, wave_SC)
+        yield AudioInfo(rate_hz, wave_SC.shape[1], len(wave_SC)), wave_SC.nbytes, partial(_array_blocks, wave_SC)
         return
     encoded = open_encoded(source, where)
     try:
         found = check_container(encoded, where)
         if isinstance(found, PcmSamples):
             info = _checked_info(found.rate_hz, found.num_channels, found.num_samples, where)
-            yield info, partial(_pcm_blocks, encoded, found, where)
+            yield info, encoded.size, partial(_pcm_blocks, encoded, found, where)
         else:
-            with _open_sndfile(encoded, where) as file:
-                num_samples = file.frames if found is None else _mpeg_samples(file.frames, found, where)
+            with _open_sndfile(encoded.for_decoder(), where) as file:
+                num_samples = file.frames if found is None else _known_samples(file.frames, found, where)
                 info = _checked_info(file.samplerate, file.channels, num_samples, where)
-                yield info, partial(_decoded_blocks, file, where)
+                yield info, encoded.size, partial(_decoded_blocks, encoded, file, where)
+        if encoded.changed():
+            raise where.error("audio must stay as it is while it is read, but changed", "audio", "Read it again.")
     finally:
         encoded.close()
 
 
-def _mpeg_samples(estimated: int, walked: int, where: Where) -> int:
-    """Return the samples of an MP3 without a table: libsndfile estimates them from its size, tags included."""
-    if estimated + MPEG_FRAME_SAMPLES <= walked:  # the decoder would stop there
+def _known_samples(estimated: int, known: int, where: Where) -> int:
+    """Return how many samples a file holds where libsndfile estimates it from the file's size, tags included."""
+    if estimated + MPEG_FRAME_SAMPLES <= known:  # the decoder would stop there
         raise where.error(
-            f"an MP3 of changing bitrate must have a Xing, Info or VBRI header, but has none for its {walked} samples",
+            f"an MP3 of changing bitrate must have a Xing, Info or VBRI header, but has none for its {known} samples",
             "num_samples",
             "Encode it again, for example with: ffmpeg -i FILE FILE.flac",
         )
-    return min(estimated, walked)
+    return min(estimated, known)
 
 
 def _array_blocks(wave_SC: np.ndarray, start: int, stop: int) -> Iterator[np.ndarray]:
@@ -217,14 +221,18 @@ def _pcm_blocks(encoded: Encoded, pcm: PcmSamples, where: Where, start: int, sto
         wanted = (min(first + step, stop) - first) * frame
         piece = encoded.view(pcm.start + first * frame, wanted)
         if len(piece) < wanted:
-            raise where.error("audio must stay whole while it is read, but became shorter", "audio", "Read it again.")
+            raise where.error(
+                "audio must stay as it is while it is read, but became shorter", "audio", "Read it again."
+            )
         yield np.frombuffer(piece, pcm.kind).reshape(-1, pcm.num_channels)
 
 
-def _decoded_blocks(file, where: Where, start: int, stop: int) -> Iterator[np.ndarray]:
+def _decoded_blocks(encoded: Encoded, file, where: Where, start: int, stop: int) -> Iterator[np.ndarray]:
     import soundfile
 
     left, step = stop - start, max(1, BLOCK_SAMPLES // file.channels)
+    if start and file.format == "FLAC":  # the others were walked, or are found by counting bytes
+        file = _open_sndfile(BoundedReader(encoded, SEEK_BYTES + 4 * file.channels * left), where)
     try:
         if start:
             file.seek(start)
@@ -232,8 +240,6 @@ def _decoded_blocks(file, where: Where, start: int, stop: int) -> Iterator[np.nd
             left -= len(block_SC)
             yield block_SC
     except (soundfile.SoundFileError, RuntimeError, ValueError, SystemError) as e:
-        if isinstance(e, AudioError):
-            raise
         problem = f"audio cannot be decoded: {getattr(e, 'error_string', e)}"
         raise where.error(problem, "audio", "Copy or encode the file again.") from None
     if left:
@@ -244,11 +250,11 @@ def _decoded_blocks(file, where: Where, start: int, stop: int) -> Iterator[np.nd
         )
 
 
-def _open_sndfile(encoded: Encoded, where: Where):
+def _open_sndfile(file, where: Where):
     import soundfile
 
     try:
-        return soundfile.SoundFile(encoded.for_decoder(), closefd=False)
+        return soundfile.SoundFile(file, closefd=False)
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as e:
         raise where.error(
             f"audio must be {FORMATS}, but cannot be opened: {getattr(e, 'error_string', e)}",
@@ -310,17 +316,25 @@ def _excerpt(
     return start, stop
 
 
-def _require_readable(num_samples: int, info: AudioInfo, rate_hz: int, where: Where) -> None:
-    """Raise AudioError if an excerpt is too much for memory, or nothing once it is resampled."""
+def _require_readable(num_samples: int, info: AudioInfo, num_bytes: int, rate_hz: int, where: Where) -> None:
+    """Raise AudioError if an excerpt is too much for memory, made to be, or nothing once it is resampled."""
     num_resampled = (2 * num_samples * rate_hz + info.rate_hz) // (2 * info.rate_hz)  # as soxr rounds
     if num_resampled == 0:
         raise where.error("audio must hold samples after resampling, but holds 0", "num_samples", "Remove it.")
-    if max(num_samples, num_resampled) > MOST_SAMPLES or num_samples * info.num_channels > MOST_DECODED_SAMPLES:
+    decoded, per_byte = num_samples * info.num_channels, info.num_samples * info.num_channels / num_bytes
+    if max(num_samples, num_resampled) > MOST_SAMPLES or decoded > MOST_DECODED_SAMPLES:
         raise where.error(
-            f"audio that is read at once must have at most {MOST_SAMPLES:,} samples and {MOST_DECODED_SAMPLES:,} over "
-            f"all channels, but has {max(num_samples, num_resampled):,} in {info.num_channels}",
+            f"audio that is read at once must have at most {MOST_SAMPLES:,} samples, {MOST_DECODED_SAMPLES:,} over all "
+            f"channels, but has {max(num_samples, num_resampled):,}, {decoded:,} over all channels",
             "num_samples",
             "Read it in pieces (offset_s, duration_s), or cut the recording into clips.",
+        )
+    if decoded > MOST_SAMPLES // 2 and per_byte > MOST_SAMPLES_PER_BYTE:
+        raise where.error(
+            f"a file must hold at most {MOST_SAMPLES_PER_BYTE} samples a byte, but holds {per_byte:.0f}: no recording "
+            "can be packed like that",
+            "num_samples",
+            "Read it in pieces (offset_s, duration_s) if it is mostly digital silence, or remove it.",
         )
 
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MOST_STRIDE = 10_000  # a clip is padded to its last patch
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -31,8 +33,10 @@ class Grid:
     partial: str = "pad"
 
     def __post_init__(self) -> None:
-        if min(self.frames, self.bins) < 1 or min(self.stride_frames, self.stride_bins) < 0:
-            raise ValueError(f"`frames` and `bins` must be at least 1 and strides at least 0, but the grid is {self}.")
+        if min(self.frames, self.bins) < 1 or not 0 <= min(self.strides) <= max(self.strides) <= MOST_STRIDE:
+            raise ValueError(
+                f"`frames` and `bins` must be at least 1 and strides 0 to {MOST_STRIDE}, but the grid is {self}."
+            )
         if self.bins > self.num_mels:
             raise ValueError(f"`bins` must be at most {self.num_mels} (num_mels), but is {self.bins}.")
         if self.partial not in ("pad", "drop"):

@@ -48,6 +48,9 @@ class HeldBytes:
     def for_decoder(self) -> BinaryIO | int:
         return io.BytesIO(self.encoded)
 
+    def changed(self) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 
@@ -60,13 +63,17 @@ class FileIdentity(NamedTuple):
     size: int
     modified_ns: int
 
+    @classmethod
+    def of(cls, found: os.stat_result) -> FileIdentity:
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
 
 class OpenFile:
     """A regular file on disk, open: whoever renames or replaces it meanwhile changes nothing."""
 
     def __init__(self, descriptor: int, found: os.stat_result):
         self.descriptor, self.size = descriptor, found.st_size
-        self.identity = FileIdentity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        self.identity = FileIdentity.of(found)
         self.head = self._read(0, HEAD_BYTES if self.size > SMALL_BYTES else SMALL_BYTES)
 
     def at(self, start: int, count: int) -> bytes:
@@ -78,6 +85,8 @@ class OpenFile:
     view = at
 
     def _read(self, start: int, count: int) -> bytes:
+        if start >= self.size:  # where a header points may lie beyond what the system can count to
+            return b""
         os.lseek(self.descriptor, start, os.SEEK_SET)
         piece = os.read(self.descriptor, count)
         if len(piece) in (count, 0) or start + len(piece) >= self.size:
@@ -91,11 +100,40 @@ class OpenFile:
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         return self.descriptor
 
+    def changed(self) -> bool:
+        """True if the file was written to since it was opened."""
+        return FileIdentity.of(os.fstat(self.descriptor)) != self.identity
+
     def close(self) -> None:
         os.close(self.descriptor)
 
 
 Encoded = HeldBytes | OpenFile
+
+
+class BoundedReader:
+    """An encoded file for a decoder that may look for a place in it: ends after ``most_bytes`` have been read.
+
+    libFLAC looks for its next frame to the end of a file, be that 40 GB of zeros.
+    """
+
+    def __init__(self, encoded: Encoded, most_bytes: int):
+        self.encoded, self.left, self.position = encoded, most_bytes, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.encoded.size}[whence]
+        self.position = max(0, base + offset)
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def readinto(self, buffer) -> int:
+        piece = self.encoded.at(self.position, min(len(buffer), self.left))
+        buffer[: len(piece)] = piece
+        self.position += len(piece)
+        self.left -= len(piece)
+        return len(piece)
 
 
 def open_encoded(source: str | Path | bytes | BinaryIO, where: Where) -> Encoded:

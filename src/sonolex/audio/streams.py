@@ -15,6 +15,7 @@ from sonolex.audio.sources import Encoded, FileIdentity
 
 MOST_WALKED_BYTES = 4 << 30  # of OGG and MP3: 37 hours at 256 kbit/s
 MOST_TAGS = 1000  # and runs of padding behind the last page or frame
+MOST_TAIL_BYTES = 64 << 20  # of all of them: album covers
 MOST_FREE_BYTES = 16 << 10  # between frames without a stated bitrate: 640 kbit/s at 8 kHz is 5,760
 MOST_REMEMBERED = 4096  # files found whole; excerpts of a long one are then read without walking it again
 WINDOW_BYTES = 1 << 20
@@ -232,7 +233,9 @@ def _announced_frames(frame: bytes, first: bytes) -> int | None:
 
 
 def _end_of_tags(window: _Window, position: int) -> int:
-    """Return where the tags (ID3, APE, Lyrics3) and zeros at ``position`` end."""
+    """Return where the tags (ID3, APE, Lyrics3) and zeros at ``position`` end; ``position`` if they are too long."""
+    if window.size - position > MOST_TAIL_BYTES:
+        return position
     for _ in range(MOST_TAGS):
         head = window.at(position, 32)
         if head[:3] == b"TAG":

@@ -38,7 +38,7 @@ def download_corpus(
         ValueError: a corpus that cannot be downloaded; a checksum that differs.
         OSError: the address cannot be reached.
     """
-    addresses: Sequence[str] = getattr(find_module("data.corpora", corpus), "DOWNLOADS", ())
+    addresses: Sequence[str] = getattr(find_module("data.corpora", corpus, trust_code=True), "DOWNLOADS", ())
     if not addresses:
         known = [n for n in module_names("data.corpora") if getattr(find_module("data.corpora", n), "DOWNLOADS", ())]
         raise ValueError(

@@ -1,23 +1,20 @@
-"""Import pretrained weights in Hugging Face format, with every key accounted for."""
+"""Copy published weights in Hugging Face format into our modules, with every key accounted for."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex.hub import local_or_hub
 from sonolex.nn.audio_tokens import AudioProjection, ConvStack, conv_parameters
 from sonolex.nn.embeddings import PatchEmbedding, TokenEmbedding, resize_positions
 from sonolex.nn.fusion import JoinedEmbedding
 from sonolex.nn.heads import TokenHead
+from sonolex.weights import require_finite
 
 
 @dataclass(frozen=True)
@@ -114,35 +111,6 @@ def copy_all(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tens
     return _copied(pairs, weights)
 
 
-def read_config(place: str | Path) -> dict[str, Any]:
-    """Return config.json of a Hugging Face checkpoint (local folder or hub id)."""
-    return json.loads((checkpoint_folder(place) / "config.json").read_text(encoding="utf-8"))
-
-
-def read_weights(place: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a Hugging Face checkpoint: safetensors, or pytorch_model.bin, without unsafe pickle.
-
-    Raises:
-        FileNotFoundError: no weights there.
-    """
-    folder = checkpoint_folder(place)
-    files = sorted(folder.glob("*.safetensors"))
-    if files:
-        from safetensors.torch import load_file
-
-        return {key: value for file in files for key, value in load_file(file).items()}
-    files = sorted(folder.glob("pytorch_model*.bin"))
-    if not files:
-        raise FileNotFoundError(f"`path` must hold model.safetensors or pytorch_model.bin, but {folder} does not.")
-    return {k: v for file in files for k, v in torch.load(file, map_location="cpu", weights_only=True).items()}
-
-
-def checkpoint_folder(place: str | Path) -> Path:
-    """Return the local folder of a Hugging Face checkpoint, downloading a hub id."""
-    files = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin")
-    return local_or_hub(place, wanted="a folder of a Hugging Face checkpoint", files=files)
-
-
 class _Found:
     """Copies a checkpoint's tensors into ours, and remembers which keys were used and which were not there."""
 
@@ -157,17 +125,13 @@ class _Found:
         if not all(n in self._weights for n in names):
             self._missing.extend(names)
             return
-        theirs = change(torch.cat([self._weights[n] for n in names]))
-        if theirs.shape != ours.shape:
-            raise ValueError(f"{names} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
-        with torch.no_grad():
-            ours.copy_(theirs)
+        _copy(names, change(torch.cat([self._weights[n] for n in names])), ours)
         self._used.extend(names)
 
     def report(self) -> ImportReport:
-        """Return what was used, what was not, and what was not there."""
+        """Return what was used, what was not, and what was not there. Raises ValueError if hardly any was."""
         unused = [k for k in self._weights if k not in self._used]
-        return ImportReport(tuple(dict.fromkeys(self._used)), tuple(unused), tuple(self._missing))
+        return _require_matched(ImportReport(tuple(dict.fromkeys(self._used)), tuple(unused), tuple(self._missing)))
 
 
 def import_ast(
@@ -239,15 +203,42 @@ def _copied(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tenso
         if not all(k in weights for k in keys):
             missing += keys
             continue
-        theirs = weights[keys[0]] if len(keys) == 1 else torch.cat([weights[k] for k in keys])
-        if theirs.shape != ours.shape:
-            raise ValueError(f"{list(keys)} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
-        with torch.no_grad():
-            ours.copy_(theirs)
+        _copy(keys, weights[keys[0]] if len(keys) == 1 else torch.cat([weights[k] for k in keys]), ours)
         used += keys
     ignorable = ("position_ids", "token_type_ids")  # buffers, not weights
     unused = [k for k in weights if k not in used and not k.endswith(ignorable)]
-    return ImportReport(tuple(used), tuple(unused), tuple(missing))
+    return _require_matched(ImportReport(tuple(used), tuple(unused), tuple(missing)))
+
+
+def _require_matched(report: ImportReport) -> ImportReport:
+    """Return the report of an import that found most of what it looked for.
+
+    Raises:
+        ValueError: it found nothing, or less than half: the checkpoint is of another kind, or of other names.
+    """
+    if len(report.used) <= len(report.missing):
+        raise ValueError(
+            f"the checkpoint must hold the tensors of this part, but has {len(report.used)} of "
+            f"{len(report.used) + len(report.missing)}: it lacks {_first(report.missing)}; it has besides "
+            f"{_first(report.unused)}. Is it of another kind of model?"
+        )
+    return report
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more or "nothing"
+
+
+def _copy(keys: Iterable[str], theirs: Tensor, ours: Tensor) -> None:
+    """Copy one tensor of theirs into ours. Raises ValueError if shape or kind differ, or a number is not finite."""
+    if theirs.shape != ours.shape:
+        raise ValueError(f"{list(keys)} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
+    if theirs.is_floating_point() != ours.is_floating_point():
+        raise ValueError(f"{list(keys)} must hold {ours.dtype} numbers or alike, but hold {theirs.dtype}.")
+    require_finite("the checkpoint", " and ".join(keys), theirs)
+    with torch.no_grad():
+        ours.copy_(theirs)
 
 
 def _bert_name(key: str) -> str:

@@ -1,7 +1,7 @@
 """Read released fairseq checkpoints (SpeechT5, SpeechLM) without fairseq, and without running anything in them.
 
 A fairseq file is a pickle: tensors beside settings, which are objects of argparse, omegaconf or fairseq itself. Only
-tensors and plain containers are built here; any other object becomes an inert one that keeps nothing and calls nothing.
+tensors and plain containers are built (`sonolex.torch_file`); any other object becomes an inert one.
 
 Names of keys are those of the released models' modules. No released file could be read where this was written: the
 tests make files with these names and shapes.
@@ -9,43 +9,22 @@ tests make files with these names and shapes.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sonolex.nn.backbones import ImportReport, copy_all, weight_norm_name
+from sonolex.torch_file import read_torch
 
-ALLOWED = {
-    "collections": ("OrderedDict",),
-    "torch._utils": ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"),
-    "torch": ("Size", *(n for n in dir(torch) if n.endswith("Storage"))),
-    "torch.storage": ("TypedStorage", "UntypedStorage"),
-}
 SPECIAL_UNITS = 4  # rows of a fairseq dictionary before its first unit: <s>, <pad>, </s>, <unk>
 FIRST_POSITION = 2  # row of fairseq's first learned position: those before belong to padding
 
 
 def read_fairseq(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors under "model" of a fairseq checkpoint (.pt), on the CPU.
-
-    Raises:
-        ValueError: it is no such file.
-    """
-    module = SimpleNamespace(Unpickler=_Restricted, load=_load, __name__="sonolex.nn.fairseq")
-    try:
-        found = torch.load(path, map_location="cpu", pickle_module=module, weights_only=False)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} must be a fairseq checkpoint, but cannot be read: {error}") from error
-    weights = found.get("model") if isinstance(found, dict) else None
-    if not isinstance(weights, Mapping) or not weights:
-        raise ValueError(f"{path} must be a fairseq checkpoint with weights under 'model', but has none.")
-    return {str(k): v for k, v in weights.items() if isinstance(v, Tensor)}
+    """Return the tensors under "model" of a fairseq checkpoint (.pt), on the CPU. Raises as `read_torch`."""
+    return read_torch(Path(path), under="model", what="a fairseq checkpoint")
 
 
 def speecht5_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -69,41 +48,6 @@ def import_speechlm(system: nn.Module, weights: Mapping[str, Tensor]) -> ImportR
     parts = ("speech.", "speech_layers.", "unit_embedding.", "unit_position.", "shared_layers.")
     pairs = {(name,): parameter for name, parameter in ours.items() if name.startswith(parts)}
     return copy_all(pairs, theirs, whole="a SpeechLM checkpoint")
-
-
-class _Inert:
-    """Stands for any object of a pickle that is neither a tensor nor a plain container."""
-
-    def __init__(self, *_: object, **__: object):
-        pass
-
-    def __call__(self, *_: object, **__: object) -> _Inert:
-        return self
-
-    def __setstate__(self, _: object) -> None:
-        pass
-
-    def __setitem__(self, _: object, __: object) -> None:
-        pass
-
-    def append(self, _: object) -> None:
-        pass
-
-    def extend(self, _: object) -> None:
-        pass
-
-
-class _Restricted(pickle.Unpickler):
-    """Builds tensors and plain containers; whatever else a pickle names becomes inert."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name in ALLOWED.get(module, ()):
-            return super().find_class(module, name)
-        return type(name, (_Inert,), {})
-
-
-def _load(file: Any, **options: Any) -> Any:
-    return _Restricted(file, **options).load()
 
 
 def _renamed(key: str, rules: tuple[tuple[str, str], ...]) -> str:

@@ -209,5 +209,5 @@ def initialise_truncated(module: nn.Module, *, std: float = 0.02) -> None:
 
 
 def _require_divisible(width: int, num_heads: int) -> None:
-    if width % num_heads:
-        raise ValueError(f"`width` must be a multiple of num_heads ({num_heads}), but is {width}.")
+    if num_heads < 1 or width % num_heads:
+        raise ValueError(f"`width` must be a multiple of num_heads ({num_heads}, at least 1), but is {width}.")

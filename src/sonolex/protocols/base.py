@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from sonolex import configs
-from sonolex.data.manifest import Manifest
+from sonolex.data.manifest import FORMATS, Manifest
 from sonolex.data.splits import require_disjoint
+from sonolex.files import load_object, require_file
 from sonolex.tasks.base import TaskConfig, task_type
+from sonolex.terminal import visible
 
 PARTS = ("train", "selection", "report")
 CONTENT = {"audio": "audio_digest", "text": "text"}  # columns that say what a clip is, by modality
@@ -146,14 +148,29 @@ def _heard_speakers(fold: Fold) -> str:
     return f"{len(heard)} of {len(of['report'])} in the report part are in training or selection too"
 
 
-def find_protocol(name: str) -> Protocol:
-    """Return the protocol of module ``protocols/<name>``, or the one in a ``protocol.json`` (see `file_protocol`)."""
+def find_protocol(name: str, *, trust_code: bool = False) -> Protocol:
+    """Return the protocol of module ``protocols/<name>``, or the one in a ``protocol.json`` (see `file_protocol`).
+
+    ``name`` is the caller's own, and may be the dotted path of a module; ``trust_code`` lets the file name one too.
+    """
     if name.endswith(".json"):
-        return file_protocol(Path(name))
-    return configs.find_module("protocols", name).PROTOCOL
+        return file_protocol(Path(name), trust_code=trust_code)
+    return configs.find_module("protocols", name, trust_code=True).PROTOCOL
 
 
-def file_protocol(path: Path) -> Protocol:
+@dataclass(frozen=True)
+class _Written:
+    """What a protocol.json may say."""
+
+    manifest: str
+    kind: str
+    task: Mapping[str, Any]
+    modalities: tuple[str, ...] = ("audio", "text")
+    disjoint: tuple[str, ...] = ()
+    notes: str = ""
+
+
+def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     """Return a protocol over a user's own manifest, described by a JSON file beside it.
 
     The file names the manifest, which must have a ``split`` column with train, validation and test, and the task::
@@ -161,21 +178,46 @@ def file_protocol(path: Path) -> Protocol:
         {"manifest": "manifest.arrow", "kind": "classification", "modalities": ["audio", "text"],
          "task": {"name": "emotion", "label": "emotion", "classes": ["angry", "sad"]}, "disjoint": ["speaker"],
          "notes": "what a reader must know"}
+
+    The manifest lies in the file's folder or below it, so that a protocol that was sent to somebody reads nothing else
+    there. Names are built in; ``trust_code`` lets ``kind`` be the dotted path of a module.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no such manifest.
+        ValueError: fields that are missing, unknown or of another type, or a manifest elsewhere.
     """
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    kind = task_type(saved["kind"])
-    task = configs.from_json(kind.config_type, saved["task"], where=str(path))
+    saved = configs.from_json(_Written, load_object(path), where=str(path))
+    kind = task_type(saved.kind, trust_code=trust_code)
+    task = configs.from_json(kind.config_type, saved.task, where=f"{path}, task")
+    unknown = sorted(set(saved.modalities) - {"audio", "text"})
+    if unknown or not saved.modalities:
+        raise ValueError(f"`modalities` must be audio, text or both, but are {saved.modalities!r:.80} ({path}).")
     return Protocol(
-        name=str(path),
-        corpus=str(path.parent / saved["manifest"]),
+        name=visible(path),
+        corpus=str(_beside(path, saved.manifest)),
         split=_given_split,
         tasks=(task,),
         primary=kind.primary_metric,
-        disjoint=("id", *saved.get("disjoint", ())),
-        modalities=tuple(saved.get("modalities", ("audio", "text"))),
-        notes=str(saved.get("notes", "")),
+        disjoint=("id", *saved.disjoint),
+        modalities=saved.modalities,
+        notes=saved.notes,
         own_clips=True,
     )
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Return the manifest that a protocol.json names."""
+    folder = path.parent
+    place = folder / name
+    within = "\0" not in name and "://" not in name and place.resolve().is_relative_to(folder.resolve())
+    if not within or ".." in Path(name).parts or Path(name).is_absolute():
+        raise ValueError(
+            f"`manifest` must be a file in the folder of {path} or below it, but is {name!r}. Copy it there."
+        )
+    if place.suffix not in FORMATS:
+        raise ValueError(f"`manifest` must end in {', '.join(FORMATS)}, but is {name!r} ({path}).")
+    require_file(place)
+    return place
 
 
 def _given_split(manifest: Manifest) -> list[Fold]:

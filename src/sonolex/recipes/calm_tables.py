@@ -1,6 +1,7 @@
 """CALM's tables, one command each: what pre-training, alignment, modalities, labels and patches are worth.
 
-    sonolex train calm_tables --table ablation --corpus mosei --size base --bert bert-base-uncased --out runs/calm2
+    sonolex train calm_tables --table ablation --corpus mosei --size base --out runs/calm2 \
+        --bert hub:google-bert/bert-base-uncased
     sonolex compare runs/calm2
 
 Tables: ``ablation`` (2), ``alpha`` (5, 6), ``modality`` (7, 8), ``labels`` (9, 10), ``patches`` (11, 12), and two that
@@ -132,7 +133,7 @@ def recipe(
 
     Args:
         size: "tiny" or "base" as published, or "small" (3 layers of 128) for two cores.
-        bert: checkpoint (folder or hub id) that the language model starts from; random weights without.
+        bert: checkpoint (folder or hub:ORG/NAME) that the language model starts from; random weights without.
         epochs: of fine-tuning; 0 is the corpus's own.
     """
     for name, value, allowed in (
@@ -143,7 +144,9 @@ def recipe(
         if value not in allowed:
             raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, but is {value!r}.")
     if table == "language_model" and not bert:
-        raise ValueError("`bert` must name a checkpoint (folder or hub id) for table 'language_model', but is empty.")
+        raise ValueError(
+            "`bert` must name a checkpoint (folder or hub:ORG/NAME) for table 'language_model', but is empty."
+        )
     parts = _Parts(corpus, size, bert)
     runs: dict[str, Run] = {}
     for number, cell in enumerate(TABLES[table]):

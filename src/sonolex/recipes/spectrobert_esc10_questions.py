@@ -5,7 +5,8 @@
 
 Both questions are trained together. Pre-training (MLM + SAP) joins sounds and captions of the four training folds;
 the words-alone row must stay at chance. With ``--bert`` the encoder has the sizes and vocabulary of a BERT checkpoint
-(local folder or hub id), with its weights and with random ones, trained and frozen (the audio's tokens are learned).
+(local folder or hub:ORG/NAME), with its weights and with random ones, trained and frozen (the audio's tokens are
+learned).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """SpectroBERT's tables 5.1 to 5.3: pre-training × freezing × task, one command each.
 
-    sonolex train spectrobert_thesis --task aqa_binary --pretrain none wavcaps --bert bert-base-uncased --out runs/t51
+    sonolex train spectrobert_thesis --task aqa_binary --pretrain none wavcaps --out runs/t51 \
+        --bert hub:google-bert/bert-base-uncased
     sonolex compare runs/t51
 
 Cost: a published-size row is hours on one GPU. Finished runs are skipped, so the command may be stopped and given
@@ -81,7 +82,7 @@ def recipe(
         presets: of `sonolex.systems.spectrobert.FREEZING`; default: the thesis's for this task.
         folds: of the protocol; default: all.
         size: "base", or "small" for two cores.
-        bert: checkpoint (folder or hub id) with the weights and vocabulary of the encoder; random ones without.
+        bert: checkpoint (folder or hub:ORG/NAME) with the weights and vocabulary of the encoder; random ones without.
     """
     if task not in TASKS:
         raise ValueError(f"`task` must be one of {', '.join(TASKS)}, but is {task!r}.")

@@ -1,6 +1,6 @@
-"""A Whisper-type model through transformers: a local folder or a hub id, greedy decoding, 30 s at a time.
+"""A Whisper-type model through transformers: a local folder or hub:ORG/NAME, greedy decoding, 30 s at a time.
 
-Needs transformers. Weights are read from safetensors only.
+Needs the extra ``whisper``. Weights are read from safetensors only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sonolex.devices import AUTO, find_device
-from sonolex.nn.backbones import checkpoint_folder
+from sonolex.nn.published import checkpoint_folder
 
 WINDOW_S = 30
 
@@ -21,7 +21,7 @@ class Whisper:
         try:
             from transformers import WhisperForConditionalGeneration, WhisperProcessor
         except ImportError as e:
-            raise ImportError("transformers must be installed for Whisper: pip install transformers.") from e
+            raise ImportError("Whisper needs transformers: pip install 'sonolex[whisper]'.") from e
         folder = checkpoint_folder(place)
         self.name = f"whisper:{place}"
         self._processor = WhisperProcessor.from_pretrained(folder)
@@ -51,5 +51,5 @@ def open_recogniser(place: str | None, *, device: str = AUTO) -> Whisper:
         ValueError: no model is named, or there is no such device.
     """
     if place is None:
-        raise ValueError("`asr` must name Whisper's model: whisper:FOLDER or whisper:HUB_ID.")
+        raise ValueError("`asr` must name Whisper's model: whisper:FOLDER or whisper:hub:ORG/NAME.")
     return Whisper(place, find_device(device))

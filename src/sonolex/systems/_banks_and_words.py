@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sonolex import text as text_
 from sonolex.audio import features
-from sonolex.nn import backbones
+from sonolex.nn import published
 from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 from sonolex.systems.base import one_of
 
@@ -28,7 +28,8 @@ class BanksAndWordsConfig(FramesAndTokensConfig):
         range_db: values further below the clip's highest are raised to this range; None keeps all.
         normalise: "fixed" (published: as above), "level" (the clip's own mean stands for ``mean``: level goes), "mean"
             (each band's: level and channel go) or "utterance" (each band to mean 0, deviation 1).
-        tokenizer: folder of a BERT checkpoint whose vocabulary to use; None trains one on the transcripts.
+        tokenizer: folder or ``hub:ORG/NAME`` of a BERT checkpoint whose vocabulary to use; None trains one on the
+            transcripts.
         more_texts: read by the trained tokenizer besides the transcripts, e.g. the questions that fine-tuning will ask.
     """
 
@@ -47,6 +48,8 @@ class BanksAndWordsConfig(FramesAndTokensConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("normalise", self.normalise, ("utterance", "mean", "level", "fixed"))
+        if not self.std > 0:
+            raise ValueError(f"`std` must be positive, but is {self.std}.")
 
 
 class BanksAndWordsProcessor(FramesAndTokensProcessor):
@@ -58,7 +61,7 @@ class BanksAndWordsProcessor(FramesAndTokensProcessor):
     @classmethod
     def new_tokenizer(cls, config: BanksAndWordsConfig, transcripts: Sequence[str]) -> Tokenizer:
         if config.tokenizer is not None:
-            return text_.load_tokenizer(backbones.checkpoint_folder(config.tokenizer))
+            return text_.load_tokenizer(published.checkpoint_folder(config.tokenizer))
         return text_.train_wordpiece([*transcripts, *config.more_texts], vocab_size=config.vocab_size)
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from sonolex.nn import backbones
+from sonolex.nn import backbones, published
 from sonolex.nn.dropout import drawn_in_parts
 from sonolex.nn.fusion import Joined, JoinedEmbedding
 from sonolex.nn.heads import TokenHead
@@ -52,6 +52,7 @@ class BertConfig(SystemConfig):
     mask_rule: str = "always"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("mask_rule", self.mask_rule, ("always", "bert"))
 
     @classmethod
@@ -61,8 +62,8 @@ class BertConfig(SystemConfig):
 
     @classmethod
     def like(cls, place: str | Path, **changes: Any) -> Any:
-        """Return the sizes of a BERT checkpoint (local folder or hub id), for `BertSystem.import_pretrained`."""
-        theirs = backbones.read_config(place)
+        """Return the sizes of a BERT checkpoint (folder or ``hub:ORG/NAME``), for `BertSystem.import_pretrained`."""
+        theirs = published.read_sizes(place, _BERT_SIZES)
         sizes = {ours: theirs[name] for name, ours in _BERT_SIZES.items()}
         return cls(**(sizes | changes))
 
@@ -142,10 +143,10 @@ class BertSystem(System):
         return {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
 
     def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
-        """Fill the encoder from "bert" and other parts as `import_part` can: local folders or hub ids."""
+        """Fill the encoder from "bert" and other parts as `import_part` can: local folders or ``hub:ORG/NAME``."""
         reports = {}
         for part, place in sources.items():
-            weights = backbones.read_weights(place)
+            weights = published.read_weights(place)
             if part == "bert":
                 reports[part] = backbones.import_bert(self.embedding, self.layers, self.mlm_head, weights)
             else:

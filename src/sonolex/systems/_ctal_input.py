@@ -37,6 +37,9 @@ class CtalProcessorConfig(FramesAndTokensConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("normalise", self.normalise, ("utterance", "mean", "level", "fixed"))
+        window = round(self.rate_hz * self.window_ms / 1000)
+        if window > self.fft_samples:
+            raise ValueError(f"`fft_samples` must be at least the {window} of a window, but is {self.fft_samples}.")
         if not 0 <= self.derivatives <= 2:
             raise ValueError(f"`derivatives` must be 0, 1 or 2, but is {self.derivatives}.")
         if self.range_db is not None and self.range_db <= 0:

@@ -51,6 +51,7 @@ class FramesAndTokensConfig(ProcessorConfig):
     vocab_size: int = 30_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("long_clip", self.long_clip, ("refuse", "cut"))
         one_of("cleaner", self.cleaner, tuple(text_.CLEANERS))
 
@@ -167,5 +168,6 @@ class FramesAndTokensProcessor(Processor):
 
     @classmethod
     def load(cls, folder: Path) -> FramesAndTokensProcessor:
-        config = from_json(cls.config_type, load_object(folder / "processor_config.json"))
+        file = folder / "processor_config.json"
+        config = from_json(cls.config_type, load_object(file), where=str(file))
         return cls(config, text_.load_tokenizer(folder))

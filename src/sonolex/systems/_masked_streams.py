@@ -71,6 +71,7 @@ class MaskedStreamsConfig(SystemConfig):
     longest_segment_frames: int = 50
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("stem", self.stem, ("linear", "conv", "conv2d"))
         one_of("fusion", self.fusion, ("paper", "code"))
         one_of("fusion_streams", self.fusion_streams, ("both", "audio", "text"))

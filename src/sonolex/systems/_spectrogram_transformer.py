@@ -21,7 +21,7 @@ from sonolex.audio import features
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.configs import from_json
 from sonolex.files import load_object, save_json
-from sonolex.nn import backbones
+from sonolex.nn import backbones, published
 from sonolex.nn.dropout import random_numbers
 from sonolex.nn.embeddings import PatchEmbedding
 from sonolex.nn.linear_attention import RandomFeatureAttention
@@ -42,6 +42,8 @@ from sonolex.types import Batch, Encoding, Example
 
 SPECIAL_TOKENS = 2
 """Class and distillation token, before the patches."""
+MOST_FIXED_VALUES = 1 << 26
+"""Of one padded clip: 268 MB, 87 minutes of 128 bands."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,17 @@ class SpectrogramConfig(ProcessorConfig):
     long_clip: str = "refuse"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("statistics", self.statistics, ("given", "measured"))
         one_of("frames", self.frames, ("own", "fixed"))
         one_of("long_clip", self.long_clip, ("refuse", "cut"))
         if not self.std > 0:
             raise ValueError(f"`std` must be positive, but is {self.std}.")
+        if self.frames == "fixed" and self.max_frames * self.num_mels > MOST_FIXED_VALUES:
+            raise ValueError(
+                f"`max_frames` must be at most {MOST_FIXED_VALUES // self.num_mels} with frames='fixed', which pads "
+                f"every clip to it, but is {self.max_frames}."
+            )
 
     @property
     def longest_s(self) -> float:
@@ -165,7 +173,8 @@ class SpectrogramProcessor(Processor):
 
     @classmethod
     def load(cls, folder: Path) -> SpectrogramProcessor:
-        return cls(from_json(cls.config_type, load_object(folder / "processor_config.json")))
+        file = folder / "processor_config.json"
+        return cls(from_json(cls.config_type, load_object(file), where=str(file)))
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,7 @@ class TransformerConfig(SystemConfig):
     num_random_features: int = 128
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("attention", self.attention, ("exact", "random_features"))
         one_of("pool", self.pool, ("mean", "mean_std", "tokens"))
         one_of("patch_norm", self.patch_norm, ("none", "dual"))
@@ -333,19 +343,19 @@ class SpectrogramTransformer(System):
         return pool(patches_BPD, patches_valid_BP)
 
     def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
-        """Fill the encoder from one "ast" or "deit" checkpoint: a local folder or a hub id."""
+        """Fill the encoder from one "ast" or "deit" checkpoint: a local folder or ``hub:ORG/NAME``."""
         reports = {}
         for part, place in sources.items():
             if part not in ("ast", "deit"):
                 raise ValueError(f"`pretrained` must name ast or deit for {self.name}, but names {part!r}.")
-            theirs = backbones.read_config(place)
+            theirs = published.read_sizes(place, _AST_SIZES if part == "ast" else _DEIT_SIZES)
             if part == "ast":
                 patch = theirs["patch_size"]
                 columns = 1 + (theirs["max_length"] - patch) // theirs["time_stride"]
                 rows = 1 + (theirs["num_mel_bins"] - patch) // theirs["frequency_stride"]
             else:
                 columns = rows = theirs["image_size"] // theirs["patch_size"]
-            weights = backbones.read_weights(place)
+            weights = published.read_weights(place)
             prefix = "audio_spectrogram_transformer." if part == "ast" else "deit."
             reports[part] = backbones.import_ast(
                 self.embedding,
@@ -363,3 +373,7 @@ class SpectrogramTransformer(System):
         groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
         groups["norm"] = [self.norm]
         return groups
+
+
+_AST_SIZES = ("patch_size", "max_length", "time_stride", "num_mel_bins", "frequency_stride")
+_DEIT_SIZES = ("image_size", "patch_size")

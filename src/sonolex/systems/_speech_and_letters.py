@@ -13,12 +13,14 @@ from torch import Tensor
 
 from sonolex import text as text_
 from sonolex.audio import features, units
+from sonolex.configs import from_json
 from sonolex.files import load_object, save_json
-from sonolex.nn import backbones
+from sonolex.nn import published
 from sonolex.objectives.unit_alignment import letter_units
 from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 from sonolex.systems.base import one_of, pad_rows
 from sonolex.types import NO_UNIT, Batch, Example
+from sonolex.weights import read_header, read_tensors, require_finite, require_fit
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -73,6 +75,13 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
             raise ValueError("`num_units` must be above 0 and `unit_column` empty with `spoken_letters`.")
 
 
+@dataclass(frozen=True)
+class _LetterUnits:
+    """The file of what letters are spoken as."""
+
+    units_of_letter: tuple[tuple[int, ...], ...]
+
+
 class SpeechAndLettersProcessor(FramesAndTokensProcessor):
     """Samples or filter banks; letters before an end token; the audio's hidden units."""
 
@@ -119,7 +128,7 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
     @classmethod
     def new_tokenizer(cls, config: Any, transcripts: Sequence[str]) -> Tokenizer:
         if config.tokenizer is not None:
-            return text_.load_tokenizer(backbones.checkpoint_folder(config.tokenizer))
+            return text_.load_tokenizer(published.checkpoint_folder(config.tokenizer))
         train = text_.train_letters if config.symbols == "letters" else text_.train_symbols
         return train(transcripts)
 
@@ -170,14 +179,24 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
 
     @classmethod
     def load(cls, folder: Path) -> SpeechAndLettersProcessor:
-        from safetensors.torch import load_file
-
         made = super().load(folder)
         assert isinstance(made, cls)
-        if (folder / UNITS_FILE).is_file():
-            made.centres_KF = load_file(folder / UNITS_FILE)["centres"]
-        if (folder / LETTERS_FILE).is_file():
-            made.letter_units = tuple(tuple(u) for u in load_object(folder / LETTERS_FILE)["units_of_letter"])
+        c, units_file, letters_file = made.config, folder / UNITS_FILE, folder / LETTERS_FILE
+        if units_file.is_file():
+            bands = UNIT_BANDS if made.reads_samples else c.num_mels
+            require_fit(str(units_file), read_header(units_file), {"centres": torch.empty(c.num_units, bands)})
+            made.centres_KF = read_tensors(units_file)["centres"]
+            require_finite(str(units_file), "centres", made.centres_KF)
+        if letters_file.is_file():
+            written = from_json(_LetterUnits, load_object(letters_file), where=str(letters_file)).units_of_letter
+            if any(not 0 <= unit < made.num_units for letter in written for unit in letter):
+                raise ValueError(f"{letters_file} must hold units from 0 to {made.num_units - 1}, but has others.")
+            if len(written) != made.tokenizer.get_vocab_size():
+                raise ValueError(
+                    f"{letters_file} must hold the units of {made.tokenizer.get_vocab_size()} letters, but has "
+                    f"{len(written)}."
+                )
+            made.letter_units = written
         return made
 
     def _units(self, example: Example, front: Tensor) -> Tensor | None:

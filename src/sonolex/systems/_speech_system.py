@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sonolex.systems._speech_and_letters import SpeechAndLettersProcessor
-from sonolex.systems._speecht5_parts import num_conv_steps
+from sonolex.systems._speecht5_parts import num_conv_steps, theirs
 from sonolex.systems.base import System, SystemConfig, one_of
 from sonolex.types import Batch, Encoding
 
@@ -63,6 +63,7 @@ class SpeechConfig(SystemConfig):
     mask_run: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("audio", self.audio, ("waveform", "spectrogram"))
 
     def reads(self, *objectives: str) -> bool:
@@ -89,6 +90,10 @@ class SpeechSystem(System):
     @property
     def pooled_dim(self) -> int:
         return self.config.width
+
+    @classmethod
+    def import_extras(cls) -> None:
+        theirs()
 
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:

@@ -10,7 +10,7 @@ import abc
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,19 +24,55 @@ from sonolex.types import Batch, Encoding, Example, Term
 
 NO_VIEWS = Views()
 LONGEST_STARTER_S = 60.0  # a minute is as much as attention over one clip should cost; longer clips are refused by name
+LIMITS = {  # of whatever a processor's config has of these: far beyond any use, far below what exhausts a machine
+    "rate_hz": (100, 768_000),
+    "hop_ms": (1, 10_000),
+    "window_ms": (1, 10_000),
+    "fft_samples": (2, 1 << 20),
+    "num_mels": (1, 4096),
+    "max_frames": (1, 10_000_000),
+    "max_tokens": (1, 1_000_000),
+    "vocab_size": (1, 10_000_000),
+    "num_units": (0, 1_000_000),
+    "symbol_repeats": (0, 1000),
+}
 VIEW_SALT = 0x5EED  # views and corruption of one clip must not draw the same numbers
 
 
 @dataclass(frozen=True)
 class SystemConfig:
-    """Base of every system's config: a frozen dataclass of plain values, enough to build the model offline."""
+    """Base of every system's config: a frozen dataclass of plain values, enough to build the model offline.
+
+    Raises:
+        ValueError: a number below 0; none of them is a size, share, rate or id.
+    """
+
+    def __post_init__(self) -> None:
+        numbers = {f.name: getattr(self, f.name) for f in fields(self)}
+        negative = [f"{n} ({v})" for n, v in numbers.items() if isinstance(v, int | float) and not v >= 0]
+        if negative:
+            raise ValueError(f"sizes, shares and ids must be at least 0, but not so are {', '.join(negative)}.")
 
 
 @dataclass(frozen=True)
 class ProcessorConfig:
-    """Base of every processor's config. ``rate_hz`` is the sampling rate the system hears."""
+    """Base of every processor's config. ``rate_hz`` is the sampling rate the system hears.
+
+    Raises:
+        ValueError: a quantity of `LIMITS` beyond them. One that decides how much memory or time a clip costs comes with
+            a model folder, whose weights do not vouch for it.
+    """
 
     rate_hz: int = 16_000
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"`{name}` must be {low:g} to {high:g}, but is {getattr(self, name)}."
+            for name, (low, high) in LIMITS.items()
+            if hasattr(self, name) and not low <= getattr(self, name) <= high
+        ]
+        if problems:
+            raise ValueError(" ".join(problems))
 
     @property
     def longest_s(self) -> float:
@@ -148,6 +184,10 @@ class System(nn.Module, abc.ABC):
     config: SystemConfig
 
     @classmethod
+    def import_extras(cls) -> None:
+        """Import the optional packages that the model is built from; ImportError names the extra. Default: none."""
+
+    @classmethod
     @abc.abstractmethod
     def matched(cls, config: Any, processor: Any) -> Any:
         """Return ``config`` with the sizes that ``processor`` decides (vocabulary, features, limits)."""
@@ -208,7 +248,7 @@ class System(nn.Module, abc.ABC):
         return {}
 
     def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
-        """Fill parts from published checkpoints, by part: local folders or hub ids. Return a report of every key.
+        """Fill parts from published checkpoints, by part: folders or ``hub:ORG/NAME``. Return a report of every key.
 
         Raises:
             ValueError: a part that cannot be filled (the default: there is none).
@@ -230,9 +270,15 @@ class System(nn.Module, abc.ABC):
         """Return named groups of parts from input to output, for freezing and per-group learning rates."""
 
 
-def system_type(name: str) -> type[System]:
-    """Return the system class of module ``systems/<name>``."""
-    return configs.find_module("systems", name).SYSTEM
+def system_type(name: str, *, trust_code: bool = False) -> type[System]:
+    """Return the system class of module ``systems/<name>``, or of the user's own module: see `find_module`."""
+    return configs.find_module("systems", name, trust_code=trust_code).SYSTEM
+
+
+def system_name(system: System) -> str:
+    """Return what `system_type` finds a system by: its name, or the dotted module of a user's own."""
+    module = type(system).__module__
+    return system.name if module.startswith("sonolex.systems.") else module
 
 
 @contextmanager
@@ -244,9 +290,12 @@ def seeded_build(seed: int) -> Iterator[None]:
 
 
 def build_system(name: str, config: Any, *, seed: int = 0) -> System:
-    """Return the system with random weights that depend only on ``config`` and ``seed``."""
+    """Return the system with random weights that depend only on ``config`` and ``seed``.
+
+    ``name`` may be the dotted module of the caller's own system; one that stands in a file goes to `system_type`.
+    """
     with seeded_build(seed):
-        return system_type(name)(config)  # type: ignore[call-arg]
+        return system_type(name, trust_code=True)(config)  # type: ignore[call-arg]
 
 
 def count_parameters(module: nn.Module) -> int:

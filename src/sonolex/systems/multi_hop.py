@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from sonolex.systems._recurrent import RecurrentConfig, RecurrentSystem, recurrent, states_of
 from sonolex.types import Batch, Encoding
 
+MOST_HOPS = 100  # each costs time and has no weights of its own that would vouch for it
+
 
 @dataclass(frozen=True)
 class MultiHopConfig(RecurrentConfig):
@@ -28,8 +30,9 @@ class MultiHopConfig(RecurrentConfig):
     num_hops: int = 2
 
     def __post_init__(self) -> None:
-        if self.num_hops < 1:
-            raise ValueError(f"`num_hops` must be at least 1, but is {self.num_hops}.")
+        super().__post_init__()
+        if not 1 <= self.num_hops <= MOST_HOPS:
+            raise ValueError(f"`num_hops` must be 1 to {MOST_HOPS}, but is {self.num_hops}.")
 
 
 class MultiHop(RecurrentSystem):

@@ -36,6 +36,7 @@ from sonolex.systems.base import LONGEST_STARTER_S, one_of
 from sonolex.types import Batch, Encoding, Term
 
 SLICES = Grid(frames=16, bins=128, stride_frames=10)
+MOST_TOGETHER = 1000
 FREEZING: dict[str, tuple[str, ...]] = {
     "bin-frz": (),
     "bin-frz-nolast": ("last",),
@@ -78,6 +79,8 @@ class SpectroBertConfig(BertConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("audio", self.audio, ("slices", "patches", "waveform"))
+        if not 1 <= self.together <= MOST_TOGETHER:
+            raise ValueError(f"`together` must be 1 to {MOST_TOGETHER}, but is {self.together}.")
         one_of("steps", self.steps, ("mean", "stacked"))
         one_of("mlm_on", self.mlm_on, ("all", "matched"))
         one_of("mlm_reduction", self.mlm_reduction, ("mean", "sum"))

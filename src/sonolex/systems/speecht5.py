@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex.nn import backbones
+from sonolex.nn import backbones, published
 from sonolex.nn.dropout import drawn_apart, replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.fairseq import read_fairseq, speecht5_names
@@ -185,8 +185,8 @@ class SpeechT5(SpeechSystem):
     def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
         """Fill from checkpoints: "speech" the speech entrance, encoder and decoder, "text" the text entrance.
 
-        A folder or hub id is in Hugging Face format (a recogniser has the first, a synthesiser the second); a file that
-        ends in .pt is fairseq's, which has both.
+        A folder or ``hub:ORG/NAME`` is in Hugging Face format (a recogniser has the first, a synthesiser the second); a
+        file that ends in .pt is fairseq's, which has both.
 
         Raises:
             ValueError: an unknown part, or a key that a part needs and the checkpoint lacks.
@@ -195,7 +195,7 @@ class SpeechT5(SpeechSystem):
         for part, place in sources.items():
             one_of("pretrained", part, tuple(CHECKPOINT_PARTS))
             modules = {n: getattr(self, n) for n in CHECKPOINT_PARTS[part] if getattr(self, n) is not None}
-            weights = speecht5_names(read_fairseq(place)) if place.endswith(".pt") else backbones.read_weights(place)
+            weights = speecht5_names(read_fairseq(place)) if place.endswith(".pt") else published.read_weights(place)
             reports[part] = backbones.import_speecht5(modules, weights)
         return reports
 

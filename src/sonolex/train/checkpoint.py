@@ -7,31 +7,47 @@ what users load: config.json, model.safetensors, the processor's files and a mod
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sonolex import configs
 from sonolex.files import atomic_folder, load_object, save_json
 from sonolex.hub import local_or_hub
-from sonolex.systems.base import Processor, build_system, count_parameters, system_type
-from sonolex.tasks.base import Model, TaskConfig, build_task, task_type
+from sonolex.systems.base import Processor, System, count_parameters, seeded_build, system_name, system_type
+from sonolex.tasks.base import Model, Task, TaskConfig, build_task, task_type
+from sonolex.terminal import markdown
+from sonolex.train.shapes import needs_values, shapes_only
+from sonolex.weights import Stored, read_header, read_tensors, require_finite, require_fit
 
 FORMAT_VERSION = 1
+MOST_TASKS = 1000
 
 
-def build_model(system: str, config: Any, tasks: tuple[TaskConfig, ...], *, seed: int) -> Model:
+def build_model(kind: type[System], config: Any, tasks: tuple[TaskConfig, ...], *, seed: int) -> Model:
     """Return a model with random weights that depend only on its configs and ``seed``."""
-    built = build_system(system, config, seed=seed)
-    heads = {t.name: build_task(t, built.pooled_dim, seed=seed + 1 + i) for i, t in enumerate(tasks)}
-    return Model(built, heads)
+    built = _built(kind, config, seed=seed)
+    return Model(built, _built_tasks(tasks, built.pooled_dim, seed=seed))
+
+
+def _built(kind: type[System], config: Any, *, seed: int) -> System:
+    with seeded_build(seed):
+        return kind(config)  # type: ignore[call-arg]
+
+
+def _built_tasks(tasks: tuple[TaskConfig, ...], pooled_dim: int, *, seed: int) -> dict[str, Task]:
+    return {t.name: build_task(t, pooled_dim, seed=seed + 1 + i) for i, t in enumerate(tasks)}
 
 
 def save_model(folder: Path, model: Model, processor: Processor, *, provenance: dict[str, Any]) -> None:
@@ -42,7 +58,7 @@ def save_model(folder: Path, model: Model, processor: Processor, *, provenance: 
             building / "config.json",
             {
                 "format_version": FORMAT_VERSION,
-                "system": model.system.name,
+                "system": system_name(model.system),
                 "config": model.system.config,
                 "tasks": [{"kind": t.config.kind, "config": t.config} for _, t in model.task_items()],
                 "provenance": provenance,
@@ -53,37 +69,145 @@ def save_model(folder: Path, model: Model, processor: Processor, *, provenance: 
 
 
 def model_folder(place: str | Path) -> Path:
-    """Return a local model folder: a run's ``model``, the folder itself, or a download of a hub id.
+    """Return a local model folder: a run's ``model``, the folder itself, or a download of ``hub:ORG/NAME``.
 
     Raises:
-        FileNotFoundError: a path that is no model folder, or a hub id that cannot be reached.
+        FileNotFoundError: a path that is no model folder, or a repository that cannot be had.
     """
     path = Path(place)
     if (path / "model" / "config.json").is_file():
         return path / "model"
-    return local_or_hub(path, wanted="a run or model folder", files=("*.json", "*.safetensors"))
+    return local_or_hub(place, wanted="a run or model folder", files=("*.json", "*.safetensors"))
 
 
-def load_model(folder: Path) -> tuple[Model, Processor, dict[str, Any]]:
+@dataclass(frozen=True)
+class _SavedTask:
+    kind: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """config.json of a model folder."""
+
+    format_version: int
+    system: str
+    config: Mapping[str, Any]
+    tasks: tuple[_SavedTask, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_model(
+    folder: Path, *, trust_code: bool = False, own: Collection[str] = ()
+) -> tuple[Model, Processor, dict[str, Any]]:
     """Return the model, its processor and its config.json; strictly: every weight must fit.
+
+    Nothing in the folder is trusted: the config is compared with the weights before any of its sizes takes memory.
+
+    Args:
+        trust_code: the config may name a system or tasks outside the package; their code then runs.
+        own: such names that it may name in any case, because the caller does.
 
     Raises:
         FileNotFoundError: the folder is no model folder.
-        ValueError: another format, or weights that do not fit the config.
+        ValueError: another format, a file that is broken, or weights that do not fit the config.
     """
-    if not (folder / "config.json").is_file():
+    file = folder / "config.json"
+    if not file.is_file():
         raise FileNotFoundError(f"`path` must be a model folder with config.json, but {folder} is none.")
-    saved = load_object(folder / "config.json")
-    if saved.get("format_version") != FORMAT_VERSION:
-        raise ValueError(f"{folder} must have format_version {FORMAT_VERSION}, but has {saved.get('format_version')}.")
-    kind = system_type(saved["system"])
-    tasks = tuple(configs.from_json(task_type(t["kind"]).config_type, t["config"]) for t in saved["tasks"])
-    model = build_model(saved["system"], configs.from_json(kind.config_type, saved["config"]), tasks, seed=0)
-    weights = load_file(folder / "model.safetensors")
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    if missing or unexpected:
-        raise ValueError(f"{folder}: weights must fit the config, but {missing[:5]} miss and {unexpected[:5]} are new.")
-    return model, kind.processor_type.load(folder), saved
+    values = load_object(file)
+    if values.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{file} must have format_version {FORMAT_VERSION}, but has {values.get('format_version')!r:.40}."
+        )
+    if isinstance(values.get("tasks"), list) and len(values["tasks"]) > MOST_TASKS:
+        raise ValueError(f"{file}: `tasks` must be at most {MOST_TASKS}, but are {len(values['tasks'])}.")
+    saved = configs.from_json(_Saved, values, where=str(file))
+    with _naming(file):
+        kind, config, tasks = _configs_of(saved, file, lambda name: trust_code or name in own)
+    stored = read_header(folder / "model.safetensors")
+    with _naming(folder):
+        processor = kind.processor_type.load(folder)
+    with _no_model_of(file):
+        differing = list(configs.differences(configs.to_json(config), configs.to_json(kind.matched(config, processor))))
+    if differing:
+        raise ValueError(
+            f"{file} must fit the processor's files beside it, but differs in {', '.join(differing[:5])[:500]}."
+        )
+    return _loaded(folder, kind, config, tasks, stored), processor, values
+
+
+def _configs_of(
+    saved: _Saved, file: Path, trusted: Callable[[str], bool]
+) -> tuple[type[System], Any, tuple[TaskConfig, ...]]:
+    """Return the system's class and all configs. Raises ValueError with the problems of all of them."""
+    kind = system_type(saved.system, trust_code=trusted(saved.system))
+    problems: list[str] = []
+
+    def checked(config_type: type, values: Mapping[str, Any], place: str) -> Any:
+        try:
+            return configs.from_json(config_type, values, where=f"{file}, {place}")
+        except ValueError as e:
+            problems.append(str(e))
+            return None
+
+    config = checked(kind.config_type, saved.config, "config")
+    types = [task_type(t.kind, trust_code=trusted(t.kind)).config_type for t in saved.tasks]
+    tasks = [checked(types[i], t.config, f"tasks[{i}].config") for i, t in enumerate(saved.tasks)]
+    if not problems and len({t.name for t in tasks}) < len(tasks):
+        problems.append(f"{file}: `tasks` must have different names, but are {[t.name for t in tasks]!r:.200}.")
+    if problems:
+        raise ValueError("\n".join(problems[: configs.MOST_PROBLEMS]))
+    return kind, config, tuple(tasks)
+
+
+def _loaded(
+    folder: Path, kind: type[System], config: Any, tasks: tuple[TaskConfig, ...], stored: Mapping[str, Stored]
+) -> Model:
+    """Return the model with the weights of ``folder``, built without memory first, to be compared with the file."""
+    file, where = folder / "config.json", f"{folder / 'model.safetensors'}"
+    # The user's own code runs anyhow, and may need real tensors.
+    trusted = not all(t.__module__.startswith("sonolex.") for t in (kind, *map(type, tasks)))
+    kind.import_extras()  # here: what a module makes while it is imported needs memory
+    with _no_model_of(file), nullcontext() if trusted else shapes_only(most_parts=_parts(stored, tasks)):
+        model = build_model(kind, config, tasks, seed=0)
+    own = model.state_dict(keep_vars=True)
+    require_fit(where, stored, own)
+    with _no_model_of(file):
+        if not trusted:  # the shapes are right, so that memory may be taken
+            system = _built(kind, config, seed=0) if needs_values(model.system) else model.system
+            model = Model(system, _built_tasks(tasks, system.pooled_dim, seed=0))
+    weights = read_tensors(folder / "model.safetensors")
+    for name, value in weights.items():
+        require_finite(where, name, value)
+    model.load_state_dict({n: w.to(own[n].dtype) for n, w in weights.items()}, assign=True)
+    return model
+
+
+def _parts(stored: Mapping[str, Stored], tasks: Sequence[TaskConfig]) -> int:
+    """Return how many modules and parameters a model with these weights may have: ours register 3 to 5 for one."""
+    return 8 * (len(stored) + len(tasks)) + 100
+
+
+@contextmanager
+def _naming(place: Path) -> Iterator[None]:
+    """Context: a ValueError inside says where it is."""
+    try:
+        yield
+    except ValueError as e:
+        if str(place) in str(e):
+            raise
+        raise ValueError(f"{place}: {e}") from e
+
+
+@contextmanager
+def _no_model_of(file: Path) -> Iterator[None]:
+    """Context: an error inside is one of the numbers in a config, and a ValueError that names the file."""
+    try:
+        yield
+    except Exception as e:  # numbers that no model can have fail anywhere in it, as anything
+        reason = " ".join(str(e).split())[:300]
+        raise ValueError(f"{file} must describe a model, but none can be built from it: {reason}") from e
 
 
 def load_system_weights(model: Model, weights: dict[str, Tensor]) -> list[str]:
@@ -114,16 +238,47 @@ def save_training_state(folder: Path, model: Model, optimizer: torch.optim.Optim
 
 
 def load_training_state(folder: Path, model: Model, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restore what `save_training_state` wrote and return the loop state."""
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    """Restore what `save_training_state` wrote and return the loop state.
+
+    Raises:
+        ValueError: a file is broken, or of another model or optimiser.
+    """
+    weights, numbers = folder / "model.safetensors", folder / "optimizer.safetensors"
     saved = load_object(folder / "state.json")
-    tensors = load_file(folder / "optimizer.safetensors")
-    state: dict[int, dict[str, Any]] = {}
+    own = model.state_dict(keep_vars=True)
+    require_fit(str(weights), read_header(weights), own)
+    found, moments = read_tensors(weights), read_tensors(numbers)
+    for file, tensors in ((weights, found), (numbers, moments)):
+        for name, value in tensors.items():
+            require_finite(str(file), name, value)
+    state = _optimizer_state(optimizer, moments, numbers)
+    try:
+        loop, groups = saved["loop"], saved["optimizer"]["param_groups"]
+        if any(not (v is None or isinstance(v, int) or math.isfinite(v)) for v in loop.values()):
+            raise ValueError("a number in 'loop' is not finite")
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise ValueError(
+            f"{folder / 'state.json'} must be the state of this training, but is not ({type(e).__name__}: {e}). "
+            "Remove the checkpoint to go on from the one before."
+        ) from e
+    model.load_state_dict(found)
+    return loop
+
+
+def _optimizer_state(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], file: Path
+) -> dict[int, dict[str, Tensor]]:
+    """Return the optimiser's state by the number of its parameter; each tensor has its shape, or is one number."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": saved["optimizer"]["param_groups"]})
-    return saved["loop"]
+        number, _, name = key.partition(".")
+        index = int(number) if number.isdecimal() and len(number) < 10 else -1
+        if not 0 <= index < len(parameters) or (value.ndim and value.shape != parameters[index].shape):
+            raise ValueError(f"{file} must hold the state of this optimiser, but {key!r} fits none of its parameters.")
+        state.setdefault(index, {})[name] = value
+    return state
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -168,12 +323,12 @@ def _flat_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 
 
 def _model_card(model: Model, provenance: dict[str, Any]) -> str:
-    tasks = ", ".join(f"{name} ({task.config.kind})" for name, task in model.task_items())
+    tasks = ", ".join(f"{markdown(name)} ({task.config.kind})" for name, task in model.task_items())
     accepted = "; ".join(sorted(" + ".join(sorted(m)) for m in model.system.accepts))
     return (
         "---\nlibrary_name: sonolex\nlicense: apache-2.0\ntags:\n- audio\n- speech\n---\n\n"
         f"# {model.system.name}\n\n"
         f"{count_parameters(model.system):,} parameters. Tasks: {tasks}. Accepts: {accepted}.\n\n"
         "```python\nimport sonolex\nmodel = sonolex.load('this folder')\nmodel.predict(audio='clip.wav')\n```\n\n"
-        f"Trained by: `{json.dumps(configs.to_json(provenance), sort_keys=True)}`\n"
+        f"Trained by: {markdown(json.dumps(configs.to_json(provenance), sort_keys=True))}\n"
     )

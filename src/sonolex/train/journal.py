@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sonolex.files import append_line, drop_half_line, writing
+from sonolex.files import append_line, drop_half_line, write_text, writing
 from sonolex.terminal import visible
 
+T = TypeVar("T")
 MOST_BYTES = 1 << 30
 MOST_LINE_BYTES = 1 << 20
 
@@ -46,6 +47,14 @@ class Journal:
                     if isinstance(value, float):
                         self._board.add_scalar(f"{event}/{name}", value, values["step"])
 
+    def write_bad_clips(self, by_process: Sequence[Mapping[str, str]], *, step: int) -> None:
+        """List clips that cannot be used, with what is wrong with them, in ``bad_clips.jsonl``."""
+        bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
+        if bad and self.active:
+            lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
+            write_text(self.path.with_name("bad_clips.jsonl"), "".join(f"{line}\n" for line in lines))
+            self.write("bad_clips", step=step, count=len(bad))
+
     def close(self) -> None:
         if self._board is not None:
             with writing(self._board_folder):
@@ -64,6 +73,20 @@ def progress_bar(name: str, num_steps: int, *, done: int, quiet: bool) -> Iterat
     with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), transient=True) as bar:
         task = bar.add_task(visible(name), total=num_steps, completed=done, loss=float("nan"))
         yield lambda loss: bar.update(task, advance=1, loss=loss)
+
+
+def waited(state: dict[str, Any], steps: Iterable[T]) -> Iterator[T]:
+    """Yield the steps, and add the time until each one's batches are there to ``load_s`` of the loop's state.
+
+    ``train_s`` beside it is the time of the steps themselves. A checkpoint of an older version has no ``load_s``; then
+    none is counted, so that half a number is not taken for a whole one.
+    """
+    started = time.perf_counter()
+    for batches in steps:
+        if "load_s" in state:
+            state["load_s"] += time.perf_counter() - started
+        yield batches
+        started = time.perf_counter()
 
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:

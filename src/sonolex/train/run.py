@@ -176,10 +176,10 @@ class Run:
         name: folder name of the run.
         system, config, processor: module name in ``systems`` and its configs.
         tasks: what to train together.
-        init_from: run folder, model folder or hub id whose weights and tokenizer to start from; ``processor``
+        init_from: run folder, model folder or ``hub:ORG/NAME`` whose weights and tokenizer to start from; ``processor``
             must be its own. A name of an earlier run of the same recipe means that run's folder.
-        pretrained: published checkpoints (local folders or hub ids) by the part of the system they fill, e.g.
-            ``{"bert": "bert-base-uncased"}``; not together with ``init_from``.
+        pretrained: published checkpoints (local folders or ``hub:ORG/NAME``) by the part of the system they fill, e.g.
+            ``{"bert": "hub:google-bert/bert-base-uncased"}``; not together with ``init_from``.
         precision: "32-true", "bf16-mixed" or "auto" (bf16 where the machine has it).
         seed: of weights, order, masks and views.
         frozen_classifier: "none" trains; "linear" (logistic regression), "svm", "nearest" (neighbours by cosine) and

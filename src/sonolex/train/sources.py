@@ -97,7 +97,12 @@ def _heard_before(run: Run, earlier: Mapping[str, Path]) -> set[str]:
     if run.init_from is None:
         return set()
     path = Path(earlier.get(run.init_from, run.init_from)) / HEARD
-    return set(load_json(path, cure="Train that run again in another folder.")) if path.is_file() else set()
+    if not path.is_file():
+        return set()
+    heard = load_json(path, cure="Train that run again in another folder.")
+    if not isinstance(heard, list) or not all(isinstance(s, str) for s in heard):
+        raise ValueError(f"{path} must be a list of recordings, but is not. Write or copy it again.")
+    return set(heard)
 
 
 def source_ids(clips: Manifest) -> set[str]:
@@ -141,16 +146,17 @@ class Start:
 
 def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Model, Processor, Start]:
     """Return the run's model and processor, and where the weights came from."""
-    kind = system_type(run.system)
+    kind = system_type(run.system, trust_code=True)
     columns = {n: manifest.column(n) for n in manifest.table.column_names}
     tasks = tuple(t.matched(columns) for t in run.tasks)
     if run.init_from is None:
         processor = new_processor(run.system, run.processor, manifest)
         config = kind.matched(run.config, processor)
-        model = build_model(run.system, config, tasks, seed=run.seed)
+        model = build_model(kind, config, tasks, seed=run.seed)
         return model, processor, Start(imports=model.system.import_pretrained(run.pretrained))
-    start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)))
-    if start.system.name != run.system:
+    own = {run.system, *(t.kind for t in run.tasks)}
+    start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)), own=own)
+    if type(start.system) is not kind:
         raise ValueError(f"`init_from` must hold a {run.system} model, but {run.init_from} holds {start.system.name}.")
     differing = processor.conflicts(run.processor)
     if differing:
@@ -159,7 +165,7 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
             f"{', '.join(differing)} (run {run.name!r})."
         )
     config = kind.matched(run.config, processor)
-    model = build_model(run.system, config, tasks, seed=run.seed)
+    model = build_model(kind, config, tasks, seed=run.seed)
     return model, processor, Start(load_system_weights(model, start.state_dict()))
 
 
@@ -167,7 +173,8 @@ def new_processor(system: str, config: Any, manifest: Manifest) -> Processor:
     """Return a processor with what has to be learned learned from the clips of ``manifest``."""
     transcripts = [t for t in manifest.column("text") if t]
     waves, pairs = _waves(manifest, config.rate_hz), _pairs(manifest, config.rate_hz)
-    return system_type(system).processor_type.create(config, transcripts=transcripts, waves=waves, pairs=pairs)
+    kind = system_type(system, trust_code=True).processor_type
+    return kind.create(config, transcripts=transcripts, waves=waves, pairs=pairs)
 
 
 def _waves(manifest: Manifest, rate_hz: int) -> Iterator[np.ndarray]:
@@ -208,7 +215,7 @@ _SAID: set[str] = set()
 def _corpus(name: str, options: tuple) -> Manifest:
     if Path(name).suffix in FORMATS:
         return read_manifest(name)
-    return configs.find_module("data.corpora", name).prepare(**dict(options))
+    return configs.find_module("data.corpora", name, trust_code=True).prepare(**dict(options))
 
 
 @lru_cache(maxsize=256)

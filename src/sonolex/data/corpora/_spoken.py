@@ -72,7 +72,7 @@ def made_here(folder: Path) -> Iterator[Path | None]:
             yield None
             return
         recover(folder.parent, name=folder.name)
-        with atomic_folder(folder, sync=False) as building:
+        with atomic_folder(folder, synced=False) as building:
             yield building
 
 

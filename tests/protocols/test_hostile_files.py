@@ -1,0 +1,97 @@
+"""protocol.json files that are broken or made to harm: one message, nothing imported, nothing read elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from sonolex.data.manifest import manifest_from_rows
+from sonolex.protocols.base import find_protocol
+from tests.protocols.test_base import ROWS
+
+GOOD = {
+    "manifest": "m.csv",
+    "kind": "classification",
+    "task": {"name": "mood", "label": "mood", "classes": ["a", "b"]},
+    "modalities": ["text"],
+    "disjoint": ["speaker"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    place = tmp_path / "sent"
+    (place / "deep").mkdir(parents=True)
+    for name in ("m.csv", "deep/m.csv", "../outside.csv"):
+        manifest_from_rows(ROWS).write(place / name)
+    return place
+
+
+def written(folder: Path, **changes: object) -> str:
+    (folder / "p.json").write_text(json.dumps(GOOD | changes))
+    return str(folder / "p.json")
+
+
+def test_a_manifest_beside_or_below_the_file_is_read(folder):
+    for name in ("m.csv", "deep/m.csv", "./m.csv"):
+        protocol = find_protocol(written(folder, manifest=name))
+        assert Path(protocol.corpus).resolve() == (folder / name).resolve()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../outside.csv", "deep/../../outside.csv", "/etc/passwd", "{folder}/m.csv", "gs://b/m.csv", "file:///m.csv",
+     "m.csv\0", "link.csv", "linked/outside.csv", "m.txt", "", ".", "deep", "nothing.csv", "pipe.csv", "os.path",
+     "sonolex.cli"],
+)  # fmt: skip
+def test_a_manifest_elsewhere_or_of_another_kind_is_refused(name, folder):
+    """It was joined to the folder as it stood: ../.. read any file, and a dotted name any module."""
+    (folder / "link.csv").symlink_to(folder.parent / "outside.csv")
+    (folder / "linked").symlink_to(folder.parent)
+    os.mkfifo(folder / "pipe.csv")
+    before = set(sys.modules)
+    with pytest.raises((ValueError, FileNotFoundError)) as refused:
+        find_protocol(written(folder, manifest=name.replace("{folder}", str(folder))))
+    assert str(folder) in str(refused.value) and len(str(refused.value).splitlines()) == 1
+    assert not set(sys.modules) - before
+
+
+@pytest.mark.parametrize("field", list(GOOD))
+@pytest.mark.parametrize("value", [None, 3, True, "x", [1], {"a": 1}, [], {}, [["speaker"]]])
+def test_a_value_of_another_type_is_refused(field, value, folder):
+    if (field, value) == ("disjoint", []):
+        return
+    with pytest.raises((ValueError, FileNotFoundError)):
+        find_protocol(written(folder, **{field: value}))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "[" * 100_000, '{"manifest": NaN}', "\0" * 100, "\xff"])
+def test_a_broken_file_is_refused_by_its_name(content, folder):
+    (folder / "p.json").write_text(content, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"p\.json"):
+        find_protocol(str(folder / "p.json"))
+
+
+def test_fields_that_are_missing_or_unknown_are_told_at_once(folder):
+    (folder / "p.json").write_text(json.dumps({"manifest": "m.csv", "kinds": "x"}))
+    with pytest.raises(
+        ValueError, match=r"`kinds` is unknown\. Did you mean 'kind'[\s\S]*`kind` is missing[\s\S]*`task` is"
+    ):
+        find_protocol(str(folder / "p.json"))
+
+
+def test_a_kind_outside_the_package_needs_trust(folder, tmp_path, monkeypatch):
+    (tmp_path / "harm").mkdir()
+    (tmp_path / "harm" / "__init__.py").write_text("")
+    (tmp_path / "harm" / "task.py").write_text("from sonolex.tasks.classification import TASK")
+    monkeypatch.syspath_prepend(tmp_path)
+    for kind in ("harm.task", "os.path", "base", "__init__", "../x"):
+        with pytest.raises(ValueError, match="`tasks` must be one of"):
+            find_protocol(written(folder, kind=kind))
+    assert "harm" not in sys.modules
+    assert find_protocol(written(folder, kind="harm.task"), trust_code=True).tasks[0].name == "mood"
+    del sys.modules["harm"], sys.modules["harm.task"]
