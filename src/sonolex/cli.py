@@ -16,6 +16,7 @@ from sonolex.configs import find_module
 from sonolex.devices import AUTO, use_threads
 from sonolex.files import atomic_file, write_text
 from sonolex.terminal import say, say_json, visible
+from sonolex.train.group import first_alone, is_first, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,10 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
-        if arguments.verb in COMPUTING:
-            processes = getattr(arguments, "processes", 1)
-            use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
-        arguments.function(arguments)
+        with together(arguments.verb, shared=arguments.verb in SHARED):
+            if arguments.verb in COMPUTING:
+                processes = getattr(arguments, "processes", 1)
+                use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
+            arguments.function(arguments)
     except (ValueError, TypeError, OSError, ImportError) as e:
         say(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
         return 2
@@ -69,9 +71,7 @@ def download(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train the runs of a recipe; the same command again goes on where it stopped."""
-    module = find_module("recipes", arguments.recipe)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    _, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     if arguments.slurm:
         from sonolex.train.slurm import write_sbatch
@@ -88,7 +88,8 @@ def train(arguments: argparse.Namespace) -> None:
         say(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
         return
     _train_shared(arguments, runs, folder)
-    say(f"Results are in {folder}. Next: sonolex report {shlex.quote(str(folder))}")
+    if is_first():
+        say(f"Results are in {folder}. Next: sonolex report {shlex.quote(str(folder))}")
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -96,11 +97,11 @@ def table(arguments: argparse.Namespace) -> None:
     from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
     from sonolex.paired import difference_lines
 
-    module = find_module("recipes", arguments.recipe)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    module, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     _train_shared(arguments, runs, folder)
+    if not is_first():
+        return
     tables, times = compare_runs([folder]), time_lines([folder])
     against = arguments.against or getattr(module, "AGAINST", "")
     published = [f"  {row}: {values}" for row, values in getattr(module, "PUBLISHED", {}).items()]
@@ -117,6 +118,14 @@ def _fenced(lines: Sequence[str]) -> list[str]:
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return [fence, *lines, fence]
+
+
+def _recipe_and_runs(arguments: argparse.Namespace) -> tuple[Any, Sequence[Any]]:
+    module = find_module("recipes", arguments.recipe)
+    recipe = module.tiny if arguments.tiny else module.recipe
+    options = _options_of(recipe, arguments.rest)
+    with first_alone():  # a recipe may look into its corpus, which may have to be made
+        return module, recipe(**options)
 
 
 def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Path) -> None:
@@ -363,6 +372,7 @@ def _texts(arguments: argparse.Namespace) -> list[str] | None:
     return arguments.text or None
 
 
+SHARED = ("train", "table")  # what several processes that torchrun started do together
 VERBS = (
     prepare,
     download,

@@ -47,7 +47,7 @@ def test_commands_that_share_a_folder_share_its_runs(corpus, tmp_path):
     taken = threading.Event()
 
     def other_command():  # holds the first run until this one has looked at it
-        with holding(tmp_path, "third.0"):
+        with holding(tmp_path, "third"):
             taken.set()
             time.sleep(3)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sonolex.files import write_text
 from sonolex.names import spelled
 from sonolex.systems.base import Processor
 from sonolex.tasks.base import Model
+from sonolex.train import group
 from sonolex.train.sources import batching_s
 from sonolex.types import Term
 
@@ -90,7 +91,8 @@ def evaluate(
         for i, clip_id in enumerate(batch.clip_ids):
             rows[clip_id] = {n: s[i].cpu().numpy() for n, s in scores.items()}
             rows[clip_id]["pooled"] = None if pooled_BD is None else pooled_BD[i].cpu().numpy()
-    rows, sums, compared = _joined(rows, sums, compared, world_size)
+    own = (rows, sums, compared)
+    rows, sums, compared = _joined([own] if world_size == 1 else group.gathered(own))
     # Objectives that compare clips see the whole part at once, so that the batches it was read in change nothing.
     for name, term in _joint_terms(model, compared, device).items():
         sums[name] = [float(term.sum), term.count, term.weight]
@@ -184,15 +186,12 @@ def _joint_terms(
     return model.joint_losses({n: torch.stack([r[n] for r in in_order]).to(device) for n in in_order[0]})
 
 
-def _joined(rows: dict, sums: dict, compared: dict, world_size: int) -> tuple[dict, dict, dict]:
-    if world_size == 1:
-        return rows, sums, compared
-    gathered: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(gathered, (rows, sums, compared))
+def _joined(parts: Sequence[tuple[dict, dict, dict]]) -> tuple[dict, dict, dict]:
+    """Return what the processes found as if one had."""
     all_rows: dict = {}
     all_compared: dict = {}
     all_sums: dict[str, list[float]] = {}
-    for part_rows, part_sums, part_compared in gathered:
+    for part_rows, part_sums, part_compared in parts:
         all_rows |= part_rows
         all_compared |= part_compared
         for name, (total, count, weight) in part_sums.items():

@@ -59,6 +59,8 @@ def joint_pass(
     by_process = gather([{n: x.cpu() for n, x in rows.items()} for rows in own])
     # Every process joins the same rows in the same order: first by batch, then by process, as one process would.
     order = [rows for by_batch in zip(*by_process, strict=True) for rows in by_batch if rows]
+    if not order:  # no clip of the step could be used
+        return JointPass()
     joined = {n: torch.cat([rows[n] for rows in order]).to(device).requires_grad_() for n in order[0]}
     with autocast():
         terms = model.joint_losses(joined)
@@ -70,6 +72,7 @@ def joint_pass(
             size = len(next(iter(rows.values()), ()))
             if process == rank:
                 part = {n: x.grad[start : start + size] for n, x in joined.items() if x.grad is not None}
-                gradients.append(part if size else None)
+                # A process without clips passes some clip through, and nothing back.
+                gradients.append(part if size else {n: x.new_zeros(()) for n, x in part.items()})
             start += size
     return JointPass({n: Term(t.sum.detach(), t.count, t.weight) for n, t in terms.items()}, gradients)

@@ -9,7 +9,6 @@ number of processes changes it, and resuming needs no saved generator.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,17 +25,17 @@ from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
 from sonolex.devices import AUTO
-from sonolex.files import remove_folder, save_json, write_text
+from sonolex.files import remove_folder, save_json
 from sonolex.nn.dropout import drawn_from
 from sonolex.terminal import visible
-from sonolex.train import checkpoint, optim, sources
+from sonolex.train import checkpoint, group, optim, sources
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
 from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar, waited
 from sonolex.train.processes import launched
 from sonolex.train.results import write_results
-from sonolex.train.run import Run
+from sonolex.train.run import Run, Source
 from sonolex.train.selection import note_selection, selection_value
 from sonolex.types import Batch, Term
 
@@ -65,15 +64,13 @@ def train(
         ValueError: the folder holds another run; no such device; the loss is not finite (with the clips of the batch).
         Held: another process trains in the folder.
     """
-    results = finished(folder, run)
+    group.join()
+    results = group.said_by_first(lambda: finished(folder, run))
     if results is not None:
         return results
     fabric = launched(run, device=device)
     with ExitStack() as inside:
-        if fabric.is_global_zero:
-            inside.enter_context(entered(folder))
-            sources.require_same_run(folder, run)
-        fabric.barrier()
+        group.said_by_first(lambda: inside.enter_context(entered(folder, run)))
         inside.enter_context(torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []))
         training = _Training(run, folder, fabric, earlier or {}, quiet, watch)
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
@@ -87,8 +84,9 @@ class _Training:
 
     def __init__(self, run: Run, folder: Path, fabric: Fabric, earlier: dict[str, Path], quiet: bool, watch: Watch):
         self.run, self.folder, self.fabric, self.quiet, self.watch = run, folder, fabric, quiet, watch
-        self.clips, budget = sources.load_sources(run.data.train), run.budget
-        sources.require_unseen_report(run, self.clips, earlier)
+        self.clips, budget = _clips_of(run.data.train), run.budget
+        with group.first_alone():
+            sources.require_unseen_report(run, self.clips, earlier)
         self.model, self.processor, start = sources.build(run, self.clips, earlier=earlier)
         optim.freeze(self.model, run.optim.frozen)
         self.held = optim.held_groups(self.model, run.optim, 0)
@@ -135,7 +133,7 @@ class _Training:
         }
 
     def go(self) -> dict[str, Any]:
-        saved = checkpoint.latest_checkpoint(self.folder / "checkpoints")
+        saved = group.said_by_first(lambda: checkpoint.latest_checkpoint(self.folder / "checkpoints"))
         if saved is not None:
             self.state = checkpoint.load_training_state(saved, self.model, self.optimizer)
             self.journal.write("resume", step=self.state["step"])
@@ -144,7 +142,6 @@ class _Training:
             while not self._finished():
                 self._epoch(bar)
         results = self._report()
-        self.journal.close()
         return results
 
     def _epoch(self, bar: Any) -> None:
@@ -164,7 +161,7 @@ class _Training:
                 break
             if budget.checkpoint_steps and state["step"] % budget.checkpoint_steps == 0:
                 self._save_state()
-        self._write_bad_clips(self._gathered(self._bad_clips()))
+        self.journal.write_bad_clips(group.gathered(self._bad_clips()), step=state["step"])
         state["epoch"], state["step_in_epoch"] = state["epoch"] + 1, 0
         if state["epoch"] % budget.evaluate_epochs == 0 or self._finished():
             self._select()
@@ -179,7 +176,7 @@ class _Training:
         factor *= 0.5 ** state["halvings"]
         factor *= run.optim.epoch_decay ** max(0, state["epoch"] + 2 - run.optim.first_decayed_epoch)
         optim.set_rate(self.optimizer, run.optim.lr * factor)
-        counts = self._counts(batches)
+        counts, num_clips = self._counts(batches)
         sums = dict.fromkeys(counts, 0.0)
         joint = self._joint_pass(batches)
         for i, batch in enumerate(batches):
@@ -197,7 +194,8 @@ class _Training:
                     sums[name] = sums.get(name, 0.0) + float(term.sum.detach())
         means = self._means(sums, counts, losses.terms, joint.terms)
         if not math.isfinite(means["total"]):
-            ids = [c for b in batches if b is not None for c in b.clip_ids]
+            own = [c for b in batches if b is not None for c in b.clip_ids]
+            ids = [c for some in group.gathered(own) for c in some]
             raise ValueError(
                 f"loss must be finite, but is {means} at step {state['step']} (clips {ids}). "
                 "Lower the learning rate, or look at these clips."
@@ -206,7 +204,6 @@ class _Training:
         norm = self._clip_gradients()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        num_clips = sum(len(b) for b in batches if b is not None)
         self.journal.write(
             "step",
             means,
@@ -227,7 +224,7 @@ class _Training:
             device=self.fabric.device,
             autocast=self.fabric.autocast,
             drawing=self._drawing,
-            gather=self._gathered,
+            gather=group.gathered,
             rank=self.fabric.global_rank,
         )
 
@@ -257,25 +254,16 @@ class _Training:
     def _num_steps(self, epoch: int) -> int:
         return -(-len(self.sampler.epoch(epoch)) // self.run.budget.accumulate)
 
-    def _counts(self, batches: StepBatches) -> dict[str, float]:
+    def _counts(self, batches: StepBatches) -> tuple[dict[str, float], int]:
+        """Return how many items each term of the step averages over, and its clips, over all processes."""
         counts: dict[str, float] = {}
+        num_clips = 0
         for batch in batches:
+            num_clips += len(batch) if batch is not None else 0
             for name, count in batch.counts.items() if batch is not None else ():
                 counts[name] = counts.get(name, 0.0) + count
-        return self._summed(counts)
-
-    def _summed(self, values: dict[str, float]) -> dict[str, float]:
-        """Return the sums over processes of values that may be missing on some of them."""
-        gathered = self._gathered(values)
-        return {n: sum(g.get(n, 0.0) for g in gathered) for n in sorted({n for g in gathered for n in g})}
-
-    def _gathered(self, values: Any) -> list[Any]:
-        """Return every process's ``values``, on every process."""
-        if self.fabric.world_size == 1:
-            return [values]
-        gathered: list[Any] = [None] * self.fabric.world_size
-        torch.distributed.all_gather_object(gathered, values)
-        return gathered
+        found = group.gathered((counts, num_clips))
+        return group.summed([c for c, _ in found]), sum(n for _, n in found)
 
     def _means(
         self,
@@ -284,7 +272,7 @@ class _Training:
         terms: Mapping[str, Term],
         joint_terms: Mapping[str, Term],
     ) -> dict[str, float]:
-        sums = self._summed(sums)
+        sums = group.summed(group.gathered(sums))
         means = {name: sums[name] / max(counts.get(name, 0.0), 1.0) for name in sums}
         means |= {name: float(term.mean) for name, term in joint_terms.items()}
         weights = {name: term.weight for name, term in {**terms, **joint_terms}.items()}
@@ -299,9 +287,11 @@ class _Training:
         """Return some batch for a process that has no clips in a step; its loss is multiplied by 0."""
         reading = {"loading": self.run.data.loading, "prepare": self.model.prepare, "cache": self.cache}
         loader = Loader(self.clips, self.processor, **reading)
-        batch = next(iter(loader.batches([np.array([0])])))
-        assert batch is not None
-        return batch
+        rows = [np.array([row]) for row in range(len(self.clips))]
+        for batch in loader.batches(rows):
+            if batch is not None:
+                return batch
+        raise ValueError(f"`train` must hold clips that can be used, but holds none (run {self.run.name!r}).")
 
     def _finished(self) -> bool:
         budget, state = self.run.budget, self.state
@@ -329,8 +319,8 @@ class _Training:
         if not self.run.data.selection:
             self._save_model("best")
             return
-        evaluation = self.evaluate(sources.load_sources(self.run.data.selection))
-        value = selection_value(self.model, evaluation, self.run.budget.select_by)
+        evaluation = self.evaluate(_clips_of(self.run.data.selection))
+        value = group.said_by_first(lambda: selection_value(self.model, evaluation, self.run.budget.select_by))
         flat = {f"{t}.{m}": v for t, ms in evaluation.metrics.items() for m, v in ms.items()}
         self.journal.write("selection", evaluation.losses | flat, step=state["step"], value=value)
         if evaluation.collapsed:
@@ -345,28 +335,27 @@ class _Training:
 
     def _report(self) -> dict[str, Any]:
         """Load the selected weights, save the model folder, score the report part and write results.json."""
-        if self.run.budget.select == "best" and self.state["best"] is not None:
+        if self.run.budget.select == "best" and self.state["best"] is not None and group.is_first():
             best, _, _ = checkpoint.load_model(self.folder / "checkpoints" / "best")
             self.model.load_state_dict(best.state_dict())
+        group.take_from_first(self.model)  # not from the disk, where others may still see an older file
         if self.run.data.selection and any(task.calibrates for _, task in self.model.task_items()):
-            known = self.evaluate(sources.load_sources(self.run.data.selection))
+            known = self.evaluate(_clips_of(self.run.data.selection))
             for name, task in self.model.task_items():
                 if task.calibrates:
                     task.calibrate(known.labels[name], known.scores[name])
         if self.fabric.is_global_zero:
             self._save_model("model", folder=self.folder)
-        report = sources.load_sources(self.run.data.report) if self.run.data.report else None
+        report = _clips_of(self.run.data.report) if self.run.data.report else None
         evaluation = self.evaluate(report) if report is not None else None
         for asked in self.run.data.also_report:
             assert report is not None
             found = self.evaluate(report, loading=self.run.data.asked_with(asked))
             if self.fabric.is_global_zero:
                 write_results(self.folder, self.run, self.model, self.state, report, found, asked=asked)
-        results = {}
-        if self.fabric.is_global_zero:
-            results = write_results(self.folder, self.run, self.model, self.state, report, evaluation)
-        self.fabric.barrier()
-        return results
+        return group.said_by_first(
+            lambda: write_results(self.folder, self.run, self.model, self.state, report, evaluation)
+        )
 
     def _save_model(self, name: str, *, folder: Path | None = None) -> None:
         if self.fabric.is_global_zero:
@@ -378,28 +367,25 @@ class _Training:
         if not self.fabric.is_global_zero:
             return
         place = self.folder / "checkpoints"
-        old, new = (
-            checkpoint.latest_checkpoint(place),
-            place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}",
-        )
+        new = place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"
         checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
-        if old is not None and old != new:
-            remove_folder(old)
+        for old in place.glob("step-*"):  # one, or two where a process was killed between these lines
+            if old != new:
+                remove_folder(old)
 
     def _listing_bad_clips(self, steps: Iterator[StepBatches]) -> Iterator[StepBatches]:
         """Yield the steps; where loading stops, as it does past `max_bad_clips`, list this process's bad clips."""
         try:
             yield from steps
         except ValueError:
-            self._write_bad_clips([self._bad_clips()])
+            self.journal.write_bad_clips([self._bad_clips()], step=self.state["step"])
             raise
 
     def _bad_clips(self) -> dict[str, str]:
         return {b.clip_id: b.problem for b in self.loader.bad_clips.values()}
 
-    def _write_bad_clips(self, by_process: list[dict[str, str]]) -> None:
-        bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
-        if bad and self.fabric.is_global_zero:
-            lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
-            write_text(self.folder / "bad_clips.jsonl", "".join(f"{line}\n" for line in lines))
-            self.journal.write("bad_clips", step=self.state["step"], count=len(bad))
+
+def _clips_of(part: tuple[Source, ...]) -> Manifest:
+    """Return the clips of a part of the data. A corpus that has to be made for it is made by one process."""
+    with group.first_alone():
+        return sources.load_sources(part)

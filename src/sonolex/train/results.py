@@ -15,7 +15,7 @@ from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import environment
 from sonolex.train.evaluation import Evaluation, groups_of, write_embeddings, write_predictions, write_scores
 from sonolex.train.floors import floors_of_fold
-from sonolex.train.journal import read_journal
+from sonolex.train.journal import training_curve
 from sonolex.train.run import Run
 from sonolex.train.sources import protocol_manifest
 
@@ -35,7 +35,7 @@ def write_results(
     Args:
         asked: the modalities of one of ``Data.also_report``: a row of its own, in a folder within the run's.
     """
-    trained_clips = sum(e.get("clips", 0) for e in read_journal(folder) if e["event"] == "step")
+    trained_clips = sum(training_curve(folder, "step", "clips")[1])
     row = run.row or run.name
     if asked:
         folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"

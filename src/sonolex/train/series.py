@@ -19,6 +19,7 @@ import torch
 from sonolex import terminal
 from sonolex.devices import AUTO
 from sonolex.locks import holding
+from sonolex.train import group
 from sonolex.train.loop import train
 from sonolex.train.probing import probe
 from sonolex.train.run import Run
@@ -38,8 +39,8 @@ def train_all(
     """Return the results of every run, in ``folder/<run name>``. Finished runs are not repeated, broken ones go on.
 
     Several commands may be given the same runs and folder: each takes the next run that no other one has, once the run
-    it starts from is finished. A killed one loses at most what it did since its run's last checkpoint. (The processes
-    of one distributed command all take the same run.)
+    it starts from is finished. A killed one loses at most what it did since its run's last checkpoint. The processes
+    that torchrun started for one command all take the same run, and the first of them speaks.
 
     Raises:
         ValueError: two runs of one name, or runs that start from themselves or each other.
@@ -47,20 +48,21 @@ def train_all(
     names = [r.name for r in runs]
     if len(set(names)) != len(names):
         raise ValueError(f"runs of a recipe must have different names, but are {names}.")
-    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    group.join()
     results: dict[str, dict[str, Any]] = {}
     while len(results) < len(runs):
         elsewhere = False
         for number, run in enumerate(runs, start=1):
             if run.name in results or (run.init_from in names and run.init_from not in results):
                 continue
-            with holding(folder, f"{run.name}.{rank}", wait=False) as free:
+            with _taken(folder, run.name) as free:
                 if not free:
                     elsewhere = True
                     continue
                 earlier = {n: folder / n for n in results}
                 results[run.name] = result = _trained(run, folder / run.name, earlier, device, quiet)
-            say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
+            if group.is_first():
+                say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
             break
         else:
             if not elsewhere:
@@ -70,9 +72,16 @@ def train_all(
     return [results[name] for name in names]
 
 
+@contextmanager
+def _taken(folder: Path, name: str) -> Iterator[bool]:
+    """Context: whether no other command has this run; the first process keeps it for all of this one."""
+    with ExitStack() as kept:
+        yield group.said_by_first(lambda: kept.enter_context(holding(folder, name, wait=False)))
+
+
 def _trained(run: Run, place: Path, earlier: Mapping[str, Path], device: str, quiet: bool) -> dict[str, Any]:
-    if run.frozen_classifier != "none":
-        return probe(run, place, earlier=dict(earlier), device=device)
+    if run.frozen_classifier != "none":  # nothing is trained that several could share
+        return group.said_by_first(lambda: probe(run, place, earlier=dict(earlier), device=device))
     return train(run, place, earlier=dict(earlier), device=device, quiet=quiet)
 
 
@@ -83,8 +92,13 @@ def helpers(words: Sequence[str], count: int) -> Iterator[None]:
     They end with this process, even if it is killed: each reads a pipe whose other end only this process holds.
 
     Raises:
-        ValueError: one of them failed; the message ends with what it said.
+        ValueError: one of them failed (the message ends with what it said), or torchrun has started several already.
     """
+    if count and group.world_size() > 1:
+        raise ValueError(
+            f"`--processes` must be 1 under torchrun, whose {group.world_size()} processes share every run, but is "
+            f"{count + 1}. Leave one of the two out."
+        )
     threads = torch.get_num_threads()
     command, environment = [sys.executable, "-c", HELPER, *words], os.environ | {"OMP_NUM_THREADS": str(threads)}
     with ExitStack() as opened:
