@@ -38,8 +38,13 @@ from benchmarks.interrupting.forks import FULL, HALF, KILL, Ended
 ONLY_WHEN_NAMED = True
 SHIM = "SONOLEX_INTERRUPTIONS"  # in the environment: the shim is loaded, and this is the process that forks
 MODES = {KILL: "killed before", HALF: "killed in the middle", FULL: "disk full from there on"}
-CALLS = "openat,open,creat,write,pwrite64,writev,fsync,fdatasync,ftruncate,fallocate,rename,renameat,renameat2,link,"
-CALLS += "linkat,symlink,symlinkat,mkdir,mkdirat,unlink,unlinkat,rmdir"
+STEPS = {"open": "open", "openat": "open", "creat": "open", "write": "write", "pwrite64": "write", "writev": "write"}
+STEPS |= {"fsync": "sync", "fdatasync": "sync", "ftruncate": "truncate", "fallocate": "allocate", "link": "link"}
+STEPS |= {"linkat": "link", "symlink": "link", "symlinkat": "link", "mkdir": "mkdir", "mkdirat": "mkdir"}
+STEPS |= {"rename": "rename", "renameat": "rename", "renameat2": "rename"}
+STEPS |= {"unlink": "remove", "unlinkat": "remove", "rmdir": "remove"}
+CALLS = ",".join(STEPS)
+WRITING = re.compile("O_WRONLY|O_RDWR|O_CREAT|O_TRUNC")
 
 
 def run(words: Sequence[str] = ()) -> None:
@@ -165,27 +170,23 @@ def _seen_by_strace(command: Command, goods: Path, place: Path, whole: Ended) ->
     if shutil.which("strace") is None:
         return "; not compared with strace, which is not installed"
     out, _ = _fresh(command, goods, place)
-    out.parent.mkdir(exist_ok=True)
     trace = place / "strace.log"
-    code = "import sys, torch; torch.set_num_threads(1); from sonolex.cli import main; sys.exit(main(sys.argv[1:]))"
     environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    words = [
-        "strace",
-        "-f",
-        "-y",
-        "--seccomp-bpf",
-        "-e",
-        f"trace={CALLS}",
-        "-o",
-        str(trace),
-        sys.executable,
-        "-c",
-        code,
-    ]
+    words = f"strace -f -y --seccomp-bpf -e trace={CALLS} -o {trace} {sys.executable} -m sonolex".split()
     done = subprocess.run([*words, *command.of(goods, out)], env=environment, capture_output=True, text=True)
     if done.returncode:
         return f"; strace cannot run here: {done.stderr.strip()[-100:]}"
-    calls = [line for line in trace.read_text(errors="replace").splitlines() if str(out) in line]
-    changing = [c for c in calls if " open" not in c or re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", c)]
-    changing = [c for c in changing if "<... " not in c and (" write" not in c or f"<{out}" in c)]
-    return f"; strace sees {len(changing)}"
+    seen = Counter(filter(None, (_changing(line, out) for line in trace.read_text(errors="replace").splitlines())))
+    missed = seen - Counter(f"{call} {path}" for call, path in whole.steps)
+    return f"; strace sees {seen.total()}, of which not counted: {dict(missed) or 'none'}"
+
+
+def _changing(line: str, out: Path) -> str:
+    """Return a line of strace's as a step, or nothing if it changes no file below ``out``."""
+    call, _, rest = line.partition(" ")[2].strip().partition("(")
+    if call not in STEPS or (call in ("open", "openat") and not WRITING.search(rest)):
+        return ""
+    places = re.findall(r'"(/[^"]*)"' if STEPS[call] not in ("write", "sync", "truncate") else r"<(/[^>]*)>", rest)
+    inside = re.search(r"^\d+<(/[^>]*)>, \"([^/\"]+)\"", rest)  # a name in an opened folder
+    place = f"{inside[1]}/{inside[2]}" if inside and call in ("unlinkat", "openat") else places[-1] if places else ""
+    return f"{STEPS[call]} {forks.plain(place.removeprefix(str(out)))}" if place.startswith(str(out)) else ""

@@ -39,12 +39,8 @@ def warm() -> None:
     """Import everything that the commands import, so that a fork costs a second less and takes the same steps."""
     import matplotlib.figure  # noqa: F401
     import optuna  # noqa: F401
-    import sklearn.linear_model
-    import sklearn.manifold
-    import sklearn.model_selection
-    import sklearn.svm  # noqa: F401
+    import tensorboard.summary.writer.record_writer  # noqa: F401
     import torch
-    import torch.utils.tensorboard.writer
 
     import sonolex.fit
     import sonolex.report
@@ -59,7 +55,7 @@ def warm() -> None:
 
 
 def run(words: Sequence[str], folder: Path, log: Path, *, at: int = 0, mode: int = COUNT) -> Ended:
-    """Run ``sonolex`` with these words in a fork, which counts its steps below ``folder`` and stops at step ``at``."""
+    """Run ``sonolex`` with these words in a fork; its steps below ``folder`` are counted; it stops at ``at``."""
     log.unlink(missing_ok=True)
     said = log.with_suffix(".said")
     sys.stdout.flush()
@@ -68,7 +64,7 @@ def run(words: Sequence[str], folder: Path, log: Path, *, at: int = 0, mode: int
         _be_the_command(words, folder, log, said, at, mode)
     code = _waited_for(child)
     lines = (LINE.fullmatch(line) for line in log.read_text(errors="replace").splitlines())
-    steps = tuple((m["call"], _plain(m["path"])) for m in lines if m)
+    steps = tuple((m["call"], plain(m["path"])) for m in lines if m)
     return Ended(code, said.read_text(errors="replace"), steps)
 
 
@@ -108,6 +104,6 @@ def _waited_for(child: int) -> int:
     return -signal.SIGALRM
 
 
-def _plain(path: str) -> str:
+def plain(path: str) -> str:
     """Return a path without what differs from run to run: process ids and marks of temporary names."""
     return re.sub(r"\.(building|replaced)-\d+\.[0-9a-f]+-", r".\1-", re.sub(r"events\.out\S*", "events", path))

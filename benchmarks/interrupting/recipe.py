@@ -21,7 +21,7 @@ def recipe(*, manifest: str, kind: str = "train") -> list[Run]:
     if kind == "one":
         return [_run(manifest, "one", (PITCH,))]
     return [
-        _run(manifest, "first", (PretrainingConfig("pretraining"),)),
+        _run(manifest, "first", (PretrainingConfig("pretraining"),), epochs=1),
         _run(manifest, "second", (PITCH,), init_from="first"),
     ]
 
@@ -31,6 +31,7 @@ def _run(
     name: str,
     tasks: Sequence[TaskConfig],
     *,
+    epochs: int = 2,
     init_from: str | None = None,
     frozen_classifier: str = "none",
 ) -> Run:
@@ -58,7 +59,7 @@ def _run(
         tasks=tuple(tasks),
         data=Data(train=train, selection=selection, report=report, loading=Loading(num_workers=0)),
         optim=Optim(lr=3e-3),
-        budget=Budget(epochs=2, batch_s=8, batch_clips=8, checkpoint_steps=1),
+        budget=Budget(epochs=epochs, batch_s=8, batch_clips=8, checkpoint_steps=1),
         init_from=init_from,
         frozen_classifier=frozen_classifier,
     )

@@ -29,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
-        if arguments.verb in COMPUTING:
-            processes = getattr(arguments, "processes", 1)
-            use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
         with together(arguments.verb, shared=arguments.verb in SHARED):
+            if arguments.verb in COMPUTING:
+                processes = getattr(arguments, "processes", 1)
+                use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
             arguments.function(arguments)
     except (ValueError, TypeError, OSError, ImportError) as e:
         say(f"sonolex {arguments.verb}: {e}", file=sys.stderr)

@@ -31,13 +31,15 @@ def finished(folder: Path, run: Run) -> dict[str, Any] | None:
 
 
 @contextmanager
-def entered(folder: Path) -> Iterator[None]:
+def entered(folder: Path, run: Run) -> Iterator[None]:
     """Context: this process alone works in a run's folder; what killed ones left half-written there is gone.
 
     Raises:
         Held: another process trains in it.
+        ValueError: the folder holds another run.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    require_same_run(folder, run)
     with only_here(folder, LOCK, "trains in"):
         for place in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
             recover(place)

@@ -73,8 +73,7 @@ def train(
         return results
     fabric = launched(run, device=device)
     with ExitStack() as inside:
-        if fabric.is_global_zero:
-            inside.enter_context(entered(folder))
+        group.said_by_first(lambda: inside.enter_context(entered(folder, run)))
         with group.first_alone():
             require_same_clips(folder, run)
         inside.enter_context(torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []))
@@ -152,7 +151,6 @@ class _Training:
             while not self._finished():
                 self._epoch(bar)
         results = self._report()
-        self.journal.close()
         return results
 
     def _epoch(self, bar: Any) -> None:
@@ -379,11 +377,11 @@ class _Training:
         if not self.fabric.is_global_zero:
             return
         place = self.folder / "checkpoints"
-        old = checkpoint.latest_checkpoint(place)
         new = place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"
         checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
-        if old is not None and old != new:
-            remove_folder(old)
+        for old in place.glob("step-*"):  # one, or two where a process was killed between these lines
+            if old != new:
+                remove_folder(old)
 
     def _listing_bad_clips(self, steps: Iterator[StepBatches]) -> Iterator[StepBatches]:
         """Yield the steps; where loading stops, as it does past `max_bad_clips`, list this process's bad clips."""
