@@ -6,7 +6,7 @@ is kept under its own name.
 
 =================  =========================================================================
 id                 unique name; default: the audio file's name without suffix, or the row's number
-audio              path (relative to the manifest), or ``scheme://`` address
+audio              path (relative to the manifest), or ``file://`` address (others: sonolex.audio.addresses)
 audio_bytes        the encoded file itself (shards); instead of ``audio``
 audio_digest       of the decoded samples (`sonolex.audio.io.check_audio`): `fit` writes it, fingerprints cover it
 offset_s           where the clip starts in the file; missing: the clip is the whole file

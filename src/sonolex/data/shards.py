@@ -2,8 +2,8 @@
 
 A sharded corpus is a folder of ``shard-00000.parquet`` … whose column ``audio`` holds the encoded files, and a plain
 ``manifest.arrow`` whose audio addresses are ``shard-00000.parquet#12``. Everything that reads a manifest reads it, from
-local disk or any filesystem pyarrow knows. Row groups are small and kept in memory after a read, so nearby clips cost
-one request.
+local disk or an address you allowed (sonolex.audio.addresses). Row groups are small and kept in
+memory after a read, so nearby clips cost one request.
 """
 
 from __future__ import annotations
