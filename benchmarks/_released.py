@@ -27,7 +27,7 @@ class _ReleasedSelfAttention(SelfAttention):
     def forward(self, x_BTD: Tensor, attends_B1TT: Tensor) -> Tensor:
         parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
         query, key, value = (_heads(F.linear(x_BTD, w, b), self.num_heads) for w, b in parts)
-        return self.out(_attend(query, key, value, attends_B1TT, self.dropout, self.training))
+        return self.out(_attend(query, key, value, attends_B1TT, self.dropout.p, self.training))
 
 
 class _ReleasedCrossAttention(CrossAttention):
@@ -35,7 +35,7 @@ class _ReleasedCrossAttention(CrossAttention):
         parts = zip(self.key_value.weight.chunk(2), self.key_value.bias.chunk(2), strict=True)
         key, value = (_heads(F.linear(other_BLD, w, b), self.num_heads) for w, b in parts)
         query = _heads(self.query(x_BTD), self.num_heads)
-        return self.out(_attend(query, key, value, attends_to_valid(other_valid_BL), self.dropout, self.training))
+        return self.out(_attend(query, key, value, attends_to_valid(other_valid_BL), self.dropout.p, self.training))
 
 
 def _heads(x_BTD: Tensor, num_heads: int) -> Tensor:

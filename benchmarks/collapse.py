@@ -1,6 +1,7 @@
 """How many dimensions pre-trained networks use, on clips they never heard: deviation, rank and effective dimension.
 
-    python -m benchmarks.collapse runs/esc10
+    sonolex train ast_esc10 --out runs/esc10
+    python -m benchmarks collapse --runs runs/esc10
 
 Reads the pre-trainings of the recipe ``ast_esc10``. The batch of a pre-training bounds what its own journal can show
 (12 clips have rank 11), so all networks are measured on the same held-out clips here: as whole clips, as a user embeds
@@ -9,12 +10,13 @@ them, and through the views their objective sees. The expander uses these clips'
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks._folders import folders_of_runs
 from benchmarks._timing import claim
 from sonolex.data.loader import Loader, Loading
 from sonolex.objectives.vicreg import spread
@@ -27,11 +29,8 @@ ONLY_WHEN_NAMED = True
 MEASURES = ("std", "rank", "effective_dim")
 
 
-def run() -> None:
-    raise SystemExit("give the folder of the recipe's runs: python -m benchmarks.collapse runs/esc10")
-
-
-def main(folder: Path) -> None:
+def run(options: Sequence[str] = ()) -> None:
+    (folder,) = folders_of_runs(__doc__, options)
     found: dict[str, list[dict[str, float]]] = {}
     for r in recipe():
         if r.name.startswith("pretrain") and (folder / r.name / "results.json").is_file():
@@ -70,7 +69,3 @@ def _spreads(folder: Path, clips) -> dict[str, dict[str, float]]:
 
 def _batches(size: int) -> list[np.ndarray]:
     return np.array_split(np.arange(size), -(-size // 40))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -13,6 +13,7 @@ import torch
 from benchmarks._released import as_released
 from benchmarks._timing import claim, interleaved, ratio, table
 from sonolex.data.sampler import Sampler
+from sonolex.nn.dropout import drawn_from, number_dropouts
 from sonolex.systems.base import build_system
 from sonolex.systems.ctal import Ctal, CtalConfig
 from sonolex.types import Batch
@@ -24,6 +25,7 @@ BATCH_CLIPS = 4
 def run() -> None:
     torch.manual_seed(0)
     ours = build_system("ctal", CtalConfig.base()).train()
+    number_dropouts(ours)
     released = build_system("ctal", CtalConfig(attention_dropout=0.1, replace_level="frame")).train()
     as_released(released)
     durations = np.clip(np.random.default_rng(0).lognormal(np.log(4.5), 0.55, 2000), 2, 12)
@@ -78,7 +80,7 @@ def _batch(durations_s: np.ndarray) -> Batch:
 
 
 def _step(model: Ctal, optimizer: torch.optim.Optimizer, batch: Batch, *, bf16: bool = False) -> None:
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), drawn_from(batch.seeds, torch.device("cpu")):
         total = sum(t.mean for t in model.pretraining_losses(model.corrupt(batch)).values())
     _update(model, optimizer, total)  # type: ignore[arg-type]
 

@@ -1,7 +1,7 @@
 """Is a block found among others by the frames it shares with its neighbour? CALM's alignment in time, on unseen voices.
 
     sonolex train calm_tables --table neighbours --corpus tonewords --size small --out runs/neighbours
-    python -m benchmarks.neighbours runs/neighbours
+    python -m benchmarks neighbours --runs runs/neighbours
 
 Of every clip one block is drawn, and the block ``gap`` further on is searched among those of all other clips (of any
 voice, and of its own voice alone). Blocks of 50 frames every 30 share 20 frames at gap 1 and none at gap 2. Beside the
@@ -10,14 +10,14 @@ two alignments: blocks' mean spectra, which were never trained.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from benchmarks._folders import folders_of_runs
 from sonolex.audio.patches import cut_blocks
 from sonolex.data.loader import Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
@@ -33,11 +33,8 @@ GAPS = (1, 2)
 BATCH = 64
 
 
-def run() -> None:
-    raise SystemExit("give the folder of the table's runs: python -m benchmarks.neighbours runs/neighbours")
-
-
-def main(folder: Path) -> None:
+def run(options: Sequence[str] = ()) -> None:
+    (folder,) = folders_of_runs(__doc__, options)
     runs = recipe(table="neighbours", corpus="tonewords", size="small")
     clips = load_sources(next(r for r in runs if r.data.report).data.report)
     print(f"  recall@1 on {len(clips)} clips, chance {1 / len(clips):.4f} among all: gap 1 / gap 2, and within a voice")
@@ -98,7 +95,3 @@ def _recall(pairs_N2D: Tensor, voices: np.ndarray) -> tuple[float, float]:
     same_NN = torch.from_numpy(voices[:, None] == voices[None])
     nearer_NN = scores_NN > own_N[:, None]
     return float((~nearer_NN.any(1)).float().mean()), float((~(nearer_NN & same_NN).any(1)).float().mean())
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks._timing import claim, interleaved, ratio, table
+from sonolex.nn.dropout import Dropout
 from sonolex.nn.transformer import FEW_KEYS, attend
 
 HEADS, HEAD_WIDTH = 4, 32
@@ -32,7 +33,7 @@ def run() -> None:
 
 
 def _ours(parts: list[Tensor], attends: Tensor) -> None:
-    attend(*parts, attends, dropout=0.0).float().square().mean().backward()
+    attend(*parts, attends, dropout=Dropout(0.0)).float().square().mean().backward()
 
 
 def _torch(parts: list[Tensor], attends: Tensor) -> None:

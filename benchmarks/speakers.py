@@ -1,7 +1,7 @@
 """CTAL's figure 4: do a model's vectors know ten unseen speakers apart, before any fine-tuning?
 
     sonolex table ctal4 --protocol tonewords_all --seeds 0 --out runs/table4
-    python -m benchmarks.speakers runs/table4/pretrain-ctal-0 runs/table4/pretrain-mockingjay-0
+    python -m benchmarks speakers --runs runs/table4/pretrain-ctal-0 runs/table4/pretrain-mockingjay-0
 
 EMO-DB's ten speakers, of whom pre-training heard nothing. Beside the picture (t-SNE, speakers.png), two numbers that do
 not depend on how it was drawn: the silhouette of the speakers in cosine distance (-1 to 1, 0 for no clusters), and how
@@ -11,19 +11,23 @@ recording may not be the same sentence, which all speakers say.
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks._folders import folders_of_runs
 from sonolex import load
 from sonolex.data.corpora import emodb
 from sonolex.data.manifest import Manifest
 from sonolex.recipes._real import corpus_options
 
+ONLY_WHEN_NAMED = True
 
-def main(runs: list[Path], out: Path) -> None:
+
+def run(options: Sequence[str] = ()) -> None:
+    runs = folders_of_runs(__doc__, options, several=True)
     clips = emodb.prepare(corpus_options("emodb4", "emodb")["root"], strict=False)
     speakers, sentences = np.array(clips.column("speaker")), np.array(clips.column("sentence"))
     vectors = {"mean spectrum": _spectra(clips)}
@@ -32,7 +36,7 @@ def main(runs: list[Path], out: Path) -> None:
     for name, x_ND in vectors.items():
         silhouette, across, nearest = measures(x_ND, speakers, sentences)
         print(f"{name:44} {silhouette:10.3f} {across:28.3f} {nearest:8.3f}")
-    _draw(vectors, speakers, out / "speakers.png")
+    _draw(vectors, speakers, Path("speakers.png"))
 
 
 def measures(x_ND: np.ndarray, speakers: np.ndarray, sentences: np.ndarray) -> tuple[float, float, float]:
@@ -70,7 +74,3 @@ def _draw(vectors: dict[str, np.ndarray], speakers: np.ndarray, file: Path) -> N
     panels[0][-1].legend(fontsize=6)
     figure.savefig(file, dpi=120, bbox_inches="tight")
     print(file)
-
-
-if __name__ == "__main__":
-    main([Path(word) for word in sys.argv[1:]], Path())

@@ -43,12 +43,16 @@ def test_markdown_has_the_same_cells(tmp_path, capsys):
     assert {r.count("|") for r in (header, *rows)} == {header.count("|")}
 
 
-def test_training_times_are_given_a_clip(tmp_path, capsys):
-    make_run(tmp_path / "a")
-    make_run(tmp_path / "b", seed=1)
+def test_training_times_are_given_a_clip_and_waiting_for_data_beside_them(tmp_path, capsys):
+    for number, load_s in enumerate((0.5, 0.1)):
+        folder = make_run(tmp_path / f"new-{number}", seed=number)
+        results = json.loads((folder / "results.json").read_text())
+        (folder / "results.json").write_text(json.dumps(results | {"load_s": load_s}))
+    make_run(tmp_path / "old", row="old")  # before loading was counted
     assert main(["compare", str(tmp_path), "--times"]) == 0
-    (line,) = [s for s in capsys.readouterr().out.splitlines() if s.split()[:2] == ["model", "20.0"]]
-    assert line.split() == ["model", "20.0", "2.50", "2"]
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "ms a clip: steps waiting for data million parameters runs" in shown
+    assert "model 20.0 6.0 2.50 2" in shown and "old 20.0 not known 2.50 1" in shown
 
 
 def test_different_fingerprints_are_refused_with_the_field_that_differs(tmp_path, capsys):

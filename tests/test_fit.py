@@ -115,3 +115,33 @@ def test_given_splits_are_used_and_speakers_stay_apart(corpus):
     by_speaker = dict(zip(manifest.column("speaker"), manifest.column("split"), strict=True))
     assert all(by_speaker[c.speaker] == s for c, s in zip(manifest, manifest.column("split"), strict=True))
     assert set(by_speaker.values()) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "rows"),
+    [
+        ("../../a/b v1.0 [1-5]", ("$10%-$20%", "a;b/c.d"), 48),
+        ("type", ("none", "_hidden"), 12),  # 12 rows: too few to report a t-SNE of, after all the training
+        ("value", ("1", "2"), 24),  # also a name of the journal's
+    ],
+)
+def test_a_column_of_any_name_and_classes_of_any_name_are_fitted_to_the_end(
+    label, classes, rows, corpus, tmp_path, capsys
+):
+    values = [classes[i % 2] for i in range(rows)]
+    table = write_csv(
+        tmp_path / "my.csv",
+        corpus.take(range(rows)).with_column(label, values),
+        ["audio", "text", *(["speaker"] if rows > 12 else []), label],
+    )
+    assert main(["fit", str(table), "--label", label, "--epochs", "1", "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"floor: {name}" in out for name in ("majority", "mfcc_svm", "log_mel_svm"))
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "no report.html" not in out and page.count("data:image/png") >= 2
+    assert ("too few clips (2)" in page) == (rows == 12)
+    saved = json.loads((tmp_path / "out" / "run" / "results.json").read_text())
+    assert set(saved["scores"]) == {label} and set(saved["floors"][label]) == {"majority", "mfcc_svm", "log_mel_svm"}
+    again = evaluate_model(tmp_path / "out" / "run", str(tmp_path / "out" / "protocol.json"))
+    assert again["scores"] == saved["scores"]
+    assert {p.name for p in tmp_path.iterdir()} == {"my.csv", "out"}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sonolex import metrics
 
@@ -138,6 +142,38 @@ def test_thresholds_are_those_with_the_best_recall_and_specificity():
     scores = np.array([[0.4, 0.3], [0.2, 0.6], [0.1, 0.1], [0.05, 0.9]])
     first, second = metrics.best_thresholds(true, scores)
     assert first == pytest.approx(0.15) and second == 0.5  # halfway between 0.1 and 0.2; no positives
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 10, 10_000]), st.sampled_from([np.float32, np.float64]))
+def test_thresholds_are_those_of_the_definition_over_all_clips_and_cuts(seed, distinct, dtype):
+    rng = np.random.default_rng(seed)
+    true = (rng.random((int(rng.integers(1, 60)), 4)) < [0.1, 0.5, 0.9, 1.0]).astype(float)
+    scores = (rng.integers(0, distinct, true.shape) / distinct).astype(dtype)
+    if seed % 2:  # neighbours so close that the middle between them is one of them
+        scores = np.nextafter(dtype(0.3), dtype(scores > 0.5))
+    found = metrics.best_thresholds(true, scores)
+    for c, threshold in enumerate(found):
+        positive = true[:, c].astype(bool)
+        if positive.all() or not positive.any():
+            assert threshold == 0.5
+            continue
+        steps = np.unique(scores[:, c])
+        cuts = np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2])
+        yes = scores[:, c][:, None] >= cuts
+        value = yes[positive].mean(0) - yes[~positive].mean(0)
+        best = np.flatnonzero(value == value.max())
+        assert threshold == cuts[best[len(best) // 2]]
+
+
+def test_thresholds_of_many_clips_take_memory_for_the_clips_alone():
+    rng = np.random.default_rng(0)
+    scores = rng.random((100_000, 2)).astype(np.float32)  # clips x thresholds would be 10 GB
+    true = (scores > 0.7) ^ (rng.random(scores.shape) < 0.2)
+    tracemalloc.start()
+    found = metrics.best_thresholds(true.astype(float), scores)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50e6 and found == pytest.approx([0.7, 0.7], abs=0.01)
 
 
 def test_calms_f1_is_as_printed():

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 
-import numpy as np
-import pyarrow as pa
 import pytest
+from safetensors.torch import load_file, save_file
 
+from sonolex import search
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.cli import main
+from sonolex.locks import Held, holding
 from sonolex.search import SoundIndex, build_index
 from sonolex.systems.calm import Calm, CalmConfig, CalmProcessor, CalmProcessorConfig
 from sonolex.tasks.retrieval import RetrievalConfig
 from sonolex.train.checkpoint import build_model, save_model
+from sonolex.vector_files import PATHS, VECTORS
 
 SIZES = {"num_layers": 1, "width": 32, "num_heads": 4, "ffn_width": 64, "max_tokens": 40}
-
-
-def write_paths(folder, paths):
-    table = pa.table({"path": paths})
-    with pa.OSFile(str(folder / "paths.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +26,7 @@ def saved(corpus, tmp_path_factory):
         config = CalmProcessorConfig(rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200)
         processor = CalmProcessor.create(config, transcripts=corpus.column("text"))
         calm = CalmConfig(**SIZES, blocks=(Blocks(12, 6),), grid=Grid(6, 8, 3, 4, num_mels=16), pooled=pooled)
-        model = build_model("calm", Calm.matched(calm, processor), (RetrievalConfig("words"),), seed=0)
+        model = build_model(Calm, Calm.matched(calm, processor), (RetrievalConfig("words"),), seed=0)
         place = tmp_path_factory.mktemp("model") / pooled
         save_model(place, model, processor, provenance={})
         return place
@@ -56,8 +52,6 @@ def test_a_recording_finds_itself_and_words_find_something(saved, corpus, tmp_pa
 
 
 def test_an_index_grows_without_reading_again_and_survives_a_kill(saved, corpus, tmp_path):
-    import shutil
-
     aligned, _ = saved
     folder, out = tmp_path / "sounds", tmp_path / "index"
     folder.mkdir()
@@ -65,12 +59,44 @@ def test_an_index_grows_without_reading_again_and_survives_a_kill(saved, corpus,
         shutil.copy(corpus[row].audio, folder / f"{row}.wav")
     assert build_index(folder, model=aligned, out=out) == (4, 4)
     shutil.copy(corpus[9].audio, folder / "9.wav")
-    paths = pa.ipc.open_file(str(out / "paths.arrow")).read_all()["path"].to_pylist()
-    write_paths(out, [*paths, str(folder / "9.wav")])  # killed after the paths and before the vectors
+    for name in (PATHS, VECTORS):
+        with (out / name).open("ab") as file:
+            file.write(b'"9.w')  # killed after these bytes, before anything counted them
     assert len(SoundIndex.open(out)) == 4
     assert build_index(folder, model=aligned, out=out) == (1, 5)
     assert build_index(folder, model=aligned, out=out) == (0, 5)
     assert SoundIndex.open(out).search(audio=folder / "9.wav", top=1)[0].path == str(folder / "9.wav")
+
+
+def test_a_recording_that_cannot_be_read_does_not_cost_those_before_it(saved, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "AT_ONCE", 1)
+    shutil.copy(corpus[0].audio, tmp_path / "a.wav")
+    (tmp_path / "b.wav").write_bytes(b"no sound")
+    with pytest.raises(ValueError, match=r"b\.wav"):
+        build_index(tmp_path, model=saved[0], out=tmp_path / "index")
+    assert len(SoundIndex.open(tmp_path / "index")) == 1
+
+
+def test_an_index_says_which_model_it_loads_and_takes_no_other_weights(saved, corpus, tmp_path, capsys):
+    moved, out = tmp_path / "moved", tmp_path / "index"
+    shutil.copytree(saved[0], tmp_path / "model")
+    build_index(corpus.root, model=tmp_path / "model", out=out)
+    assert main(["search", str(out), "good", "--top", "1"]) == 0
+    assert f"model, as {out} names it: {tmp_path / 'model'}" in capsys.readouterr().err
+    (tmp_path / "model").rename(moved)
+    assert main(["search", str(out), "good", "--top", "1", "--model", str(moved)]) == 0
+    weights = load_file(moved / "model.safetensors")
+    save_file({k: v + 1 if v.is_floating_point() else v for k, v in weights.items()}, moved / "model.safetensors")
+    assert main(["search", str(out), "good", "--model", str(moved)]) == 2
+    assert "must have the weights that" in capsys.readouterr().err
+    moved.rename(tmp_path / "model")
+    with pytest.raises(ValueError, match="they have changed since"):
+        build_index(corpus.root, model=tmp_path / "model", out=out)
+
+
+def test_a_second_process_does_not_write_the_same_index(saved, corpus, tmp_path):
+    with holding(tmp_path / "index", "index"), pytest.raises(Held, match=r"another process \(pid .*writes it"):
+        build_index(corpus.root, model=saved[0], out=tmp_path / "index")
 
 
 def test_a_model_that_aligns_nothing_is_refused(saved, corpus, tmp_path):
@@ -81,19 +107,3 @@ def test_a_model_that_aligns_nothing_is_refused(saved, corpus, tmp_path):
         build_index(tmp_path, model=aligned, out=tmp_path / "index")
     with pytest.raises(FileNotFoundError, match="sonolex index"):
         SoundIndex.open(tmp_path)
-
-
-def test_a_large_index_is_searched_from_disk(tmp_path):
-    """Vectors are not read into memory: an opened index is a view of its file."""
-    from usearch.index import Index
-
-    vectors = np.random.default_rng(0).normal(size=(2000, 16)).astype(np.float32)
-    index = Index(ndim=16, metric="cos", dtype="f16")
-    index.add(np.arange(len(vectors)), vectors)
-    index.save(tmp_path / "vectors.usearch")
-    write_paths(tmp_path, [f"{i}.wav" for i in range(len(vectors))])
-    (tmp_path / "index.json").write_text(json.dumps({"model": "none"}))
-    opened = SoundIndex.open(tmp_path)
-    assert [opened.nearest(vectors[i], top=1)[0].path for i in (3, 1999)] == ["3.wav", "1999.wav"]
-    with pytest.raises(Exception, match=r"(?i)view|immutable|constant"):
-        opened._vectors.add(5000, vectors[0])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sonolex import similarity as module
-from sonolex.report import plot_similarity
+from sonolex.plots import plot_similarity
 from sonolex.similarity import linear_cka, similarity, similarity_lines
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model
@@ -28,7 +28,7 @@ def test_every_layer_is_compared(name, places, corpus, tmp_path, monkeypatch):
     processor = kind.processor_type.create(PROCESSORS[name], transcripts=corpus.column("text"), waves=iter(waves))
     model = Model(build_system(name, kind.matched(config, processor)), {})
     save_model(tmp_path / "model", model, processor, provenance={})
-    monkeypatch.setattr(module, "find_protocol", lambda name: Rules())
+    monkeypatch.setattr(module, "find_protocol", lambda name, **_: Rules())
     monkeypatch.setattr(module, "protocol_manifest", lambda rules, options: corpus)
     monkeypatch.setattr(module, "find_fold", lambda rules, manifest, fold: type("Fold", (), {"report": corpus}))
     rows = similarity(tmp_path / "model", "any", out=tmp_path / "out")

@@ -40,7 +40,7 @@ def manifest(tmp_path):
 
 
 def use(monkeypatch, recogniser):
-    module = type("Module", (), {"open_recogniser": staticmethod(lambda place: recogniser)})
+    module = type("Module", (), {"open_recogniser": staticmethod(lambda place, device: recogniser)})
     monkeypatch.setattr("sonolex.transcribe.find_module", lambda kind, name, **_: module)
     return recogniser
 

@@ -15,24 +15,27 @@ if TYPE_CHECKING:
 __all__ = ["embed", "list_systems", "load", "predict"]
 
 
-def load(place: str, *, trust_code: bool = False) -> Pipeline:
+def load(place: str, *, device: str = "auto", trust_code: bool = False) -> Pipeline:
     """Return a trained model, ready to use: a run folder, a model folder, or ``hub:ORG/NAME`` on the Hugging Face hub.
 
-    Nothing in a folder is run. ``trust_code`` lets it name a system of your own, outside the package.
+    Args:
+        device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
+        trust_code: the folder may name a system or tasks of your own, outside the package, whose code then runs;
+            otherwise nothing in a folder does.
     """
     from sonolex.api import Pipeline
 
-    return Pipeline.load(place, trust_code=trust_code)
+    return Pipeline.load(place, device=device, trust_code=trust_code)
 
 
-def embed(place: str, *, audio: Any = None, text: Any = None) -> Any:
+def embed(place: str, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
     """Return ``load(place).embed(...)``; load the model yourself to use it more than once."""
-    return load(place).embed(audio=audio, text=text)
+    return load(place, device=device).embed(audio=audio, text=text)
 
 
-def predict(place: str, *, audio: Any = None, text: Any = None) -> Any:
+def predict(place: str, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
     """Return ``load(place).predict(...)``; load the model yourself to use it more than once."""
-    return load(place).predict(audio=audio, text=text)
+    return load(place, device=device).predict(audio=audio, text=text)
 
 
 def list_systems() -> list[str]:

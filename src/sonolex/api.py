@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sonolex.audio.io import AudioSource, describe_source, read_audio
+from sonolex.devices import AUTO, find_device
 from sonolex.systems.base import Processor
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import load_model, model_folder, save_model
@@ -24,12 +25,13 @@ PROGRESS_FROM_CLIPS = 64
 class Pipeline:
     """A trained model with its processor. One item in, one answer out; many in, a list out, in the same order."""
 
-    def __init__(self, model: Model, processor: Processor, *, info: dict[str, Any], device: str = "cpu"):
-        self.model = model.to(device).eval()
-        self.processor, self.info, self.device = processor, info, torch.device(device)
+    def __init__(self, model: Model, processor: Processor, *, info: dict[str, Any], device: str = AUTO):
+        self.device = find_device(device)
+        self.model = model.to(self.device).eval()
+        self.processor, self.info = processor, info
 
     @classmethod
-    def load(cls, place: str | Path, *, device: str = "cpu", trust_code: bool = False) -> Pipeline:
+    def load(cls, place: str | Path, *, device: str = AUTO, trust_code: bool = False) -> Pipeline:
         """Return the model in a run folder, in a model folder, or on the Hugging Face hub (``hub:ORG/NAME``).
 
         Args:
@@ -37,8 +39,9 @@ class Pipeline:
 
         Raises:
             FileNotFoundError: nothing of the kind is there.
-            ValueError: a broken file, or weights that do not fit their config.
+            ValueError: a broken file, weights that do not fit their config, or a device that is not here.
         """
+        find_device(device)  # before anything is read
         model, processor, info = load_model(model_folder(place), trust_code=trust_code)
         return cls(model, processor, info=info, device=device)
 

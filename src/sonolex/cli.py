@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sonolex.cli_arguments import DEFAULT_OUT
+from sonolex.cli_arguments import COMPUTING, DEFAULT_OUT, TRAINING
 from sonolex.cli_arguments import parser as arguments_parser
 from sonolex.configs import find_module
+from sonolex.devices import AUTO, use_threads
+from sonolex.files import atomic_file, write_text
+from sonolex.terminal import say, say_json, visible
+from sonolex.train.group import first_alone, is_first, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,12 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
-        arguments.function(arguments)
+        if arguments.verb in COMPUTING:
+            processes = getattr(arguments, "processes", 1)
+            use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
+        with together(arguments.verb, shared=arguments.verb in SHARED):
+            arguments.function(arguments)
     except (ValueError, TypeError, OSError, ImportError) as e:
-        print(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
+        say(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        say("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 
@@ -35,34 +45,33 @@ def prepare(arguments: argparse.Namespace) -> None:
     """Make a manifest of a corpus in its official layout."""
     corpus = find_module("data.corpora", arguments.corpus, trust_code=True)
     manifest = corpus.prepare(arguments.root, **_options_of(corpus.prepare, arguments.rest)).with_durations()
-    print(manifest)
+    say(manifest)
     if arguments.out:
-        print(manifest.write(arguments.out))
+        say(manifest.write(arguments.out))
 
 
 def download(arguments: argparse.Namespace) -> None:
     """Download and unpack a corpus whose licence allows it; the same command goes on where it stopped."""
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
 
     from sonolex.data.download import download_corpus
 
-    with Progress(transient=True) as bar:
+    name = TextColumn("{task.description}", markup=False)
+    with Progress(name, *Progress.get_default_columns()[1:], transient=True) as bar:
         lines: dict[str, Any] = {}
 
         def progress(name: str, done: int, total: int) -> None:
             if name not in lines:
-                lines[name] = bar.add_task(name, total=total or None)
+                lines[name] = bar.add_task(visible(name), total=total or None)
             bar.update(lines[name], completed=done)
 
         folder = download_corpus(arguments.corpus, arguments.out, mirror=arguments.mirror, progress=progress)
-    print(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {folder}")
+    say(f"{folder}. Next: sonolex prepare {arguments.corpus} --root {shlex.quote(str(folder))}")
 
 
 def train(arguments: argparse.Namespace) -> None:
     """Train the runs of a recipe; the same command again goes on where it stopped."""
-    module = find_module("recipes", arguments.recipe, trust_code=True)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    _, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     if arguments.slurm:
         from sonolex.train.slurm import write_sbatch
@@ -73,12 +82,14 @@ def train(arguments: argparse.Namespace) -> None:
             "--out",
             str(folder),
             *(["--tiny"] if arguments.tiny else []),
+            *_computing_words(arguments),
             *arguments.rest,
         ]
-        print(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
+        say(f"sbatch {write_sbatch(Path(arguments.slurm), words, gpus=arguments.gpus, hours=arguments.hours)}")
         return
     _train_shared(arguments, runs, folder)
-    print(f"Results are in {folder}. Next: sonolex report {folder}")
+    if is_first():
+        say(f"Results are in {folder}. Next: sonolex report {shlex.quote(str(folder))}")
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -86,20 +97,35 @@ def table(arguments: argparse.Namespace) -> None:
     from sonolex.compare import compare_runs, markdown_tables, text_tables, time_lines
     from sonolex.paired import difference_lines
 
-    module = find_module("recipes", arguments.recipe, trust_code=True)
-    recipe = module.tiny if arguments.tiny else module.recipe
-    runs = recipe(**_options_of(recipe, arguments.rest))
+    module, runs = _recipe_and_runs(arguments)
     folder = Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
     _train_shared(arguments, runs, folder)
+    if not is_first():
+        return
     tables, times = compare_runs([folder]), time_lines([folder])
     against = arguments.against or getattr(module, "AGAINST", "")
     published = [f"  {row}: {values}" for row, values in getattr(module, "PUBLISHED", {}).items()]
     published = ["", "published, on the paper's corpora:", *published] if published else []
     paired = [t for t in tables if any(r.name == against for r in t.rows)]
-    print(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
-    lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), "", "```", *times, *published]
-    (folder / "table.md").write_text("\n".join([*lines, "```", ""]), encoding="utf-8")
-    print(f"\n{folder / 'table.md'}")
+    say(text_tables(tables), *difference_lines(paired, against), "", *times, *published, sep="\n")
+    lines = [markdown_tables(tables), *difference_lines(paired, against, markdown=True), ""]
+    write_text(folder / "table.md", "\n".join([*lines, *_fenced([*times, *published]), ""]))
+    say(f"\n{folder / 'table.md'}")
+
+
+def _fenced(lines: Sequence[str]) -> list[str]:
+    """Return lines as they are in Markdown, between fences that none of them can close."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [fence, *lines, fence]
+
+
+def _recipe_and_runs(arguments: argparse.Namespace) -> tuple[Any, Sequence[Any]]:
+    module = find_module("recipes", arguments.recipe, trust_code=True)
+    recipe = module.tiny if arguments.tiny else module.recipe
+    options = _options_of(recipe, arguments.rest)
+    with first_alone():  # a recipe may look into its corpus, which may have to be made
+        return module, recipe(**options)
 
 
 def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Path) -> None:
@@ -107,13 +133,20 @@ def _train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Pa
     from sonolex.train.series import helpers, train_all
 
     words = ["train", arguments.recipe, "--out", str(folder), "--quiet"]
-    with helpers([*words, *(["--tiny"] if arguments.tiny else []), *arguments.rest], arguments.processes - 1):
-        train_all(runs, folder, quiet=arguments.quiet)
+    words += [*(["--tiny"] if arguments.tiny else []), *_computing_words(arguments)]
+    with helpers([*words, *arguments.rest], arguments.processes - 1):
+        train_all(runs, folder, device=arguments.device, quiet=arguments.quiet)
+
+
+def _computing_words(arguments: argparse.Namespace) -> list[str]:
+    """Return ``--device`` and ``--threads`` as they were given, for another process."""
+    threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
+    return [*([] if arguments.device == AUTO else ["--device", arguments.device]), *threads]
 
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Search over a recipe's settings; several of these commands share one study, and a killed one is taken over."""
-    from sonolex.report import plot_sweep
+    from sonolex.plots import plot_sweep
     from sonolex.train.sweep import parse_choice
     from sonolex.train.sweep import sweep as search
 
@@ -130,11 +163,12 @@ def sweep(arguments: argparse.Namespace) -> None:
         storage=arguments.storage,
         prune=not arguments.no_prune,
         seed=arguments.seed,
+        device=arguments.device,
         quiet=arguments.quiet,
     )
-    print(f"best on the selection part: {found['value']:.4f} with {found['best']}")
-    print("importance: " + ", ".join(f"{n} {v:.2f}" for n, v in found["importance"].items()))
-    print(f"{folder / 'sweep.json'}, {plot_sweep(folder)}")
+    say(f"best on the selection part: {found['value']:.4f} with {found['best']}")
+    say("importance: " + ", ".join(f"{n} {v:.2f}" for n, v in found["importance"].items()))
+    say(f"{folder / 'sweep.json'}, {plot_sweep(folder)}")
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -143,15 +177,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     from sonolex.evaluate import evaluate_model
 
-    results = evaluate_model(
-        arguments.model,
-        arguments.protocol,
-        fold=arguments.fold,
-        root=arguments.root,
-        out=arguments.out,
-        trust_code=arguments.trust_code,
-    )
-    print(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
+    results = evaluate_model(arguments.model, arguments.protocol, **_scoring(arguments))
+    say(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
 
 
 def robustness(arguments: argparse.Namespace) -> None:
@@ -159,35 +186,20 @@ def robustness(arguments: argparse.Namespace) -> None:
     from sonolex.robustness import robustness as sweep
     from sonolex.robustness import robustness_lines
 
-    results = sweep(
-        arguments.model,
-        arguments.protocol,
-        fold=arguments.fold,
-        root=arguments.root,
-        out=arguments.out,
-        sweeps=arguments.sweeps,
-        trust_code=arguments.trust_code,
-    )
-    print("\n".join(robustness_lines(results)))
+    results = sweep(arguments.model, arguments.protocol, sweeps=arguments.sweeps, **_scoring(arguments))
+    say("\n".join(robustness_lines(results)))
 
 
 def similarity(arguments: argparse.Namespace) -> None:
     """Compare a model's states of speech with those of its text, layer by layer."""
-    from sonolex.report import plot_similarity
+    from sonolex.plots import plot_similarity
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 
-    rows = measure(
-        arguments.model,
-        arguments.protocol,
-        fold=arguments.fold,
-        root=arguments.root,
-        out=arguments.out,
-        trust_code=arguments.trust_code,
-    )
-    print("\n".join(similarity_lines(rows)))
+    rows = measure(arguments.model, arguments.protocol, **_scoring(arguments))
+    say("\n".join(similarity_lines(rows)))
     if arguments.out:
-        print(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
+        say(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -196,11 +208,11 @@ def compare(arguments: argparse.Namespace) -> None:
     from sonolex.paired import difference_lines
 
     tables = compare_runs(arguments.runs)
-    print((markdown_tables if arguments.markdown else text_tables)(tables))
+    say((markdown_tables if arguments.markdown else text_tables)(tables))
     if arguments.times:
-        print("\n".join(["", *time_lines(arguments.runs)]))
+        say("\n".join(["", *time_lines(arguments.runs)]))
     if arguments.against:
-        print("\n".join(difference_lines(tables, arguments.against, markdown=arguments.markdown)))
+        say("\n".join(difference_lines(tables, arguments.against, markdown=arguments.markdown)))
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -208,9 +220,9 @@ def report(arguments: argparse.Namespace) -> None:
     from sonolex.compare import compare_runs, text_tables
     from sonolex.report import write_html
 
-    print(text_tables(compare_runs(arguments.runs)))
+    say(text_tables(compare_runs(arguments.runs)))
     out = arguments.out or Path(arguments.runs[0]) / "report.html"
-    print(f"\n{write_html(arguments.runs, out)}")
+    say(f"\n{write_html(arguments.runs, out)}")
 
 
 def embed(arguments: argparse.Namespace) -> None:
@@ -219,30 +231,32 @@ def embed(arguments: argparse.Namespace) -> None:
 
     from sonolex.api import Pipeline
 
-    model = Pipeline.load(arguments.model, trust_code=arguments.trust_code)
+    model = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code)
     if arguments.window_s is not None:
         if len(arguments.audio) != 1 or arguments.text:
             raise ValueError("`--window-s` must have exactly one audio file and no text.")
         vectors, starts_s = model.embed_windows(arguments.audio[0], window_s=arguments.window_s, hop_s=arguments.hop_s)
-        print(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
+        say(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
     else:
         vectors = model.embed(audio=arguments.audio or None, text=_texts(arguments))
-    np.save(arguments.out, vectors)
-    print(f"{arguments.out}: {vectors.shape}")
+    with atomic_file(Path(arguments.out)) as building, building.open("wb") as file:
+        np.save(file, vectors)
+    say(f"{arguments.out}: {vectors.shape}")
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Print one JSON line per file."""
-    import json
-
     from sonolex.api import Pipeline
 
-    answers = Pipeline.load(arguments.model, trust_code=arguments.trust_code).predict(
+    answers = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code).predict(
         audio=arguments.audio or None, text=_texts(arguments), top=arguments.top
     )
     names = arguments.audio or arguments.text
     for name, answer in zip(names, answers, strict=True):
-        print(json.dumps({"input": name, **answer}, ensure_ascii=False))
+        try:
+            say_json({"input": name, **answer})
+        except ValueError:
+            raise ValueError(f"the answer for {name!r} must be finite numbers, but is {answer}.") from None
 
 
 def fit(arguments: argparse.Namespace) -> None:
@@ -258,6 +272,7 @@ def fit(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         skip_bad=arguments.skip_bad,
         seed=arguments.seed,
+        device=arguments.device,
         quiet=arguments.quiet,
     )
 
@@ -266,15 +281,15 @@ def doctor(arguments: argparse.Namespace) -> None:
     """Say what this machine has and what is missing."""
     from sonolex.doctor import diagnosis
 
-    print(diagnosis())
+    say(diagnosis())
 
 
 def transcribe(arguments: argparse.Namespace) -> None:
     """Fill in missing transcripts with a speech recogniser; the same command goes on where it stopped."""
     from sonolex.transcribe import transcribe as fill
 
-    print(fill(arguments.manifest, asr=arguments.asr, out=arguments.out))
-    print(arguments.out)
+    say(fill(arguments.manifest, asr=arguments.asr, out=arguments.out, device=arguments.device))
+    say(arguments.out)
 
 
 def phones(arguments: argparse.Namespace) -> None:
@@ -282,7 +297,7 @@ def phones(arguments: argparse.Namespace) -> None:
     from sonolex.phones import add_phones
 
     filled = add_phones(arguments.manifest, out=arguments.out, lexicon=arguments.lexicon, voice=arguments.voice)
-    print(f"{filled}. Written to {arguments.out}")
+    say(f"{filled}. Written to {arguments.out}")
 
 
 def units(arguments: argparse.Namespace) -> None:
@@ -290,28 +305,30 @@ def units(arguments: argparse.Namespace) -> None:
     from sonolex.units import make_units
 
     options = {"num_units": arguments.num_units, "layer": arguments.layer, "hop_ms": arguments.hop_ms}
-    options["trust_code"] = arguments.trust_code
+    options |= {"device": arguments.device, "trust_code": arguments.trust_code}
     filled = make_units(arguments.manifest, out=arguments.out, model=arguments.model, **options)
-    print(f"{filled}. Written to {arguments.out}")
+    say(f"{filled}. Written to {arguments.out}")
 
 
 def index(arguments: argparse.Namespace) -> None:
     """Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
     from sonolex.search import build_index
 
-    added, total = build_index(
-        arguments.folder, model=arguments.model, out=arguments.out, trust_code=arguments.trust_code
-    )
-    print(f"{arguments.out}: {total} recordings, {added} of them new")
+    options = {"device": arguments.device, "trust_code": arguments.trust_code}
+    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out, **options)
+    say(f"{arguments.out}: {total} recordings, {added} of them new")
 
 
 def search(arguments: argparse.Namespace) -> None:
     """Find the recordings of an index that are nearest to words or to another recording."""
     from sonolex.search import SoundIndex
 
-    opened = SoundIndex.open(arguments.index, trust_code=arguments.trust_code)
+    options = {"device": arguments.device, "trust_code": arguments.trust_code}
+    opened = SoundIndex.open(arguments.index, model=arguments.model, **options)
+    if arguments.model is None:  # somebody else's index may name any model
+        say(f"model, as {arguments.index} names it: {opened.model}", file=sys.stderr)
     for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):
-        print(f"{hit.similarity:.3f}  {hit.path}")
+        say(f"{hit.similarity:.3f}  {hit.path}")
 
 
 def _options_of(function: Any, words: list[str]) -> dict[str, Any]:
@@ -336,10 +353,16 @@ def _options_of(function: Any, words: list[str]) -> dict[str, Any]:
     return given
 
 
+def _scoring(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that all verbs have which score a model."""
+    return {n: getattr(arguments, n) for n in ("fold", "root", "out", "device", "trust_code")}
+
+
 def _texts(arguments: argparse.Namespace) -> list[str] | None:
     return arguments.text or None
 
 
+SHARED = ("train", "table")  # what several processes that torchrun started do together
 VERBS = (
     prepare,
     download,

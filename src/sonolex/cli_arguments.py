@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
+from typing import IO
 
 from sonolex.configs import module_names
+from sonolex.devices import AUTO
+from sonolex.terminal import say
 
 SWEEPS = ("noise", "reverberation", "speed")  # those of audio; "words" is for models that read text
 DEFAULT_OUT = "runs"
+TRAINING = ("train", "table", "sweep", "fit", "units")
+COMPUTING = (*TRAINING, "transcribe", "evaluate", "robustness", "similarity", "embed", "predict", "index", "search")
 Verb = Callable[[str], argparse.ArgumentParser]
 
 
 def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
     """Return the parser; ``functions`` are the verbs by name, and their docstrings say what they do."""
-    parser = argparse.ArgumentParser(prog="sonolex", description=(__import__("sonolex").__doc__ or "").split("\n")[0])
+    parser = _Parser(prog="sonolex", description=(__import__("sonolex").__doc__ or "").split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
 
     def verb(name: str) -> argparse.ArgumentParser:
@@ -26,7 +32,21 @@ def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> arg
     for add in (_data_verbs, _training_verbs, _scoring_verbs, _model_verbs):
         add(verb)
     verb("doctor")
+    for name in COMPUTING:
+        _computing(verbs.choices[name])
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages hold the user's words, made visible: a shell may have put file names there."""
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        say(message, end="", file=sys.stderr if file is None else file)
+
+
+def _computing(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--device", default=AUTO, help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps")
+    p.add_argument("--threads", type=int, metavar="N", help="that compute one operation (default: `sonolex doctor`)")
 
 
 def _data_verbs(verb: Verb) -> None:
@@ -153,6 +173,7 @@ def _model_verbs(verb: Verb) -> None:
     p.add_argument("index", help="folder that `sonolex index` wrote")
     p.add_argument("words", nargs="?", help="what to look for")
     p.add_argument("--audio", help="a recording to look for instead")
+    p.add_argument("--model", help="where the index's model is now (default: where it was)")
     p.add_argument("--top", type=int, default=10, help="how many to show (default: 10)")
     _trust_code(p)
 

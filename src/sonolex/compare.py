@@ -6,7 +6,6 @@ different fingerprints are never put into one column.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,9 @@ from typing import Any
 import numpy as np
 
 from sonolex import metrics, scoring
+from sonolex.names import spelled
+from sonolex.saved import load_predictions, read_results
+from sonolex.terminal import markdown, visible
 
 BOOTSTRAP_DRAWS = 300
 EER_DRAWS = 30
@@ -33,6 +35,7 @@ class Row:
     by_seed: dict[int, dict[str, float]]
     saved: dict[int, dict[str, Any]] = field(default_factory=dict)
     published: bool = False
+    floor: bool = False
     interval: tuple[float, float] | None = None
     notes: str = ""
     runs: list[Path] = field(default_factory=list)
@@ -41,7 +44,7 @@ class Row:
     @property
     def title(self) -> str:
         """The name, with an alarm where some seed gives every clip the same class."""
-        return self.name + (" (!) says one class only" if self.collapsed and not self.name.startswith("floor") else "")
+        return self.name + (" (!) says one class only" if self.collapsed and not self.floor else "")
 
     @property
     def collapsed(self) -> bool:
@@ -76,27 +79,13 @@ class Table:
     notes: str = ""
 
 
-def read_results(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
-    """Return the results of every finished run under the folders, each with its ``folder``.
-
-    Raises:
-        FileNotFoundError: a folder without finished runs.
-    """
-    results = []
-    for place in folders:
-        found = sorted(Path(place).rglob("results.json"))
-        if not found:
-            raise FileNotFoundError(f"`folders` must hold finished runs (results.json), but {place} does not.")
-        for path in found:
-            results.append(json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent})
-    return results
-
-
 def compare_runs(folders: Sequence[str | Path]) -> list[Table]:
     """Return tables of all runs, one per task.
 
     Raises:
-        ValueError: runs of one protocol have different fingerprints; the message says which fields differ.
+        FileNotFoundError: a folder without finished runs.
+        ValueError: runs of one protocol have different fingerprints; the message says which fields differ. Files that
+            are not what a run leaves (`sonolex.saved`).
     """
     results = [r for r in read_results(folders) if "fingerprint" in r]
     first: dict[str, dict[str, Any]] = {}
@@ -119,17 +108,21 @@ def compare_runs(folders: Sequence[str | Path]) -> list[Table]:
 def time_lines(folders: Sequence[str | Path]) -> list[str]:
     """Return the training time of every row, pre-trainings included, in milliseconds a clip (VCR-AST's table 5.2).
 
-    The time is that of optimiser steps, data included, on the machines the runs were made on.
+    Two times, on the machines the runs were made on: of optimiser steps, and of waiting until their batches were read,
+    which goes on beside the steps and is nothing where reading keeps up. Runs of older versions do not know the second.
     """
     by_row: dict[str, list[dict[str, Any]]] = {}
     for r in read_results(folders):
         if r.get("trained_clips"):
             by_row.setdefault(r["row"], []).append(r)
-    lines = [f"  {'':{max(map(len, by_row), default=0)}}  ms a clip  million parameters  runs"] if by_row else []
+    width = max(map(len, by_row), default=0)
+    lines = [f"  {'':{width}}  ms a clip: steps  waiting for data  million parameters  runs"] if by_row else []
     for row, runs in by_row.items():
-        each = [1000 * r["train_s"] / r["trained_clips"] for r in runs]
+        steps = [1000 * r["train_s"] / r["trained_clips"] for r in runs]
+        waiting = [1000 * r["load_s"] / r["trained_clips"] for r in runs if r.get("load_s") is not None]
+        shown = f"{np.mean(waiting):.1f}" if len(waiting) == len(runs) else "not known"
         size = runs[0]["num_parameters"] / 1e6
-        lines.append(f"  {row:{max(map(len, by_row))}}  {np.mean(each):9.1f}  {size:18.2f}  {len(runs):4}")
+        lines.append(f"  {visible(row):{width}}  {np.mean(steps):16.1f}  {shown:>16}  {size:18.2f}  {len(runs):4}")
     return lines
 
 
@@ -140,16 +133,18 @@ def text_tables(tables: Sequence[Table]) -> str:
         names = shown_metrics(table)
         lines += [
             "",
-            f"{table.protocol} · {table.task} · {table.num_clips} clips · fingerprint {table.fingerprint}",
+            visible(f"{table.protocol} · {table.task} · {table.num_clips} clips · fingerprint {table.fingerprint}"),
         ]
-        width = max([len(r.title) for r in table.rows] + [4])
-        heads = [f"  {metric_title(n):>22}" for n in names]
+        width = max([len(visible(r.title)) for r in table.rows] + [4])
+        heads = [f"  {visible(metric_title(n)):>22}" for n in names]
         lines.append(f"  {'':{width}}{''.join(heads)}  seeds")
         for row in table.rows:
             cells = [f"  {cell(row, n):>{len(h) - 2}}" for n, h in zip(names, heads, strict=True)]
-            lines.append(f"  {row.title:{width}}{''.join(cells)}  {'' if row.published else len(row.by_seed) or ''}")
+            lines.append(
+                f"  {visible(row.title):{width}}{''.join(cells)}  {'' if row.published else len(row.by_seed) or ''}"
+            )
         if table.notes:
-            lines.append(f"  {table.notes}")
+            lines.append(f"  {visible(table.notes)}")
     return "\n".join(lines)
 
 
@@ -159,25 +154,26 @@ def markdown_tables(tables: Sequence[Table]) -> str:
     for table in tables:
         names = shown_metrics(table)
         lines += [
-            f"### {table.protocol} · {table.task}",
+            f"### {markdown(table.protocol)} · {markdown(table.task)}",
             "",
             f"{table.num_clips} clips, fingerprint `{table.fingerprint}`. ± is the deviation over seeds, […] a 95 % "
             "bootstrap interval over clips.",
             "",
-            f"| | {' | '.join(metric_title(n) for n in names)} | seeds |",
+            f"| | {' | '.join(markdown(metric_title(n)) for n in names)} | seeds |",
             f"|---|{'---|' * (len(names) + 1)}",
         ]
         for row in table.rows:
-            seeds = "" if row.published or row.name.startswith("floor") else str(len(row.by_seed))
-            lines.append(f"| {row.title} | {' | '.join(cell(row, n) for n in names)} | {seeds} |")
-        lines += ["", *([table.notes, ""] if table.notes else [])]
+            seeds = "" if row.published or row.floor else str(len(row.by_seed))
+            lines.append(f"| {markdown(row.title)} | {' | '.join(markdown(cell(row, n)) for n in names)} | {seeds} |")
+        lines += ["", *([markdown(table.notes), ""] if table.notes else [])]
     return "\n".join(lines)
 
 
 def score(predictions: dict[str, Any]) -> dict[str, float]:
     """Return the metrics of saved predictions, whatever their task."""
     scores = np.asarray(predictions["scores"], float)
-    return scoring.score(predictions["scorer"], predictions["labels"], scores, **predictions["options"])
+    labels, groups = predictions["labels"], predictions.get("groups")
+    return scoring.score(predictions["scorer"], labels, scores, predictions["options"], groups=groups)
 
 
 def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:
@@ -190,8 +186,9 @@ def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:
     rows = _floor_rows(task, widest) + rows
     for name, values in runs[0].get("published", {}).items():
         rows.append(Row(f"published: {name}", task, {0: dict(values)}, published=True))
+    given = [name for row in reversed(rows) for values in row.by_seed.values() for name in values]
     primary = runs[0]["primary"]
-    primary = primary if any(r.mean(primary) is not None for r in rows) else next(iter(rows[-1].by_seed[0]))
+    primary = primary if primary in given or not given else given[0]
     num_clips = max(len(r.predictions["clip_ids"]) for r in rows if r.predictions)
     notes = runs[0].get("notes", "")
     return Table(protocol, runs[0]["fingerprint"], task, primary, rows, num_clips, notes)
@@ -206,7 +203,16 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> R
         f"seed {seed}{' left out' if seed not in whole else ''}: {count} of {len(folds)} folds"
         for seed, count in lacking.items()
     )
-    pooled_of = {s: _pooled([_load(r["folder"] / "predictions" / f"{task}.json") for r in of_seed[s]]) for s in whole}
+    file = f"{spelled(task)}.json"
+    first_of: dict[tuple[int, str], Path] = {}
+    for r in runs:
+        other = first_of.setdefault((r["seed"], r["fold"]), r["folder"])
+        if other != r["folder"]:
+            raise ValueError(
+                f"row {name!r} must have one run of each seed and fold, but {other} and {r['folder']} are of seed "
+                f"{r['seed']}, fold {r['fold']!r}. Leave one out."
+            )
+    pooled_of = {s: _pooled([r["folder"] / "predictions" / file for r in of_seed[s]]) for s in whole}
     first = pooled_of[whole[0]]
     return Row(
         f"{name} ({notes})" if notes else name,
@@ -223,24 +229,36 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> R
 def _floor_rows(task: str, runs: list[dict[str, Any]]) -> list[Row]:
     one_seed = [r for r in runs if r["seed"] == runs[0]["seed"]]
     rows = []
-    for path in sorted((one_seed[0]["folder"] / "floors").glob(f"{task}.*.json")):
-        pooled = _pooled([_load(r["folder"] / "floors" / path.name) for r in one_seed])
-        rows.append(
-            Row(
-                f"floor: {path.stem.split('.')[1]}",
-                task,
-                {0: score(pooled)},
-                {0: pooled},
-                interval=_interval(pooled),
-            )
-        )
+    for path in sorted((one_seed[0]["folder"] / "floors").glob("*.json")):
+        of_task, _, floor = path.stem.partition(".")  # no task's spelling holds a "."
+        if of_task != spelled(task):
+            continue
+        pooled = _pooled([r["folder"] / "floors" / path.name for r in one_seed])
+        values = {0: score(pooled)}
+        rows.append(Row(f"floor: {floor}", task, values, {0: pooled}, floor=True, interval=_interval(pooled)))
     return rows
 
 
-def _pooled(predictions: list[dict[str, Any]]) -> dict[str, Any]:
-    joined = dict(predictions[0])
-    for key in ("clip_ids", "labels", "scores"):
+def _pooled(paths: list[Path]) -> dict[str, Any]:
+    """Return the predictions of several folds as those of one.
+
+    Raises:
+        ValueError: files that are no predictions, or of other classes, metrics or sizes than the first.
+    """
+    predictions = [load_predictions(path) for path in paths]
+    first = predictions[0]
+    for path, other in zip(paths, predictions, strict=True):
+        both = {"scorer": (first["scorer"], other["scorer"])} | {
+            name: (first["options"].get(name), other["options"].get(name)) for name in ("classes", "metric_names")
+        }
+        differing = [name for name, (one, two) in both.items() if one != two]
+        if differing or other["scores"].shape[1] != first["scores"].shape[1]:
+            what = ", ".join(differing) or "width of scores"
+            raise ValueError(f"predictions of one row must agree, but {paths[0]} and {path} differ in: {what}.")
+    joined = dict(first)
+    for key in ("clip_ids", "labels", *(("groups",) if all("groups" in p for p in predictions) else ())):
         joined[key] = [value for p in predictions for value in p[key]]
+    joined["scores"] = np.concatenate([p["scores"] for p in predictions])
     return joined
 
 
@@ -261,10 +279,6 @@ def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     known = [i for i, v in enumerate(predictions["labels"]) if v is not None]
     labels, scores_BC = [predictions["labels"][i] for i in known], np.asarray(predictions["scores"], float)[known]
     return scoring.decisions(labels, scores_BC, predictions["options"]["classes"])
-
-
-def _load(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def shown_metrics(table: Table) -> list[str]:

@@ -6,8 +6,13 @@ import importlib.util
 import os
 import platform
 from importlib import metadata
+from typing import TYPE_CHECKING
 
+from sonolex import devices
 from sonolex.configs import cache_folder, module_names
+
+if TYPE_CHECKING:
+    import torch
 
 OPTIONAL = {
     "espeakng_loader": ("demo", "ToneWords and espeak digits"),
@@ -27,9 +32,11 @@ def diagnosis() -> str:
 
     lines = [
         f"sonolex {metadata.version('sonolex')}, Python {platform.python_version()}, torch {torch.__version__}",
-        f"cores: {os.cpu_count()}, torch threads: {torch.get_num_threads()}",
+        f"cores: {os.cpu_count()}, of which this process may use {devices.usable_cores()}",
+        f"threads: {devices.default_threads()} in training; where a model only answers, what others leave idle of them",
         f"accelerator: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}",
-        f"bf16 on this CPU: {'yes' if torch.ops.mkldnn._is_mkldnn_bf16_supported() else 'no'}",
+        "devices, the first one is auto: "
+        + ", ".join(f"{name} ({_bf16(torch.device(name))})" for name in devices.device_names()),
         f"libsndfile {soundfile.__libsndfile_version__}: {', '.join(_audio_formats(soundfile))}",
         f"cache: {cache_folder()}",
         f"systems: {', '.join(module_names('systems'))}",
@@ -41,6 +48,11 @@ def diagnosis() -> str:
     data = os.environ.get("SONOLEX_DATA")
     lines.append(f"SONOLEX_DATA: {data or 'not set (the folder that holds your corpora)'}")
     return "\n".join(lines)
+
+
+def _bf16(device: torch.device) -> str:
+    """Return whether `precision="auto"` means bf16 there."""
+    return "bf16 in hardware" if devices.has_real_bf16(device) else "no bf16 in hardware, so auto precision is fp32"
 
 
 def _audio_formats(soundfile) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sonolex.audio.degrade import Degradation
 from sonolex.data.loader import Loading
+from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.protocols.base import find_fold, find_protocol
 from sonolex.systems.base import count_parameters
+from sonolex.terminal import visible
 from sonolex.train.checkpoint import environment, load_model, model_folder
 from sonolex.train.evaluation import evaluate, write_embeddings, write_predictions
 from sonolex.train.results import protocol_results
@@ -28,17 +28,21 @@ def evaluate_model(
     root: str | None = None,
     out: str | None = None,
     degradation: Degradation | None = None,
+    device: str = AUTO,
     trust_code: bool = False,
 ) -> dict[str, Any]:
     """Return the results of a model on the report part of one fold, beside the floors.
 
     Args:
         degradation: what is done to the recordings first (`sonolex.robustness`).
+        device: what computes: auto, cpu, cuda, cuda:1 or mps.
         trust_code: the model folder and a protocol.json may name code of their own, which then runs.
 
     Raises:
-        ValueError: the protocol has several folds and none is named, or the model lacks its tasks.
+        ValueError: the protocol has several folds and none is named, the model lacks its tasks, or there is no such
+            device.
     """
+    place = find_device(device)
     rules = find_protocol(protocol, trust_code=trust_code)
     manifest = protocol_manifest(rules, (("root", root),) if root else ())
     part = find_fold(rules, manifest, fold)
@@ -48,17 +52,17 @@ def evaluate_model(
         raise ValueError(f"`model` must have the tasks of {protocol}, but lacks {', '.join(missing)}.")
     modalities = trained.system.readable(rules.modalities)
     evaluation = evaluate(
-        trained,
+        trained.to(place),
         processor,
         part.report,
         loading=Loading(modalities=modalities, degradation=degradation),
         batch_s=BATCH_S,
         batch_clips=BATCH_CLIPS,
-        device=torch.device("cpu"),
+        device=place,
     )
     results: dict[str, Any] = {
         "run": str(info.get("provenance", {}).get("run", model)),
-        "row": str(model),
+        "row": visible(model),
         "system": trained.system.name,
         "seed": info.get("provenance", {}).get("seed", 0),
         "modalities": list(modalities),

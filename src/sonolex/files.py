@@ -1,18 +1,21 @@
 """Files on disk: written whole or not at all, and read within limits.
 
-Whatever sonolex writes that a later command reads goes through `atomic_file` or `atomic_folder`: a process that is
-killed, or a disk that is full, leaves the old file or the new one, never half of one. Everything here is standard
-library, so that every layer may use it.
+Whatever sonolex writes that a later command reads goes through `atomic_file`, `atomic_folder` or `append_line`: a
+process that is killed, or a disk that is full, leaves the old file or the new one, never half of one. Everything here
+is standard library, so that every layer may use it.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,59 +25,87 @@ BUILDING = ".building-"  # begins the name of a file or folder that is being wri
 REPLACED = ".replaced-"  # begins the name of a folder whose replacement is taking its place
 MOST_JSON_BYTES = 64 << 20  # settings and results take kilobytes; what takes more says so where it is read
 
+# What killed writers leave: ".building-PID.MARK-NAME", ".replaced-…", and once ".NAME.PID.building", ".NAME.PID.old".
+_LEFT = re.compile(r"\.(?:(?P<state>building|replaced)-[^-]*-(?P<name>.+)|(?P<was>.+)\.\d+\.(?P<old>building|old))")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK = (*_FULL, errno.EIO, errno.EFBIG)
+
+
+class NotWritten(OSError):
+    """A file that could not be written: the message names it and says what to do."""
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Context: a path to write to, in the same folder, that takes the name ``path`` only when all went well."""
-    building = path.with_name(f"{BUILDING}{os.getpid()}-{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield building
-        _sync(building)
-        building.replace(path)
-    except BaseException:
-        building.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
+    """Context: a path to write to, in the same folder, that takes the name ``path`` only when all went well.
+
+    Raises:
+        NotWritten: the disk is full or broken.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = path.with_name(_temporary(BUILDING, path))
+        try:
+            yield building
+            sync(building)
+            building.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                building.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
 
 
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, synced: bool = True) -> Iterator[Path]:
     """Context: a folder to fill that takes the name ``folder``, replacing an older one, only when all went well.
 
     Killed while the older one makes room, `recover` gives it its name back.
+
+    Args:
+        synced: wait until every file is on the disk; not for thousands of them that can be made again.
+
+    Raises:
+        NotWritten: the disk is full or broken.
     """
-    building = folder.with_name(f"{BUILDING}{os.getpid()}-{folder.name}")
-    replaced = folder.with_name(f"{REPLACED}{os.getpid()}-{folder.name}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        yield building
-        for place in [*building.rglob("*"), building]:
-            _sync(place)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = folder.with_name(_temporary(BUILDING, folder))
+        replaced = folder.with_name(_temporary(REPLACED, folder))
+        try:
+            building.mkdir()
+            yield building
+            for place in [*building.rglob("*"), building] if synced else ():
+                sync(place)
+            _take_place(building, folder, replaced)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        sync(folder.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder at once: it loses its name first, so that a half-removed one is never taken for a whole one."""
     if folder.exists():
-        folder.rename(replaced)
-    building.rename(folder)
-    _sync(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+        gone = folder.rename(folder.with_name(_temporary(BUILDING, folder)))
+        shutil.rmtree(gone, ignore_errors=True)
 
 
-def recover(folder: Path) -> None:
+def recover(folder: Path, *, name: str | None = None) -> None:
     """Remove what killed writers left in ``folder``, and give a folder they were replacing its name back.
 
-    Only for a process that holds the folder's lock: nobody else may be writing there.
+    Only for a process that holds the folder's lock, or that of what will be called ``name`` in it: nobody else may be
+    writing there.
     """
-    for place in folder.glob(f"{REPLACED}*"):
-        name = folder / place.name.removeprefix(REPLACED).partition("-")[2]
-        if name.exists():
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            place.rename(name)
-    for place in folder.glob(f"{BUILDING}*"):
-        if place.is_dir():
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        left = _LEFT.fullmatch(place.name)
+        own = left and (left["name"] or left["was"])
+        if left is None or own is None or name not in (None, own):
+            continue
+        if (left["state"] or left["old"]) in ("replaced", "old") and not (folder / own).exists():
+            place.rename(folder / own)
+        elif place.is_dir() and not place.is_symlink():
             shutil.rmtree(place, ignore_errors=True)
         else:
             place.unlink(missing_ok=True)
@@ -89,6 +120,49 @@ def write_text(path: Path, text: str) -> None:
 def save_json(path: Path, values: Any) -> None:
     """Write a dataclass or plain values as indented JSON, whole or not at all."""
     write_text(path, json.dumps(configs.to_json(values), indent=2, sort_keys=True) + "\n")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line, whole or, where the disk is full, not at all. What a kill cuts off, `drop_half_line` removes."""
+    append_bytes(path, (line + "\n").encode("utf-8"))
+
+
+def append_bytes(path: Path, rest: bytes) -> None:
+    """Append bytes, all of them or, where the disk is full, none."""
+    with writing(path), path.open("ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            file.truncate(before)
+            raise
+
+
+def drop_half_line(path: Path, *, block_bytes: int = 1 << 16) -> None:
+    """Remove the last line of a file if a killed process did not finish it; the next one would be glued to it."""
+    if not path.is_file():
+        return
+    with writing(path), path.open("r+b") as file:
+        end = size = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - block_bytes)
+            file.seek(start)
+            line_ends = file.read(end - start).rfind(b"\n") + 1
+            end = start + line_ends
+            if line_ends:
+                break
+        if end < size:
+            file.truncate(end)
+
+
+def sync(place: Path) -> None:
+    """Ask the system to put a file, or the names in a folder, on the disk."""
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require_file(path: Path, *, most_bytes: int | None = None) -> int:
@@ -106,8 +180,11 @@ def require_file(path: Path, *, most_bytes: int | None = None) -> int:
     return found.st_size
 
 
-def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES) -> Any:
+def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Write or copy it again.") -> Any:
     """Return the values in a JSON file.
+
+    Args:
+        cure: what the user can do about a file that is cut off or spoilt.
 
     Raises:
         FileNotFoundError: there is none.
@@ -117,21 +194,56 @@ def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as e:  # ValueError: JSON, UTF-8, integers of more than 4,300 digits
-        raise ValueError(f"{path} must hold JSON, but cannot be read: {e}. Write or copy it again.") from None
+        raise ValueError(f"{path} must hold JSON, but cannot be read: {e}. {cure}") from None
 
 
-def load_object(path: Path, *, most_bytes: int = MOST_JSON_BYTES) -> dict[str, Any]:
+def load_object(
+    path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Write or copy it again."
+) -> dict[str, Any]:
     """Return the object in a JSON file. Raises as `load_json`, and ValueError if it holds anything else."""
-    found = load_json(path, most_bytes=most_bytes)
+    found = load_json(path, most_bytes=most_bytes, cure=cure)
     if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold an object, but holds {type(found).__name__}. Write or copy it again.")
+        raise ValueError(f"{path} must hold an object, but holds {type(found).__name__}. {cure}")
     return found
 
 
-def _sync(place: Path) -> None:
-    """Ask the system to put a file, or the names in a folder, on the disk."""
-    descriptor = os.open(place, os.O_RDONLY)
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Context in which ``path`` is written: what the disk refuses is one line that names it and says what to do.
+
+    Libraries tell of a full disk in their own ways (numpy without a number, safetensors as no OSError at all).
+
+    Raises:
+        NotWritten: the disk is full or broken.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except NotWritten:
+        raise
+    except Exception as e:
+        number = e.errno if isinstance(e, OSError) else None
+        told = [n for n in _DISK if os.strerror(n) in str(e)]
+        if number not in _DISK and not told and not (type(e) is OSError and number is None):
+            raise
+        reason = os.strerror(number) if number else os.strerror(told[0]) if told else str(e)
+        room = "" if not {number, *told} & set(_FULL) else "Make room on its disk. "
+        raise NotWritten(
+            f"{path} could not be written: {reason}. {room}The same command again goes on from what is there."
+        ) from e
+
+
+def _take_place(building: Path, folder: Path, replaced: Path) -> None:
+    moved = folder.exists()
+    if moved:
+        folder.rename(replaced)
+    try:
+        building.rename(folder)
+    except BaseException:
+        if moved:
+            replaced.rename(folder)
+        raise
+
+
+def _temporary(beginning: str, path: Path) -> str:
+    """Return a name beside ``path`` that no other process takes, in whatever container or machine it runs."""
+    return f"{beginning}{os.getpid()}.{secrets.token_hex(4)}-{path.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from sonolex import terminal
 from sonolex.audio.views import Views
 from sonolex.compare import compare_runs, text_tables
+from sonolex.data.columns import STANDARD_COLUMNS
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.splits import disjoint_splits
-from sonolex.data.tables import STANDARD_COLUMNS
-from sonolex.files import save_json
+from sonolex.devices import AUTO, find_device
+from sonolex.files import recover, save_json
+from sonolex.locks import only_here
+from sonolex.names import spelled
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html
 from sonolex.scoring import class_name
@@ -50,8 +55,9 @@ def fit(
     out: str | Path | None = None,
     skip_bad: bool = False,
     seed: int = 0,
+    device: str = AUTO,
     quiet: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Train ``system`` to predict column ``label`` of a table and return the results on its test part.
 
@@ -61,13 +67,17 @@ def fit(
         start_from: run folder, model folder or ``hub:ORG/NAME`` to start from.
         epochs: default by the number of clips.
         out: folder of the run; the same call again goes on where it stopped.
+        device: what computes: auto, cpu, cuda, cuda:1 or mps.
         skip_bad: leave rows out that cannot be used; otherwise they are all listed and nothing is trained.
 
     Raises:
         ManifestError: everything that is wrong with the table, at once.
+        Held: another process trains in ``out``.
+        ValueError: a device that this machine does not have.
     """
     path = Path(path)
-    folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{label}"
+    find_device(device)  # before the table is read
+    folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
     table = checked_table(path, label=label, skip_bad=skip_bad)
     for line in (*_found(table.manifest, label), *table.notes):
         say(line)
@@ -75,17 +85,19 @@ def fit(
     say(note)
     manifest, note = with_splits(table.manifest, label if kind == "classification" else None, seed=seed)
     say(note)
-    protocol = _write_protocol(folder, manifest, kind, task)
-    run = _run(protocol, manifest, system=system, start_from=start_from, epochs=epochs, seed=seed)
-    say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
-    results = train(run, folder / "run", quiet=quiet)
-    say(text_tables(compare_runs([folder])))
-    try:
-        say(f"\nreport: {write_html([folder], folder / 'report.html')}")
-    except ImportError as e:
-        say(f"no report.html: {e}")
+    with only_here(folder, "fit", "trains in"):
+        recover(folder)
+        protocol = _write_protocol(folder, manifest, kind, task)
+        run = _run(protocol, manifest, system=system, start_from=start_from, epochs=epochs, seed=seed)
+        say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
+        results = train(run, folder / "run", device=device, quiet=quiet)
+        say(text_tables(compare_runs([folder])))
+        try:
+            say(f"\nreport: {write_html([folder], folder / 'report.html')}")
+        except (ImportError, ValueError, OSError) as e:  # the model is trained and saved, whatever becomes of its page
+            say(f"no report.html: {e}")
     say(f"model: {folder / 'run' / 'model'}")
-    say(f"predict with: sonolex predict {folder / 'run'} {_first_audio(manifest)}")
+    say(f"predict with: sonolex predict {shlex.quote(str(folder / 'run'))} {_first_audio(manifest)}")
     return results
 
 
@@ -150,7 +162,7 @@ def guess_task(manifest: Manifest, label: str) -> tuple[str, dict[str, Any], str
         "classification",
         {"name": label, "label": label, "classes": classes},
         f"task: classification, because {label!r} holds {len(classes)} different values: "
-        + ", ".join(f"{c} ({distinct[c]})" for c in classes[:20]),
+        + ", ".join(f"{terminal.visible(c)} ({distinct[c]})" for c in classes[:20]),
     )
 
 
@@ -223,7 +235,6 @@ def _write_protocol(folder: Path, manifest: Manifest, kind: str, task: dict[str,
     by_speaker = len(
         {(s, p) for s, p in zip(manifest.column("speaker"), manifest.column("split"), strict=True)}
     ) == len(set(manifest.column("speaker"))) and all(manifest.column("speaker"))
-    folder.mkdir(parents=True, exist_ok=True)
     manifest.write(folder / "manifest.arrow")
     modalities = [m for m, present in (("audio", has_audio), ("text", has_text)) if present]
     card = {"manifest": "manifest.arrow", "kind": kind, "task": task, "modalities": modalities}
@@ -272,4 +283,4 @@ def _run(
 
 def _first_audio(manifest: Manifest) -> str:
     clip = manifest.where(split="test")[0]
-    return f"{clip.audio}" if isinstance(clip.audio, str) else f"--text {clip.text!r}"
+    return shlex.quote(clip.audio) if isinstance(clip.audio, str) else f"--text {shlex.quote(str(clip.text))}"

@@ -110,17 +110,16 @@ def best_thresholds(true_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
     """Return, per class, the threshold with the best ½ (recall + specificity): "yes" from there on.
 
     It lies halfway between two neighbouring scores; the middle one of equally good ones. A class without positives or
-    without negatives keeps 0.5.
+    without negatives keeps 0.5. Scores must be finite. Memory grows with the clips, not with clips times thresholds.
     """
     found_C = np.full(true_BC.shape[1], 0.5)
-    for c in range(true_BC.shape[1]):
-        positive = true_BC[:, c].astype(bool)
-        if positive.all() or not positive.any():
-            continue
+    for c in np.flatnonzero(true_BC.any(0) & ~true_BC.all(0)):
         steps = np.unique(scores_BC[:, c])
         cuts = np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2])
-        yes = scores_BC[:, c][:, None] >= cuts
-        value = yes[positive].mean(0) - yes[~positive].mean(0)
+        positive = true_BC[:, c].astype(bool)
+        sorted_of = [np.sort(scores_BC[side, c]) for side in (positive, ~positive)]
+        recall, alarms = ((len(s) - np.searchsorted(s, cuts)) / len(s) for s in sorted_of)  # from each cut on
+        value = recall - alarms
         best = np.flatnonzero(value == value.max())
         found_C[c] = cuts[best[len(best) // 2]]
     return found_C

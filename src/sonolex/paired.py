@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sonolex import metrics, terminal
 from sonolex.compare import Row, Table, score
 
 DRAWS = 1000
@@ -67,26 +68,30 @@ def difference_lines(tables: Sequence[Table], reference: str, *, markdown: bool 
         if not found:
             continue
         over = "both" if _is_clipwise(table.rows) else "seeds"
-        what = f"{table.protocol} · {table.task}: {table.primary} minus that of {reference!r}"
+        shown = terminal.markdown if markdown else terminal.visible
+        what = shown(f"{table.protocol} · {table.task}: {table.primary} minus that of {reference!r}")
         lines += ["", f"{what}, same clips and seeds, 95 % interval over {over}", ""]
         if markdown:
             lines += ["| | difference | interval | by seed |", "|---|---|---|---|"]
-        width = max(len(d.row) for d in found)
+        width = max(len(shown(d.row)) for d in found)
         for d in found:
             interval = f"[{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]" if d.interval else ""
             seeds = " ".join(f"{v:+.3f}" for v in d.by_seed)
             mark = " *" if d.clear else ""
             if markdown:
-                lines.append(f"| {d.row} | {d.mean:+.3f}{mark} | {interval} | {seeds} |")
+                lines.append(f"| {shown(d.row)} | {d.mean:+.3f}{mark} | {interval} | {seeds} |")
             else:
-                lines.append(f"  {d.row:{width}}  {d.mean:+.3f}{mark:2}  {interval:18}  {seeds}")
+                lines.append(f"  {shown(d.row):{width}}  {d.mean:+.3f}{mark:2}  {interval:18}  {seeds}")
     return lines
 
 
 def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> Difference:
     seeds = _common_seeds(row, base)
     pairs = [(_ready(_aligned(row.saved[a], base.saved[b]), metric), _ready(base.saved[b], metric)) for a, b in seeds]
-    by_seed = tuple(score(a)[metric] - score(b)[metric] for a, b in pairs)
+    values = [(score(a).get(metric), score(b).get(metric)) for a, b in pairs]
+    if any(a is None or b is None for a, b in values):
+        raise ValueError(f"rows {row.name!r} and {base.name!r} must have {metric} to be compared, but one has not.")
+    by_seed = tuple(a - b for a, b in values if a is not None and b is not None)
     if not _is_clipwise([row]):
         return Difference(row.name, base.name, metric, by_seed, _students_interval(by_seed))
     rng = np.random.default_rng(seed)
@@ -114,7 +119,7 @@ def _students_interval(differences: Sequence[float]) -> tuple[float, float] | No
 
 
 def _common_seeds(row: Row, base: Row) -> list[tuple[int, int]]:
-    if row.name.startswith("floor") or base.name.startswith("floor"):
+    if row.floor or base.floor:
         return [(a, b) for a in row.saved for b in base.saved]
     common = sorted(set(row.saved) & set(base.saved))
     if not common:
@@ -128,18 +133,26 @@ def _aligned(predictions: dict[str, Any], other: dict[str, Any]) -> dict[str, An
     if set(place) != set(other["clip_ids"]):
         raise ValueError("rows must have predictions of the same clips to be compared, but have others.")
     order = [place[c] for c in other["clip_ids"]]
-    return predictions | {k: [predictions[k][i] for i in order] for k in ("clip_ids", "labels", "scores")}
+    return predictions | {k: [predictions[k][i] for i in order] for k in _by_clip(predictions)}
 
 
 def _ready(predictions: dict[str, Any], metric: str) -> dict[str, Any]:
     """Return predictions as arrays that are quick to draw from, scored by this metric alone."""
     options = predictions["options"]
-    options = options | ({"metric_names": [metric]} if "metric_names" in options else {})
+    name = metric.partition("@")[0]  # of a tagging, "@" and how it was decided follow; its ranking comes by itself
+    wanted = [name] if predictions["scorer"] != "tagging" or name in metrics.TAGGING else []
+    options = options | ({"metric_names": wanted} if "metric_names" in options else {})
     labels_B = np.empty(len(predictions["labels"]), object)
     labels_B[:] = predictions["labels"]
     arrays = {"clip_ids": np.array(predictions["clip_ids"]), "labels": labels_B}
+    if "groups" in predictions:
+        arrays["groups"] = np.array(predictions["groups"], object)
     return predictions | arrays | {"options": options, "scores": np.asarray(predictions["scores"], float)}
 
 
 def _chosen(predictions: dict[str, Any], clips: np.ndarray) -> dict[str, Any]:
-    return predictions | {k: predictions[k][clips] for k in ("clip_ids", "labels", "scores")}
+    return predictions | {k: predictions[k][clips] for k in _by_clip(predictions)}
+
+
+def _by_clip(predictions: dict[str, Any]) -> list[str]:
+    return [k for k in ("clip_ids", "labels", "scores", "groups") if k in predictions]

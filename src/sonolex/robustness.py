@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sonolex.audio.degrade import Degradation
+from sonolex.devices import AUTO
 from sonolex.evaluate import evaluate_model
 from sonolex.files import save_json
 
@@ -30,6 +31,7 @@ def robustness(
     root: str | None = None,
     out: str | Path | None = None,
     sweeps: Sequence[str] = AUDIO_SWEEPS,
+    device: str = AUTO,
     trust_code: bool = False,
 ) -> dict[str, Any]:
     """Return scores by sweep and amount, beside those of the recordings as they are; write them to ``out`` if given.
@@ -44,7 +46,8 @@ def robustness(
         raise ValueError(f"`sweeps` must be some of {', '.join(SWEEPS)}, but has {', '.join(unknown)}.")
 
     def scores(degradation: Degradation | None) -> dict[str, Any]:
-        results = evaluate_model(model, protocol, fold=fold, root=root, degradation=degradation, trust_code=trust_code)
+        options: dict[str, Any] = {"device": device, "trust_code": trust_code}
+        results = evaluate_model(model, protocol, fold=fold, root=root, degradation=degradation, **options)
         return {k: results[k] for k in ("protocol", "fold", "fingerprint", "primary", "scores")}
 
     clean = scores(None)
@@ -54,7 +57,6 @@ def robustness(
     }
     results = {"model": str(model), **clean, "sweeps": found, "units": {n: UNITS[n] for n in sweeps}}
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
         save_json(Path(out) / FILE, results)
     return results
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sonolex.data.loader import Loader, Loading
 from sonolex.data.sampler import Sampler
+from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.protocols.base import find_fold, find_protocol
 from sonolex.train.checkpoint import load_model, model_folder
@@ -29,6 +30,7 @@ def similarity(
     fold: str | None = None,
     root: str | None = None,
     out: str | Path | None = None,
+    device: str = AUTO,
     trust_code: bool = False,
 ) -> list[dict[str, Any]]:
     """Return, for every layer and for the pooled vectors, how alike a clip's audio and its text are.
@@ -38,24 +40,25 @@ def similarity(
     texts; "chance" is 1 over their number. ``trust_code`` as in `sonolex.evaluate.evaluate_model`.
 
     Raises:
-        ValueError: the system does not read both modalities alone.
+        ValueError: the system does not read both modalities alone, or there is no such device.
     """
+    place = find_device(device)
     rules = find_protocol(protocol, trust_code=trust_code)
     manifest = protocol_manifest(rules, (("root", root),) if root else ())
     clips = find_fold(rules, manifest, fold).report
     trained, processor, _ = load_model(model_folder(model), trust_code=trust_code)
+    trained = trained.to(place)
     for name in PAIR:
         if frozenset({name}) not in trained.system.accepts:
             raise ValueError(f"`model` must read {name} alone to be compared, but {trained.system.name} does not.")
-    found = {name: _vectors(trained.eval().system, processor, clips, name) for name in PAIR}
+    found = {name: _vectors(trained.eval().system, processor, clips, name, place) for name in PAIR}
     texts = [str(t) for t in clips.column("text")]
     rows = []
-    for place in found["audio"]:
-        if place in found["text"]:
-            audio_ND, text_ND = (found[n][place] for n in PAIR)
-            rows.append({"place": place, "cka": linear_cka(audio_ND, text_ND), **_recall(audio_ND, text_ND, texts)})
+    for layer in found["audio"]:
+        if layer in found["text"]:
+            audio_ND, text_ND = (found[n][layer] for n in PAIR)
+            rows.append({"place": layer, "cka": linear_cka(audio_ND, text_ND), **_recall(audio_ND, text_ND, texts)})
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
         save_json(Path(out) / "similarity.json", {"model": str(model), "protocol": protocol, "rows": rows})
     return rows
 
@@ -78,15 +81,15 @@ def similarity_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 @torch.inference_mode()
-def _vectors(system: Any, processor: Any, clips: Any, modality: str) -> dict[str, np.ndarray]:
+def _vectors(system: Any, processor: Any, clips: Any, modality: str, device: torch.device) -> dict[str, np.ndarray]:
     """Return the mean states of every layer, and the pooled vectors, of one modality, in the clips' order."""
     loader = Loader(clips, processor, loading=Loading(modalities=(modality,)), prepare=lambda batch: batch)
     rows: dict[str, dict[str, np.ndarray]] = {}
     for batch in loader.batches(Sampler(batching_s(clips), BATCH_S, BATCH_CLIPS).evaluation()):
         if batch is None:
             continue
-        for place, x_BD in _places(system.encode(batch), modality).items():
-            rows.setdefault(place, {}).update(zip(batch.clip_ids, x_BD.float().numpy(), strict=True))
+        for place, x_BD in _places(system.encode(batch.to(device)), modality).items():
+            rows.setdefault(place, {}).update(zip(batch.clip_ids, x_BD.float().cpu().numpy(), strict=True))
     return {place: np.stack([of_clip[i] for i in clips.column("id")]) for place, of_clip in rows.items()}
 
 

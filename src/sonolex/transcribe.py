@@ -12,20 +12,22 @@ from pathlib import Path
 from sonolex.configs import find_module
 from sonolex.data.clip_journal import ClipJournal
 from sonolex.data.manifest import Manifest, read_manifest
+from sonolex.devices import AUTO
 from sonolex.recognisers.base import RATE_HZ
 
 BY = "transcribed_by"
 
 
-def transcribe(manifest: str | Path, *, asr: str, out: str | Path) -> Manifest:
+def transcribe(manifest: str | Path, *, asr: str, out: str | Path, device: str = AUTO) -> Manifest:
     """Return the manifest with transcripts for all its clips with audio, and write it to ``out``.
 
     Args:
         asr: module in ``sonolex.recognisers``, and after a colon its model, e.g. ``whisper:FOLDER`` or
             ``whisper:hub:openai/whisper-tiny.en``.
+        device: what computes: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
-        ValueError: ``out`` is the input, or its journal was written by another recogniser.
+        ValueError: ``out`` is the input, its journal was written by another recogniser, or no such device.
         AudioError: a clip that cannot be read; finished clips are kept.
     """
     from rich.progress import track
@@ -35,7 +37,7 @@ def transcribe(manifest: str | Path, *, asr: str, out: str | Path) -> Manifest:
         raise ValueError(f"`out` must be another file than the manifest, but both are {out}.")
     clips = read_manifest(manifest)
     name, _, place = asr.partition(":")
-    recogniser = find_module("recognisers", name, trust_code=True).open_recogniser(place or None)
+    recogniser = find_module("recognisers", name, trust_code=True).open_recogniser(place or None, device=device)
     journal = ClipJournal(out, recogniser.name)
     found = journal.found
     missing = [c.id for c in clips if c.audio is not None and not (c.text or "").strip() and c.id not in found]

@@ -19,6 +19,8 @@ from sonolex.audio import features
 from sonolex.audio.units import assign_units, fit_units
 from sonolex.data.clip_journal import ClipJournal
 from sonolex.data.manifest import Clip, Manifest, read_manifest
+from sonolex.devices import AUTO, find_device, only_cpu
+from sonolex.files import atomic_file
 from sonolex.objectives.unit_alignment import aligned_paths
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.sources import spread
@@ -37,6 +39,7 @@ def make_units(
     layer: int = -1,
     hop_ms: float = 20.0,
     seed: int = 0,
+    device: str = AUTO,
     trust_code: bool = False,
 ) -> Manifest:
     """Return the manifest with the column ``units`` (numbers of every step), and write it to ``out``.
@@ -47,10 +50,12 @@ def make_units(
         model: run folder, model folder or ``hub:ORG/NAME`` whose states are clustered; None clusters log-mel frames.
         layer: of the model, 0 for what enters the first one, -1 for the last.
         hop_ms: between log-mel frames; a model has its own steps.
+        device: what the model computes on: auto, cpu, cuda, cuda:1 or mps; log-mel frames are the CPU's.
         trust_code: the model folder may name code of its own, which then runs.
 
     Raises:
-        ValueError: ``out`` is the input, its journal is of other units, fewer frames than units, or no such layer.
+        ValueError: ``out`` is the input, its journal is of other units, fewer frames than units, or there is no such
+            layer or device.
         AudioError: a clip that cannot be read; finished clips are kept.
     """
     from rich.progress import track
@@ -59,7 +64,9 @@ def make_units(
     if out.resolve() == Path(manifest).resolve():
         raise ValueError(f"`out` must be another file than the manifest, but both are {out}.")
     clips = read_manifest(manifest)
-    read = _log_mel(hop_ms) if model is None else _states(model, layer, trust_code)
+    if model is None:
+        only_cpu(device, "log-mel units")
+    read = _log_mel(hop_ms) if model is None else _states(model, layer, find_device(device), trust_code)
     name = f"log-mel every {hop_ms:g} ms" if model is None else f"layer {layer} of {model}"
     journal = ClipJournal(out, f"{num_units} clusters of {name}, seed {seed}")
     heard = [row for row, audio in enumerate(clips.column("audio")) if audio is not None]
@@ -88,7 +95,8 @@ def _centres(file: Path, fit: Callable[[], Tensor], *, resumed: bool) -> Tensor:
             raise ValueError(f"{file} must hold the centres of the interrupted call, but does not. Remove it.")
         return centres_KF
     centres_KF = fit()
-    save_file({"centres": centres_KF}, file)
+    with atomic_file(file) as building:
+        save_file({"centres": centres_KF}, building)
     return centres_KF
 
 
@@ -105,17 +113,17 @@ def _log_mel(hop_ms: float) -> Callable[[Clip], Tensor]:
     return read
 
 
-def _states(model: str | Path, layer: int, trust_code: bool) -> Callable[[Clip], Tensor]:
+def _states(model: str | Path, layer: int, device: torch.device, trust_code: bool) -> Callable[[Clip], Tensor]:
     trained, processor, _ = load_model(model_folder(model), trust_code=trust_code)
-    system = trained.eval().system
+    system = trained.eval().to(device).system
 
     @torch.inference_mode()
     def read(clip: Clip) -> Tensor:
         example = processor.example(clip.id, front=processor.front(clip.samples(processor.config.rate_hz)), text=None)
-        states = system.encode(processor.collate([example])).layers.get("audio", ())
+        states = system.encode(processor.collate([example]).to(device)).layers.get("audio", ())
         if not -len(states) <= layer < len(states):
             raise ValueError(f"`layer` must be below {len(states)}, the layers of {model}, but is {layer}.")
-        return states[layer][0].float()
+        return states[layer][0].float().cpu()
 
     return read
 

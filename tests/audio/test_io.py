@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sonolex.audio.io import AudioError, probe_audio, read_audio
+from sonolex.audio.io import AudioError, check_audio, probe_audio, read_audio
 
 WAVS = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "PCM_24")]
 FORMATS = [*WAVS, ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
@@ -164,3 +164,45 @@ def test_two_thousand_corruptions_of_real_files_are_decoded_or_refused_by_name(s
             assert f"fuzz-{number}" in str(e)
             outcomes["refused"] += 1
     assert outcomes["decoded"] > 100 and outcomes["refused"] > 300, outcomes
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_checking_raises_what_reading_would_raise(name):
+    source, _ = REFUSED[name]
+    with pytest.raises(AudioError) as read:
+        read_audio(source, rate_hz=16_000, clip_id="clip-7")
+    with pytest.raises(AudioError) as checked:
+        check_audio(source, clip_id="clip-7")
+    assert str(checked.value) == str(read.value)
+
+
+def test_a_digest_is_of_the_samples_not_of_their_container():
+    wave = np.random.default_rng(0).integers(-30_000, 30_000, (4000, 2), np.int16)
+    found = {check_audio(encoded(wave, 16_000, *kind)).digest for kind in (("WAV", "PCM_16"), ("FLAC", "PCM_16"))}
+    assert len(found) == 1
+    other = wave.copy()
+    other[77, 1] += 1
+    assert check_audio(encoded(other, 16_000)).digest not in found
+    assert check_audio(encoded(wave, 8_000)).digest not in found
+
+
+def test_a_checked_excerpt_has_the_digest_of_its_samples(monkeypatch):
+    data = encoded(sine(seconds=1.0), 16_000)
+    part = check_audio(data, offset_s=0.25, duration_s=0.5)
+    assert part.num_samples == 8000 and part.duration_s == 0.5 and part.info.num_samples == 16_000
+    assert part.digest == check_audio((read_audio(data, rate_hz=16_000)[4000:12_000], 16_000)).digest
+    monkeypatch.setattr("sonolex.audio.io.BLOCK_SAMPLES", 777)
+    assert part == check_audio(data, offset_s=0.25, duration_s=0.5)
+    with pytest.raises(AudioError, match="offset"):
+        check_audio(data, offset_s=1.5)
+
+
+@pytest.mark.parametrize("kind", ["held", "on disk"])
+def test_a_chunk_whose_length_leads_beyond_what_can_be_counted_is_refused(kind, tmp_path):
+    """Found by `python -m benchmarks fuzz`: a CAF chunk of 2^63 bytes ended in an OverflowError, on disk only."""
+    soundfile.write(tmp_path / "a.caf", np.zeros(800), 8000, format="CAF", subtype="PCM_16")
+    content = bytearray((tmp_path / "a.caf").read_bytes())
+    content[12:20] = (2**63 - 1).to_bytes(8, "big")  # the length of the first chunk
+    (tmp_path / "a.caf").write_bytes(content)
+    with pytest.raises(AudioError, match="has no chunk of samples"):
+        read_audio(bytes(content) if kind == "held" else tmp_path / "a.caf", rate_hz=8000)

@@ -11,6 +11,8 @@ import torch
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
 from sonolex.configs import module_names
+from sonolex.data.loader import clip_seed
+from sonolex.nn.dropout import Dropout, drawn_from
 from sonolex.systems._masked_streams import MaskedStreamsConfig
 from sonolex.systems._recurrent import RecurrentConfig
 from sonolex.systems._spectrogram_transformer import SpectrogramConfig
@@ -33,8 +35,10 @@ from sonolex.systems.ssast import SsastConfig
 from sonolex.systems.vcr_ast import VcrAstConfig
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
+from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.types import Batch
 from tests.conftest import TINY, TINY_PROCESSOR
+from tests.other_device import moved, on_other_device
 
 SMALL = {"table_frames": 64, "num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64}
 GRID = Grid(frames=4, bins=4, num_mels=16)
@@ -227,6 +231,54 @@ def test_a_batch_may_mix_clips_with_and_without_a_modality(name, config, process
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+DROPPED = {"dropout": 0.3, "attention_dropout": 0.3}
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_dropout_depends_on_a_clip_and_not_on_its_batch_or_its_padding(name, config, processors, corpus):
+    """Sums of losses, vectors for joint objectives and gradients of a batch are those of its clips one by one."""
+    processor = processors[name]
+    config = replace(config, **{k: v for k, v in DROPPED.items() if hasattr(config, k)})
+    heads = {"mood": ClassificationConfig("mood", label="mood", classes=("good", "bad"), dropout=0.3)}
+    if system_type(name).objectives != () and built(name, config, processor).objectives:
+        heads["pretraining"] = PretrainingConfig("pretraining")
+    system = built(name, config, processor)
+    model = Model(system, {n: build_task(c, system.pooled_dim) for n, c in heads.items()}).train()
+    for module in model.modules():  # of its batch they are meant to depend
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.eval()
+    kinds = [richest(system), *accepted(system), richest(system)]
+    made = [examples(processor, corpus, m, rows=[i])[0] for i, m in enumerate(kinds)]
+
+    def passed(some, seeds, known=None):
+        """Return the sums of the terms, the rows (of clips that have something for them), and the gradient of both."""
+        batch = model.prepare(processor.collate(some))
+        with drawn_from(seeds, torch.device("cpu")):
+            terms, rows = model.separate_losses(batch).terms, model.rows(batch)
+        rows = {n: x * known[n] if known else x for n, x in rows.items() if x.requires_grad}
+        total = sum(t.sum for t in terms.values()) + sum(x.sum() for x in rows.values())
+        model.zero_grad()
+        total.backward()
+        grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        return {n: t.sum.detach() for n, t in terms.items()}, rows, grads
+
+    seeds = list(range(100, 100 + len(made)))
+    alone = [passed([e], [s]) for e, s in zip(made, seeds, strict=True)]
+    rows = {n: torch.cat([a[1].get(n, torch.zeros_like(x)) for a in alone]) for n, x in alone[0][1].items()}
+    known = {n: x.any(1, keepdim=True) for n, x in rows.items()}
+    together = passed(made, seeds, known)
+    for term, value in together[0].items():
+        torch.testing.assert_close(value, sum(a[0].get(term, 0) for a in alone), rtol=1e-4, atol=1e-5)
+    for row, values_BD in together[1].items():
+        torch.testing.assert_close(values_BD, rows[row], rtol=1e-4, atol=1e-5)
+    for parameter, gradient in together[2].items():
+        expected = sum(a[2][parameter] for a in alone if parameter in a[2])
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4 * max(1, float(gradient.abs().max())))
+    if any(isinstance(m, Dropout) and m.p for m in system.modules()):
+        other = passed(made, [s + 1000 for s in seeds], known)
+        assert any(not torch.equal(other[0][n], together[0][n]) for n in together[0])
+
+
 @pytest.mark.parametrize(("name", "config"), CASES)
 def test_every_parameter_gets_a_finite_gradient(name, config, processors, corpus):
     processor = processors[name]
@@ -284,6 +336,36 @@ def test_encoding_again_gives_the_same_bits(name, config, processors, corpus):
     system = built(name, config, processor)
     batch = processor.collate(examples(processor, corpus, richest(system)))
     assert torch.equal(system.encode(batch).pooled_BD, system.encode(batch).pooled_BD)
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_on_another_device_nothing_is_left_on_the_cpu(name, config, processors, corpus, monkeypatch):
+    processor = processors[name]
+    system = built(name, config, processor)
+    tasks = {"mood": build_task(ClassificationConfig("mood", label="mood", classes=("good", "bad")), system.pooled_dim)}
+    if system.objectives:
+        tasks["pretraining"] = build_task(PretrainingConfig("pretraining"), system.pooled_dim)
+    model, made = Model(system, tasks), examples(processor, corpus, richest(system))
+    batch = model.prepare(processor.collate(made))
+    seeds = [clip_seed(0, 0, clip_id) for clip_id in batch.clip_ids]
+    with torch.no_grad(), drawn_from(seeds, torch.device("cpu")):
+        trained = float(model.train()(batch).total)  # first: it changes running statistics
+        expected_BD, loss = model.eval().system.encode(batch).pooled_BD, float(model(batch).total)
+    moved(model)
+    with on_other_device(monkeypatch) as there:
+        batch = model.prepare(processor.collate(made)).to(there)  # prepared by the loader's threads, on the CPU
+        with torch.no_grad():
+            encoding = model.system.encode(batch)
+        parts = [encoding.pooled_BD, *encoding.streams.values(), *encoding.valid.values(), *encoding.aligned.values()]
+        assert {x.device for x in parts} == {there}
+        assert torch.allclose(encoding.pooled_BD.cpu(), expected_BD, atol=1e-5)
+        total = model(batch).total
+        total.backward()
+        assert float(total) == pytest.approx(loss, rel=1e-5)
+        with drawn_from(seeds, there):
+            total = model.train()(batch).total
+        total.backward()
+        assert float(total) == pytest.approx(trained, rel=1e-4)
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)

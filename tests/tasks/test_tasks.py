@@ -154,7 +154,8 @@ def test_a_probe_tells_informative_vectors_from_noise_and_trains_nothing():
 
 
 def test_a_probe_has_no_say_in_the_best_checkpoint_and_costs_no_encoding_in_training(processor, corpus):
-    from sonolex.train.evaluation import Evaluation, selection_value
+    from sonolex.train.evaluation import Evaluation
+    from sonolex.train.selection import selection_value
     from tests.systems.test_contract import examples
 
     made = build_system("ctal", system_type("ctal").matched(TINY, processor))
@@ -167,7 +168,7 @@ def test_a_probe_has_no_say_in_the_best_checkpoint_and_costs_no_encoding_in_trai
     made.encode = lambda batch: pytest.fail("encoded for a probe")  # type: ignore[method-assign]
     assert set(model(batch).terms) == {"mlm", "mcam"}
     evaluation = Evaluation(
-        [], {}, {}, np.zeros((0, 0)), {"probe": {"linear_accuracy": 0.9}}, {"mlm": 1.0, "total": 1.0}
+        [], {}, {}, np.zeros((0, 0)), {"probe": {"linear_accuracy": 0.9}}, {"mlm": 1.0, "total": 1.0}, {"mlm": 1.0}
     )
     assert selection_value(model, evaluation) == -1.0
 
@@ -243,3 +244,11 @@ def test_rare_classes_are_weighted_or_their_logits_adjusted():
     assert torch.allclose(adjusted.scores(Encoding(pooled_BD)), logits.softmax(-1))
     with pytest.raises(ValueError, match="sad have none"):
         replace(config, imbalance="weighted").matched({"mood": ["glad"]})
+
+
+def test_thresholds_are_not_chosen_from_scores_that_are_no_numbers():
+    config = TaggingConfig("sounds", label="sounds", classes=("bell", "siren"), tune_thresholds=True)
+    task = build_task(config, 4)
+    scores = np.array([[0.1, 0.9], [np.nan, 0.2]])
+    with pytest.raises(ValueError, match=r"'sounds' on the selection part must be finite"):
+        task.calibrate(["bell", "siren"], scores)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import sonolex
+from sonolex import files
 from sonolex.nn import published
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model, build_task
@@ -138,13 +139,21 @@ def test_a_spoiled_training_state_is_refused_and_changes_no_weight(name, model, 
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-def test_a_half_removed_checkpoint_is_not_the_latest(tmp_path):
+def _killed(*arguments, **options):
+    raise KeyboardInterrupt
+
+
+def test_a_half_removed_checkpoint_is_not_the_latest(tmp_path, monkeypatch):
     for step in (1, 2):
         (tmp_path / f"step-{step}").mkdir()
         (tmp_path / f"step-{step}" / "state.json").write_text("{}")
-    checkpoint.remove_folder(tmp_path / "step-2")
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:  # killed as soon as the folder is going
+        patch.setattr("shutil.rmtree", _killed)
+        files.remove_folder(tmp_path / "step-2")
     latest = checkpoint.latest_checkpoint(tmp_path)
     assert latest is not None and latest.name == "step-1"
+    files.recover(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-1"]
 
 
 def test_starting_from_another_model_reports_what_stays_random(model, processor, tmp_path):

@@ -4,6 +4,7 @@ import io
 import sys
 import types
 
+import pytest
 import rich
 
 from sonolex.train import journal
@@ -17,6 +18,15 @@ def test_events_come_back_and_a_half_written_line_is_left_out(tmp_path):
     with (tmp_path / "journal.jsonl").open("a") as f:
         f.write('{"event": "st')
     assert [(e["event"], e["step"]) for e in journal.read_journal(tmp_path)] == [("step", 1), ("step", 2)]
+
+
+def test_a_half_written_line_is_not_glued_to_the_next_one(tmp_path):
+    journal.Journal(tmp_path).write("step", step=1, total=2.0)
+    with (tmp_path / "journal.jsonl").open("a") as f:
+        f.write('{"event": "st')
+    journal.Journal(tmp_path).write("step", step=2, total=1.0)
+    assert (tmp_path / "journal.jsonl").read_text().count("\n") == 2
+    assert [e["step"] for e in journal.read_journal(tmp_path)] == [1, 2]
 
 
 def test_steps_repeated_after_a_resume_count_once_the_last_time(tmp_path):
@@ -66,3 +76,17 @@ def test_the_bar_counts_steps_from_where_a_run_goes_on():
         assert "5/10" in shown.getvalue() and "0.250" in shown.getvalue()
     finally:
         rich.reconfigure()
+
+
+@pytest.mark.parametrize("name", ["[red]run[/red]", "[/]", "[bold", "a\x1b]0;x\x07b", ":smile: {task.id}"])
+def test_a_bar_shows_a_hostile_name_as_it_is(name, monkeypatch):
+    from rich.console import Console
+
+    from sonolex.terminal import visible
+
+    drawn = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
+    monkeypatch.setattr("rich.progress.get_console", lambda: drawn)
+    with journal.progress_bar(name, 3, done=0, quiet=False) as advance:
+        advance(0.5)
+    text = drawn.file.getvalue()
+    assert visible(name) in text and "\x1b]0;" not in text

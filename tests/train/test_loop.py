@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from sonolex import configs
-from sonolex.data.loader import Loading
+from sonolex.data.loader import Loader, Loading
 from sonolex.data.manifest import manifest_from_rows
 from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.train import loop as train_loop
 from sonolex.train.journal import read_journal, training_curve
 from sonolex.train.loop import train
 from sonolex.train.run import Budget, Data, Optim, Source
@@ -29,7 +30,7 @@ def start(corpus, folder: Path, options: dict, *, launcher: tuple[str, ...] = ()
     words = [sys.executable, *launcher, "-m", "tests.train.helpers", str(corpus.root), str(folder), json.dumps(options)]
     if launcher:
         words = [sys.executable, *launcher, "--module", *words[words.index("-m") + 1 :]]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     return subprocess.Popen(
         words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -90,7 +91,7 @@ def test_killed_at_random_steps_and_started_again_the_weights_are_bit_identical(
 
 
 def test_two_processes_match_one_and_see_each_clip_once(corpus, tmp_path):
-    options = {"dropout": 0.0, "budget": {"epochs": 2, "batch_clips": 5, "checkpoint_steps": 0}}
+    options = {"dropout": 0.3, "budget": {"epochs": 2, "batch_clips": 5, "checkpoint_steps": 0}}
     one = start(corpus, tmp_path / "one", options)
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d")
     launcher += ("--rdzv-endpoint=localhost:0",)
@@ -132,6 +133,46 @@ def test_labels_may_be_missing_on_some_clips(corpus, tmp_path):
     run = small_run(tmp_path, tasks=(PITCH, MOOD), budget=Budget(epochs=1, batch_s=8))
     results = train(run, tmp_path / "run", quiet=True)
     assert set(results["scores"]) == {"pitch", "mood"}
+
+
+def test_waiting_for_data_is_counted_apart_from_the_steps(corpus, tmp_path, monkeypatch):
+    run = small_run(corpus.root, budget=Budget(epochs=1, batch_s=8, batch_clips=8))
+    run = replace(run, data=replace(run.data, loading=replace(run.data.loading, num_workers=0)))
+    monkeypatch.setattr(Loader, "_batch", _slow(Loader._batch, by_s=0.2))
+    results = train(run, tmp_path / "slow", quiet=True)
+    num_steps = results["steps"]
+    assert 0.2 * num_steps < results["load_s"] < 0.2 * num_steps + 5
+    monkeypatch.setattr(train_loop._Training, "_step", _slow(train_loop._Training._step, by_s=0.2))
+    results = train(replace(run, seed=1), tmp_path / "both", quiet=True)
+    assert results["train_s"] > 0.2 * num_steps and 0.2 * num_steps < results["load_s"] < 0.2 * num_steps + 5
+
+
+def test_a_checkpoint_from_before_loading_was_counted_goes_on_and_says_that_it_is_not_known(corpus, tmp_path):
+    run = small_run(corpus.root, budget=Budget(epochs=2, batch_s=8, batch_clips=8, checkpoint_steps=1))
+    with pytest.raises(_Stopped):
+        train(run, tmp_path, quiet=True, watch=_stop)
+    (state_file,) = (tmp_path / "checkpoints").glob("step-*/state.json")
+    saved = json.loads(state_file.read_text(encoding="utf-8"))
+    del saved["loop"]["load_s"]
+    state_file.write_text(json.dumps(saved), encoding="utf-8")
+    assert train(run, tmp_path, quiet=True)["load_s"] is None
+
+
+class _Stopped(Exception):
+    """Ends a training."""
+
+
+def _stop(step: int, value: float) -> None:
+    if step > 3:
+        raise _Stopped
+
+
+def _slow(function, *, by_s):
+    def slower(*words, **options):
+        time.sleep(by_s)
+        return function(*words, **options)
+
+    return slower
 
 
 def test_a_label_that_is_no_class_is_refused_by_clip(corpus, tmp_path):
@@ -286,8 +327,8 @@ def test_the_rate_falls_by_a_factor_an_epoch_from_the_epoch_named(corpus, tmp_pa
 
 def test_a_plateau_halves_the_rate(corpus, tmp_path):
     optim = Optim(lr=1e-9, schedule="plateau", warmup_share=0.0, plateau_patience=2)
-    run = small_run(corpus.root, tasks=(PITCH,), optim=optim, budget=Budget(epochs=7, batch_s=8))
+    run = small_run(corpus.root, tasks=(PITCH,), optim=optim, budget=Budget(epochs=8, batch_s=8))
     train(run, tmp_path, quiet=True)
     _, rates = training_curve(tmp_path, "step", "lr")
-    # Nothing is learnt at this rate: the first evaluation is the best, then every second one halves.
+    # Nothing is learnt at this rate: the first evaluation is the best, then every third one halves (torch's patience).
     assert sorted(set(rates), reverse=True) == pytest.approx([1e-9, 5e-10, 2.5e-10])

@@ -61,6 +61,6 @@ def test_noise_hides_what_only_one_modality_has():
     audio_ND = np.concatenate([shared_ND, 3 * rng.normal(size=(600, 1))], 1)
     right = {}
     for name in ("linear", "noisy"):
-        classifier, _ = _chosen(name, text_ND, labels_N.astype(str))
+        classifier, _ = _chosen(name, text_ND, labels_N.astype(str), np.arange(600))
         right[name] = (classifier.predict(audio_ND) == labels_N.astype(str)).mean()
     assert right["linear"] < 0.6 and right["noisy"] > 0.85

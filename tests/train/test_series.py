@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 
 from sonolex.data.manifest import manifest_from_rows
+from sonolex.locks import holding
 from sonolex.tasks.pretraining import PretrainingConfig
-from sonolex.train.locks import holding
 from sonolex.train.run import Budget, Data, Source
 from sonolex.train.series import train_all
 from sonolex.train.sources import batching_s, load_source, load_sources
@@ -42,7 +47,7 @@ def test_commands_that_share_a_folder_share_its_runs(corpus, tmp_path):
     taken = threading.Event()
 
     def other_command():  # holds the first run until this one has looked at it
-        with holding(tmp_path, "third.0"):
+        with holding(tmp_path, "third"):
             taken.set()
             time.sleep(3)
 
@@ -53,6 +58,45 @@ def test_commands_that_share_a_folder_share_its_runs(corpus, tmp_path):
     thread.join()
     assert [s.split(":")[0] for s in said] == ["[1/3] first", "[3/3] second", "[2/3] third"]  # what is free comes first
     assert [r["run"] for r in results] == ["first", "third", "second"]
+
+
+WAITING = """
+import os, time
+from pathlib import Path
+def recipe():
+    (Path(__file__).parent / f"helper-{os.getpid()}").touch()
+    time.sleep(60)
+"""
+PARENT = """
+import sys, time
+from sonolex.train.series import helpers
+with helpers(["train", "waiting.recipe", "--out", sys.argv[1]], 2):
+    time.sleep(60)
+"""
+
+
+def test_helpers_end_with_a_parent_that_is_killed(tmp_path):
+    (tmp_path / "waiting").mkdir()
+    (tmp_path / "waiting" / "recipe.py").write_text(WAITING)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)], env=environment, stderr=subprocess.DEVNULL, process_group=0
+    )
+    deadline = time.monotonic() + 60
+    while len(found := list(tmp_path.glob("waiting/helper-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pids = [int(p.name.partition("-")[2]) for p in found]
+    assert len(pids) == 2 and all(map(_runs, pids))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while any(map(_runs, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(map(_runs, pids))
+
+
+def _runs(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_runs_of_one_name_are_refused(corpus, tmp_path):

@@ -21,16 +21,20 @@ from tests.train.helpers import PITCH, small_run
 
 optuna = pytest.importorskip("optuna")
 ROOT = Path(__file__).parents[2]
+TRIALS = 4
 BUDGET = Budget(epochs=2, batch_s=8, batch_clips=8)
 SPACE = (Choice("optim.lr", 1e-4, 1e-2, log=True), Choice("epochs", values=(1, 2)))
+TWO_RATES = (Choice("optim.lr", values=(1e-3, 3e-3)),)  # more trials than values: they repeat
 PROGRAM = """
 import sys
 from pathlib import Path
 import torch
-from tests.train.test_sweep import SPACE, recipe_of
+from tests.train import test_sweep
 from sonolex.train.sweep import sweep
 torch.set_num_threads(1)
-sweep(recipe_of(sys.argv[1]), SPACE, Path(sys.argv[2]), trials=int(sys.argv[3]), quiet=True)
+space, storage = getattr(test_sweep, sys.argv[4]), sys.argv[5]
+recipe = test_sweep.recipe_of(sys.argv[1])
+sweep(recipe, space, Path(sys.argv[2]), trials=int(sys.argv[3]), storage=storage, prune=False, quiet=True)
 """
 
 
@@ -90,13 +94,55 @@ def test_values_that_make_no_run_fail_their_trial_and_are_told(corpus, tmp_path)
         sweep(recipe_of(corpus.root), space, tmp_path, trials=1, quiet=True)
 
 
+def begun(corpus, folder, space: str, storage: str = "") -> subprocess.Popen[str]:
+    """Start a process that sweeps until the study has its trials."""
+    words = [sys.executable, "-c", PROGRAM, str(corpus.root), str(folder), str(TRIALS), space, storage]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(words, cwd=ROOT, env=environment, **pipes, text=True)
+
+
+@pytest.mark.parametrize("storage", ["", "sqlite:///{}/study.sqlite"], ids=["log", "sqlite"])
+def test_processes_never_train_the_same_values_at_once(corpus, tmp_path, storage):
+    """Seen before: two trials of the same values in one folder, their steps in each other's journal and checkpoints."""
+    folders = [tmp_path / ("apart" if storage and number else "sweep") for number in range(2)]
+    processes = [begun(corpus, folder, "TWO_RATES", storage.format(tmp_path)) for folder in folders]
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0 and "Warning" not in output, output
+    for journal in tmp_path.glob("*/trials/*/journal.jsonl"):
+        steps = [e["step"] for e in map(json.loads, journal.read_text().splitlines()) if e["event"] == "step"]
+        assert steps == list(range(1, len(steps) + 1))
+    found = json.loads((folders[0] / "sweep.json").read_text())
+    assert [t["state"] for t in found["trials"]] == ["complete"] * TRIALS
+    by_values = {t["values"]["optim.lr"]: t["value"] for t in found["trials"]}
+    assert all(t["value"] == by_values[t["values"]["optim.lr"]] for t in found["trials"])
+
+
+def test_a_line_that_a_killed_process_did_not_finish_does_not_spoil_the_study(corpus, tmp_path):
+    sweep(recipe_of(corpus.root), TWO_RATES, tmp_path, trials=1, quiet=True)
+    with (tmp_path / "study.log").open("a") as file:
+        file.write('{"op_code": 4, "wor')
+    found = sweep(recipe_of(corpus.root), TWO_RATES, tmp_path, trials=2, quiet=True)
+    assert [t["state"] for t in found["trials"]] == ["complete"] * 2
+
+
+def test_a_study_of_another_search_is_refused_with_what_differs(corpus, tmp_path):
+    """Seen before: the trials of other values were counted, and nothing was searched."""
+    sweep(recipe_of(corpus.root), TWO_RATES, tmp_path, trials=1, quiet=True)
+    with pytest.raises(ValueError, match=r"must be of the same search, but differs in .*values"):
+        sweep(recipe_of(corpus.root), [Choice("optim.lr", values=(1e-2,))], tmp_path, trials=1, quiet=True)
+
+
+def test_a_database_that_cannot_be_written_is_one_line(corpus, tmp_path):
+    (tmp_path / "study.sqlite").mkdir()
+    with pytest.raises(OSError, match="cannot keep the study"):
+        sweep(recipe_of(corpus.root), TWO_RATES, tmp_path, trials=1, storage=f"sqlite:///{tmp_path}/study.sqlite")
+
+
 def test_two_processes_share_a_study_and_a_killed_one_is_taken_over(corpus, tmp_path):
-    words = [sys.executable, "-c", PROGRAM, str(corpus.root), str(tmp_path), "5"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    first, second = (
-        subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(2)
-    )
+    first, second = (begun(corpus, tmp_path, "SPACE") for _ in range(2))
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("trials/*/journal.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -104,9 +150,9 @@ def test_two_processes_share_a_study_and_a_killed_one_is_taken_over(corpus, tmp_
     first.wait()
     output, _ = second.communicate(timeout=300)
     assert second.returncode == 0, output
-    found = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=5, quiet=True)
+    found = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=TRIALS, quiet=True)
     states = [t["state"] for t in found["trials"]]
-    assert states.count("complete") + states.count("pruned") == 5 and "running" not in states
+    assert states.count("complete") + states.count("pruned") == TRIALS and "running" not in states
 
 
 def test_a_dead_processes_trial_keeps_its_values(corpus, tmp_path):

@@ -1,30 +1,51 @@
 """Decode, check and resample audio. The only file that opens audio.
 
-WAV, FLAC, OGG, MP3 and Opus through libsndfile; plain PCM WAV by a direct parse (about six times faster). Nothing
-is repaired silently: whatever cannot be trusted raises `AudioError` with the clip, the file, the field and the cure.
+WAV, FLAC, OGG, MP3 and Opus, and a few more, through libsndfile; plain PCM WAV by a direct parse (about six times
+faster). Nothing is repaired silently: whatever cannot be trusted raises `AudioError` with the clip, the file, the field
+and the cure. Limits come before reading and decoding (here and in sonolex.audio.sources), and a file that ends before
+its header says so is no shorter clip (sonolex.audio.containers).
 """
 
 from __future__ import annotations
 
-import io
-import struct
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from sonolex.audio.containers import FORMATS, PcmSamples, check_container
 from sonolex.audio.errors import AudioError, Where
-from sonolex.audio.shards import in_shard, shard_bytes
+from sonolex.audio.samples import checked_mono, joined, resampled
+from sonolex.audio.sources import BoundedReader, Encoded, held, open_encoded
 
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 384_000
 MAX_CHANNELS = 64
 MAX_DURATION_S = 3_600.0
-MAX_PEAK = 100.0  # float files may exceed ±1; beyond this they hold integers or garbage
-BLOCK_SAMPLES = 1 << 20  # decode in blocks: a header that claims 2^40 samples must not allocate them
+# One mono excerpt in memory, 2 GiB of float32: 9 h at 16 kHz, 3 h at 48 kHz. A FLAC of 1 MB may hold as much silence.
+MOST_SAMPLES = 1 << 29
+MOST_DECODED_SAMPLES = 1 << 32  # of all channels together: 25 h of 48 kHz mono, a minute of decoding
+MOST_SAMPLES_PER_BYTE = 256  # of what holds more than 2^28: 10 is much for FLAC, 128 is stereo Opus of 6 kbit/s
+SEEK_BYTES = 64 << 20  # read at most to find where an excerpt starts
+BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at a time and mixed down: memory is the mono excerpt and a block
+MPEG_FRAME_SAMPLES = 1_152
 
-__all__ = ["AudioError", "AudioInfo", "AudioSource", "describe_source", "probe_audio", "read_audio", "read_encoded"]
+__all__ = [
+    "AudioError",
+    "AudioInfo",
+    "AudioSource",
+    "CheckedAudio",
+    "check_audio",
+    "describe_source",
+    "probe_audio",
+    "read_audio",
+    "read_encoded",
+]
 
 AudioSource = str | Path | bytes | BinaryIO | tuple[np.ndarray, int]
 
@@ -42,6 +63,23 @@ class AudioInfo:
         return self.num_samples / self.rate_hz
 
 
+@dataclass(frozen=True)
+class CheckedAudio:
+    """What decoding a clip to its end found: the file's header, the clip's samples, and a digest of what they are.
+
+    ``digest`` is 32 hexadecimal digits over the rate and the mono float32 samples: other tags or another lossless
+    container leave it, other audio does not. ``num_samples`` is per channel, at the file's own rate.
+    """
+
+    info: AudioInfo
+    num_samples: int
+    digest: str
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.info.rate_hz
+
+
 def read_audio(
     source: AudioSource,
     *,
@@ -54,24 +92,51 @@ def read_audio(
     """Return mono float32 samples (S,) at ``rate_hz``, full scale ±1.
 
     Args:
-        source: a path, a ``scheme://`` address that pyarrow's filesystems know, encoded bytes, a binary file
-            object, or ``(array, rate)`` with an array (samples,) or (samples, channels).
+        source: a path, a ``file://`` address (others: sonolex.audio.addresses), encoded bytes, a binary file object,
+            or ``(array, rate)`` with an array (samples,) or (samples, channels). Of a file on disk only the excerpt
+            is read and decoded.
         offset_s, duration_s: the excerpt to read; None reads to the end.
         max_duration_s: longer excerpts are refused before they are decoded.
 
     Raises:
-        AudioError: missing, empty, truncated or foreign files, no samples, NaN or infinite samples, rates outside
-            1–384 kHz, more than 64 channels, headers that lie about length, too long.
+        AudioError: missing, empty, truncated or foreign files, pipes and devices, no samples, NaN or infinite samples,
+            rates outside 1–384 kHz, more than 64 channels, headers that lie about length, too long.
     """
     where = Where(clip_id, describe_source(source))
-    if isinstance(source, tuple):
-        wave_SC, rate = _checked_array(source, where)
-        info = AudioInfo(rate, wave_SC.shape[1], len(wave_SC))
+    with _opened(source, where) as (info, num_bytes, blocks):
         start, stop = _excerpt(info, offset_s, duration_s, max_duration_s, where)
-        wave_SC = wave_SC[start:stop]
-    else:
-        wave_SC, rate = _decode(_encoded(source, where), offset_s, duration_s, max_duration_s, where)
-    return _finish(wave_SC, rate, rate_hz, where)
+        _require_readable(stop - start, info, num_bytes, rate_hz, where)
+        wave_S = joined(checked_mono(blocks(start, stop), start, where), stop - start, where)
+    return resampled(wave_S, info.rate_hz, rate_hz)
+
+
+def check_audio(
+    source: AudioSource,
+    *,
+    clip_id: str = "",
+    offset_s: float | None = None,
+    duration_s: float | None = None,
+    max_duration_s: float = MAX_DURATION_S,
+    rate_hz: int | None = None,
+) -> CheckedAudio:
+    """Decode a clip to its end, block by block, and return what it is; memory does not grow with its length.
+
+    Decoding and hashing release the interpreter's lock: several threads check several clips at once.
+
+    Args:
+        rate_hz: the rate it is going to be read at; None: its own.
+
+    Raises:
+        AudioError: as `read_audio` with the same arguments.
+    """
+    where = Where(clip_id, describe_source(source))
+    with _opened(source, where) as (info, num_bytes, blocks):
+        start, stop = _excerpt(info, offset_s or 0.0, duration_s, max_duration_s, where)
+        _require_readable(stop - start, info, num_bytes, rate_hz or info.rate_hz, where)
+        digest = hashlib.blake2b(info.rate_hz.to_bytes(4, "little"), digest_size=16)
+        for block_S in checked_mono(blocks(start, stop), start, where):
+            digest.update(np.ascontiguousarray(block_S).data)
+    return CheckedAudio(info, stop - start, digest.hexdigest())
 
 
 def probe_audio(source: AudioSource, *, clip_id: str = "") -> AudioInfo:
@@ -80,23 +145,18 @@ def probe_audio(source: AudioSource, *, clip_id: str = "") -> AudioInfo:
     Raises:
         AudioError: as `read_audio`, for everything a header shows.
     """
-    where = Where(clip_id, describe_source(source))
-    if isinstance(source, tuple):
-        wave_SC, rate = _checked_array(source, where)
-        return AudioInfo(rate, wave_SC.shape[1], len(wave_SC))
-    if isinstance(source, str | Path) and "://" not in str(source) and not in_shard(str(source)):
-        return _probe_path(Path(source), where)
-    encoded = _encoded(source, where)
-    wav = _parse_wav(encoded, where)
-    if wav is not None:
-        return wav.info
-    with _open_sndfile(io.BytesIO(encoded), where) as file:
-        return _checked_info(file.samplerate, file.channels, file.frames, where)
+    with _opened(source, Where(clip_id, describe_source(source))) as (info, _, _):
+        return info
 
 
 def read_encoded(source: str | Path | bytes | BinaryIO, *, clip_id: str = "") -> bytes:
     """Return the encoded file behind a source, undecoded. Raises AudioError if it is missing or empty."""
-    return _encoded(source, Where(clip_id, describe_source(source)))
+    where = Where(clip_id, describe_source(source))
+    encoded = open_encoded(source, where)
+    try:
+        return held(encoded, where)
+    finally:
+        encoded.close()
 
 
 def describe_source(source: AudioSource) -> str:
@@ -110,113 +170,90 @@ def describe_source(source: AudioSource) -> str:
     return str(getattr(source, "name", "<file object>"))
 
 
-@dataclass(frozen=True)
-class _Wav:
-    info: AudioInfo
-    samples: np.ndarray  # (num_samples * channels,), int16 or float32, still interleaved
+Blocks = Callable[[int, int], Iterator[np.ndarray]]
 
 
-def _encoded(source: str | Path | bytes | BinaryIO, where: Where) -> bytes:
-    if isinstance(source, bytes):
-        encoded = source
-    elif isinstance(source, str | Path):
-        encoded = _file_bytes(str(source), where)
-    else:
-        encoded = source.read()
-        if not isinstance(encoded, bytes):
-            raise where.error("audio must be a binary file object", "audio", "Open the file with mode 'rb'.")
-    if not encoded:
-        raise where.error("audio must hold samples, but the file is empty", "audio", "Remove or replace the file.")
-    return encoded
-
-
-def _file_bytes(path: str, where: Where) -> bytes:
+@contextmanager
+def _opened(source: AudioSource, where: Where) -> Iterator[tuple[AudioInfo, int, Blocks]]:
+    """Context: what the header says, the encoded size, and a function that yields samples (S, C) from … to …."""
+    if isinstance(source, tuple):
+        wave_SC, rate_hz = _checked_array(source, where)
+        yield AudioInfo(rate_hz, wave_SC.shape[1], len(wave_SC)), wave_SC.nbytes, partial(_array_blocks, wave_SC)
+        return
+    encoded = open_encoded(source, where)
     try:
-        if in_shard(path):
-            return shard_bytes(path, where)
-        if "://" in path:
-            from pyarrow import fs
-
-            filesystem, inner = fs.FileSystem.from_uri(path)
-            with filesystem.open_input_stream(inner) as stream:
-                return stream.read()
-        return Path(path).read_bytes()
-    except AudioError:
-        raise
-    except (FileNotFoundError, NotADirectoryError):
-        raise where.error("audio must exist, but is missing", "audio", "Correct the path or the root.") from None
-    except IsADirectoryError:
-        raise where.error("audio must be a file, but is a folder", "audio", "Name the file itself.") from None
-    except (OSError, ValueError, KeyError) as e:  # NUL in a path, unknown scheme, foreign Parquet
-        raise where.error(f"audio cannot be read: {e}", "audio", "Check path and permissions.") from None
+        found = check_container(encoded, where)
+        if isinstance(found, PcmSamples):
+            info = _checked_info(found.rate_hz, found.num_channels, found.num_samples, where)
+            yield info, encoded.size, partial(_pcm_blocks, encoded, found, where)
+        else:
+            with _open_sndfile(encoded.for_decoder(), where) as file:
+                num_samples = file.frames if found is None else _known_samples(file.frames, found, where)
+                info = _checked_info(file.samplerate, file.channels, num_samples, where)
+                yield info, encoded.size, partial(_decoded_blocks, encoded, file, where)
+    finally:
+        encoded.close()
 
 
-def _probe_path(path: Path, where: Where) -> AudioInfo:
-    """Probe without reading the whole file, unless it is a WAV whose length must be compared with its header."""
-    try:
-        with path.open("rb") as f:
-            is_wav = f.read(4) == b"RIFF"
-    except OSError:
-        is_wav = True  # _encoded gives the right message
-    if is_wav:
-        encoded = _encoded(path, where)
-        wav = _parse_wav(encoded, where)
-        if wav is not None:
-            return wav.info
-    if path.stat().st_size == 0:
-        _encoded(path, where)
-    with _open_sndfile(path, where) as file:
-        return _checked_info(file.samplerate, file.channels, file.frames, where)
-
-
-def _decode(
-    encoded: bytes, offset_s: float, duration_s: float | None, max_duration_s: float, where: Where
-) -> tuple[np.ndarray, int]:
-    wav = _parse_wav(encoded, where)
-    if wav is not None:
-        start, stop = _excerpt(wav.info, offset_s, duration_s, max_duration_s, where)
-        channels = wav.info.num_channels
-        wave_SC = wav.samples[start * channels : stop * channels].reshape(-1, channels)
-        return wave_SC, wav.info.rate_hz
-    with _open_sndfile(io.BytesIO(encoded), where) as file:
-        info = _checked_info(file.samplerate, file.channels, file.frames, where)
-        start, stop = _excerpt(info, offset_s, duration_s, max_duration_s, where)
-        wave_SC = _read_blocks(file, start, stop, where)
-    if len(wave_SC) != stop - start:
+def _known_samples(estimated: int, known: int, where: Where) -> int:
+    """Return how many samples a file holds where libsndfile estimates it from the file's size, tags included."""
+    if estimated + MPEG_FRAME_SAMPLES <= known:  # the decoder would stop there
         raise where.error(
-            f"audio must hold the {stop - start} samples its header announces, but holds {len(wave_SC)}",
+            f"an MP3 of changing bitrate must have a Xing, Info or VBRI header, but has none for its {known} samples",
             "num_samples",
-            "The file is truncated or damaged: copy or encode it again.",
+            "Encode it again, for example with: ffmpeg -i FILE FILE.flac",
         )
-    return wave_SC, info.rate_hz
+    return min(estimated, known)
 
 
-def _read_blocks(file, start: int, stop: int, where: Where) -> np.ndarray:
+def _array_blocks(wave_SC: np.ndarray, start: int, stop: int) -> Iterator[np.ndarray]:
+    step = max(1, BLOCK_SAMPLES // wave_SC.shape[1])
+    for first in range(start, stop, step):
+        yield wave_SC[first : min(first + step, stop)]
+
+
+def _pcm_blocks(encoded: Encoded, pcm: PcmSamples, where: Where, start: int, stop: int) -> Iterator[np.ndarray]:
+    frame = pcm.kind.itemsize * pcm.num_channels
+    step = max(1, BLOCK_SAMPLES // pcm.num_channels)
+    for first in range(start, stop, step):
+        wanted = (min(first + step, stop) - first) * frame
+        piece = encoded.view(pcm.start + first * frame, wanted)
+        if len(piece) < wanted:
+            raise where.error("audio must stay whole while it is read, but became shorter", "audio", "Read it again.")
+        yield np.frombuffer(piece, pcm.kind).reshape(-1, pcm.num_channels)
+
+
+def _decoded_blocks(encoded: Encoded, file, where: Where, start: int, stop: int) -> Iterator[np.ndarray]:
     import soundfile
 
-    blocks, left = [], stop - start
+    left, step = stop - start, max(1, BLOCK_SAMPLES // file.channels)
+    if start and file.format == "FLAC":  # the others were walked, or are found by counting bytes
+        file = _open_sndfile(BoundedReader(encoded, SEEK_BYTES + 4 * file.channels * left), where)
     try:
         if start:
             file.seek(start)
-        while left > 0:
-            block = file.read(min(left, BLOCK_SAMPLES), dtype="float32", always_2d=True)
-            if not len(block):
-                break
-            blocks.append(block)
-            left -= len(block)
+        while left > 0 and len(block_SC := file.read(min(left, step), dtype="float32", always_2d=True)):
+            left -= len(block_SC)
+            yield block_SC
     except (soundfile.SoundFileError, RuntimeError, ValueError, SystemError) as e:
-        raise where.error(f"audio cannot be decoded: {e}", "audio", "Copy or encode the file again.") from None
-    return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
+        problem = f"audio cannot be decoded: {getattr(e, 'error_string', e)}"
+        raise where.error(problem, "audio", "Copy or encode the file again.") from None
+    if left:
+        raise where.error(
+            f"audio must hold the {stop - start} samples its header announces, but holds {stop - start - left}",
+            "num_samples",
+            "The file is truncated or damaged: copy or encode it again.",
+        )
 
 
 def _open_sndfile(file, where: Where):
     import soundfile
 
     try:
-        return soundfile.SoundFile(file)
+        return soundfile.SoundFile(file, closefd=False)
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as e:
         raise where.error(
-            f"audio must be WAV, FLAC, OGG, MP3 or Opus, but cannot be opened: {e}",
+            f"audio must be {FORMATS}, but cannot be opened: {getattr(e, 'error_string', e)}",
             "audio",
             "Convert the file, for example with: ffmpeg -i FILE FILE.flac",
         ) from None
@@ -275,7 +312,31 @@ def _excerpt(
     return start, stop
 
 
+def _require_readable(num_samples: int, info: AudioInfo, num_bytes: int, rate_hz: int, where: Where) -> None:
+    """Raise AudioError if an excerpt is too much for memory, made to be, or nothing once it is resampled."""
+    num_resampled = (2 * num_samples * rate_hz + info.rate_hz) // (2 * info.rate_hz)  # as soxr rounds
+    if num_resampled == 0:
+        raise where.error("audio must hold samples after resampling, but holds 0", "num_samples", "Remove it.")
+    decoded, per_byte = num_samples * info.num_channels, info.num_samples * info.num_channels / num_bytes
+    if max(num_samples, num_resampled) > MOST_SAMPLES or decoded > MOST_DECODED_SAMPLES:
+        raise where.error(
+            f"audio that is read at once must have at most {MOST_SAMPLES:,} samples, {MOST_DECODED_SAMPLES:,} over all "
+            f"channels, but has {max(num_samples, num_resampled):,}, {decoded:,} over all channels",
+            "num_samples",
+            "Read it in pieces (offset_s, duration_s), or cut the recording into clips.",
+        )
+    if decoded > MOST_SAMPLES // 2 and per_byte > MOST_SAMPLES_PER_BYTE:
+        raise where.error(
+            f"a file must hold at most {MOST_SAMPLES_PER_BYTE} samples a byte, but holds {per_byte:.0f}: no recording "
+            "can be packed like that",
+            "num_samples",
+            "Read it in pieces (offset_s, duration_s) if it is mostly digital silence, or remove it.",
+        )
+
+
 def _checked_array(source: tuple[np.ndarray, int], where: Where) -> tuple[np.ndarray, int]:
+    if len(source) != 2:
+        raise where.error(f"audio must be (array, rate), but has {len(source)} parts", "audio", "Pass (array, rate).")
     array, rate = source
     wave = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)  # type: ignore[union-attr]
     if wave.ndim not in (1, 2) or wave.dtype.kind not in "fi":
@@ -289,78 +350,3 @@ def _checked_array(source: tuple[np.ndarray, int], where: Where) -> tuple[np.nda
         raise where.error(f"rate must be a whole number of Hz, but is {rate!r}", "rate_hz", "Pass (array, rate).")
     _checked_info(int(rate), wave_SC.shape[1], len(wave_SC), where)
     return wave_SC, int(rate)
-
-
-def _as_float(wave: np.ndarray) -> np.ndarray:
-    """Return float32; integers are scaled by their full scale to ±1."""
-    if wave.dtype.kind == "i":
-        return np.multiply(wave, np.float32(1.0 / (1 << (8 * wave.dtype.itemsize - 1))), dtype=np.float32)
-    return wave.astype(np.float32, copy=False)
-
-
-def _finish(wave_SC: np.ndarray, rate: int, rate_hz: int, where: Where) -> np.ndarray:
-    """Return mono float32 at ``rate_hz``, checked: only floats can be infinite, or beyond full scale."""
-    scaled_SC = _as_float(wave_SC)
-    wave_S = scaled_SC[:, 0] if scaled_SC.shape[1] == 1 else scaled_SC.mean(axis=1, dtype=np.float32)
-    if wave_SC.dtype.kind == "f":
-        _check_values(wave_S, where)
-    if rate != rate_hz:
-        import soxr
-
-        wave_S = soxr.resample(wave_S, rate, rate_hz, quality="HQ")
-        if not len(wave_S):
-            raise where.error("audio must hold samples after resampling, but holds 0", "num_samples", "Remove it.")
-    return np.ascontiguousarray(wave_S, dtype=np.float32)
-
-
-def _check_values(wave_S: np.ndarray, where: Where) -> None:
-    if not np.isfinite(wave_S).all():
-        bad = int(np.argmin(np.isfinite(wave_S)))
-        raise where.error(
-            f"samples must be finite, but sample {bad} is {wave_S[bad]}",
-            "audio",
-            "Export the recording again.",
-        )
-    peak = float(np.abs(wave_S).max())
-    if peak > MAX_PEAK:
-        raise where.error(
-            f"samples must lie around ±1, but reach {peak:.3g}", "audio", "Divide integer-valued floats by full scale."
-        )
-
-
-def _parse_wav(encoded: bytes, where: Where) -> _Wav | None:
-    """Parse 16-bit PCM and 32-bit float WAV; None leaves every other format to libsndfile."""
-    if encoded[:4] != b"RIFF" or encoded[8:12] != b"WAVE":
-        return None
-    position, rate, channels, kind = 12, 0, 0, None
-    while position + 8 <= len(encoded):
-        name, size = (
-            encoded[position : position + 4],
-            int.from_bytes(encoded[position + 4 : position + 8], "little"),
-        )
-        body = position + 8
-        if name == b"fmt " and size >= 16 and body + 16 <= len(encoded):
-            code, channels, rate, _, align, bits = struct.unpack_from("<HHIIHH", encoded, body)
-            kind = {(1, 16): np.dtype("<i2"), (3, 32): np.dtype("<f4")}.get((code, bits))
-            if kind is None or align != channels * kind.itemsize:
-                return None
-        elif name == b"data":
-            if kind is None:
-                return None
-            return _Wav(*_wav_samples(encoded, body, size, rate, channels, kind, where))
-        position = body + size + (size & 1)
-    return None
-
-
-def _wav_samples(
-    encoded: bytes, body: int, size: int, rate: int, channels: int, kind: np.dtype, where: Where
-) -> tuple[AudioInfo, np.ndarray]:
-    frame = kind.itemsize * channels
-    info = _checked_info(rate, channels, size // frame if frame else 0, where)
-    if body + size > len(encoded):
-        raise where.error(
-            f"audio must hold the {size} bytes of samples its header announces, but holds {len(encoded) - body}",
-            "num_samples",
-            "The file is truncated, or was streamed without a length: copy or encode it again.",
-        )
-    return info, np.frombuffer(encoded, kind, info.num_samples * channels, body)

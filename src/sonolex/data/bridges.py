@@ -51,7 +51,7 @@ def to_lhotse(manifest: Manifest) -> Any:
             duration=duration,
             text=clip.text,
             speaker=clip.speaker,
-            custom={k: v for k, v in clip.labels.items() if k != "speaker"},
+            custom={k: v for k, v in clip.labels.items() if k in manifest.label_columns},
         )
         assert rate is None or rate == recording.sampling_rate
         cuts.append(

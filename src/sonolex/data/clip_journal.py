@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from sonolex.files import append_line, drop_half_line
+from sonolex.locks import Held, locked
+
 
 class ClipJournal:
     """Clip ids and what was found of each, in a file beside the output; gone when the output is written.
@@ -14,33 +17,38 @@ class ClipJournal:
         by: who finds it out. A journal that another one began is refused.
 
     Raises:
-        ValueError: another one began it.
+        ValueError: another one began it, or it cannot be read.
+        Held: another process writes it now.
     """
 
     def __init__(self, out: Path, by: str):
         self._path, self._by = out.with_name(out.name + ".partial.jsonl"), by
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._locked = self._path.open("ab")  # open, and so locked, as long as this object lives
+        if not locked(self._locked):
+            raise Held(f"{out} must be free, but another process writes it. Wait for it, end it, or name another file.")
         self.found: dict[str, str] = {}
-        if self._path.is_file():
-            self._read()
+        self._read()
 
     def add(self, clip_id: str, text: str) -> None:
         self.found[clip_id] = text
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"id": clip_id, "text": text, "by": self._by}, ensure_ascii=False) + "\n")
+        append_line(self._path, json.dumps({"id": clip_id, "text": text, "by": self._by}, ensure_ascii=False))
 
     def close(self) -> None:
         """Remove the file: the output has everything."""
         self._path.unlink(missing_ok=True)
+        self._locked.close()
 
     def _read(self) -> None:
-        whole, _, _ = self._path.read_bytes().rpartition(b"\n")  # the last line may be cut off
-        self._path.write_bytes(whole + b"\n" if whole else b"")
-        rows = [json.loads(line) for line in whole.decode("utf-8").splitlines()]
-        others = sorted({row["by"] for row in rows} - {self._by})
+        drop_half_line(self._path)
+        try:
+            rows = [json.loads(line) for line in self._path.read_text(encoding="utf-8").split("\n")[:-1]]
+            others = sorted({row["by"] for row in rows} - {self._by})
+            self.found = {row["id"]: row["text"] for row in rows}
+        except (ValueError, TypeError, KeyError) as e:
+            raise ValueError(f"{self._path} must be a journal of clips, but is none: {e}. Remove it.") from e
         if others:
             raise ValueError(
                 f"{self._path} must be {self._by}'s, but {', '.join(others)} began it. "
                 "Name another `out`, or remove it."
             )
-        self.found = {row["id"]: row["text"] for row in rows}

@@ -8,6 +8,7 @@ is kept under its own name.
 id                 unique name; default: the audio file's name without suffix, or the row's number
 audio              path (relative to the manifest), or ``scheme://`` address
 audio_bytes        the encoded file itself (shards); instead of ``audio``
+audio_digest       of the decoded samples (`sonolex.audio.io.check_audio`): `fit` writes it, fingerprints cover it
 offset_s           where the clip starts in the file; missing: the clip is the whole file
 duration_s         length (of the excerpt, or of the file); missing: `Manifest.with_durations` reads headers
 sampling_rate      Hz of the file
@@ -31,23 +32,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from sonolex.audio.io import MAX_DURATION_S, AudioError, read_audio
-from sonolex.data.tables import (
-    FORMATS,
+from sonolex.data.arrow_files import open_arrow, open_parquet, write_arrow, write_parquet
+from sonolex.data.columns import (
+    ALIASES,
     STANDARD_COLUMNS,
     ManifestError,
-    csv_rows,
-    flat_row,
-    jsonl_rows,
-    name_rows,
-    require_content,
-    typed_column,
+    conformed,
+    floats,
+    label_column,
+    standard_column,
 )
+from sonolex.data.rows import id_problems
+from sonolex.data.tables import FORMATS, Read, csv_table, jsonl_table, rows_table
+from sonolex.files import atomic_file
 
 __all__ = ["FORMATS", "Clip", "Manifest", "ManifestError", "concatenate", "manifest_from_rows", "read_manifest"]
+ALSO_LABELS = ("speaker", "language", "session")  # standard columns that a task may ask for
+CHECKED = {b"sonolex": b"clips, checked"}  # in a file with a checksum: its rows need no second check
 PROGRESS_FROM_ROWS = 2000  # about a second of headers
 
 
@@ -86,10 +89,14 @@ class Clip:
 
 
 class Manifest:
-    """Rows as Arrow columns. ``root`` is the folder that relative audio paths start from."""
+    """Rows as Arrow columns. ``root`` is the folder that relative audio paths start from.
 
-    def __init__(self, table: pa.Table, *, root: str | Path = "."):
-        self.table, self.root = table, Path(root)
+    Every clip has an id of its own, whatever the table came from and whatever was done to it. ``notes`` are what has to
+    be said about how the table was read.
+    """
+
+    def __init__(self, table: pa.Table, *, root: str | Path = ".", notes: Sequence[str] = ()):
+        self.table, self.root, self.notes = table, Path(root), tuple(notes)
         self._labels = [n for n in table.column_names if n not in STANDARD_COLUMNS]
 
     def __len__(self) -> int:
@@ -114,7 +121,7 @@ class Manifest:
         """Durations (clips,), NaN where unknown."""
         if "duration_s" not in self.table.column_names:
             return np.full(len(self), np.nan)
-        return _floats(self.table["duration_s"].cast(pa.float64()))
+        return floats(self.table["duration_s"])
 
     def column(self, name: str) -> list[Any]:
         """Return a column as Python values; all None for a standard column that is absent.
@@ -145,15 +152,23 @@ class Manifest:
             duration_s=get.get("duration_s"),
             text=get.get("text"),
             speaker=get.get("speaker"),
-            labels={n: get[n] for n in self._labels} | {"speaker": get.get("speaker")},
+            labels={n: get[n] for n in self._labels} | {n: get.get(n) for n in ALSO_LABELS},
         )
 
     def __iter__(self) -> Iterator[Clip]:
         return (self[i] for i in range(len(self)))
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Manifest:
-        """Return these rows, in this order."""
-        return Manifest(self.table.take(pa.array(np.asarray(rows, np.int64))), root=self.root)
+        """Return these rows, in this order.
+
+        Raises:
+            ValueError: a row twice; a clip is in a manifest once.
+        """
+        rows = np.asarray(rows, np.int64)
+        if len(np.unique(rows)) < len(rows):
+            values, counts = np.unique(rows, return_counts=True)
+            raise ValueError(f"`rows` must be different, but row {values[counts > 1][0]} is there twice.")
+        return Manifest(self.table.take(pa.array(rows)), root=self.root, notes=self.notes)
 
     def where(self, **values: Any) -> Manifest:
         """Return rows whose columns equal the values (a collection means any of them)."""
@@ -173,14 +188,28 @@ class Manifest:
         return np.array([index[i] for i in ids], np.int64)
 
     def with_column(self, name: str, values: Sequence[Any] | np.ndarray) -> Manifest:
-        """Return a copy with a column added or replaced."""
-        array = pa.array(values, STANDARD_COLUMNS.get(name))
+        """Return a copy with a column added or replaced. NaN is missing.
+
+        Raises:
+            ValueError: not one value a row, values the column cannot hold, ids that are not unique, or a name that
+                means another column.
+        """
+        if len(values) != len(self):
+            raise ValueError(f"`values` must be one for each of the {len(self)} clips, but are {len(values)}.")
+        if name in ALIASES:
+            raise ValueError(f"`name` must be {ALIASES[name]!r}, which {name!r} means, or that of a label.")
+        if name in STANDARD_COLUMNS:
+            column = standard_column(name, values)
+        else:
+            column = label_column(name, values)
+        if name == "id" and (problems := id_problems(column)):
+            raise ManifestError("column 'id'", problems)
         table = self.table
         if name in table.column_names:
-            table = table.set_column(table.column_names.index(name), name, array)
+            table = table.set_column(table.column_names.index(name), name, column)
         else:
-            table = table.append_column(name, array)
-        return Manifest(table, root=self.root)
+            table = table.append_column(name, column)
+        return Manifest(table, root=self.root, notes=self.notes)
 
     def with_absolute_audio(self) -> Manifest:
         """Return a copy whose audio paths no longer depend on ``root``."""
@@ -232,23 +261,17 @@ class Manifest:
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix not in FORMATS:
+            raise ValueError(f"`path` must end in {', '.join(FORMATS)}, but is {path}.")
         same_folder = path.parent.resolve() == self.root.resolve()
         table = self.table if same_folder else self.with_absolute_audio().table
+        table = conformed(table, where="the manifest")[0]
         if path.suffix == ".arrow":
-            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-                writer.write_table(table, max_chunksize=1 << 16)
+            write_arrow(table.replace_schema_metadata(CHECKED), path)
         elif path.suffix == ".parquet":
-            pq.write_table(table, path)
-        elif path.suffix == ".jsonl":
-            lines = (json.dumps(row, ensure_ascii=False) for row in table.to_pylist())
-            path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        elif path.suffix in (".csv", ".tsv"):
-            with path.open("w", newline="", encoding="utf-8") as f:
-                writer = csv.DictWriter(f, table.column_names, delimiter="\t" if path.suffix == ".tsv" else ",")
-                writer.writeheader()
-                writer.writerows(table.to_pylist())
+            write_parquet(table, path)
         else:
-            raise ValueError(f"`path` must end in {', '.join(FORMATS)}, but is {path}.")
+            _write_text(table, path)
         return path
 
 
@@ -268,17 +291,20 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
         if not found:
             raise FileNotFoundError(f"`path` must hold a manifest ({', '.join(FORMATS)}), but {path} does not.")
         path = found[0]
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"`path` must be a manifest, but {path} does not exist.")
     if path.suffix not in FORMATS:
         raise ValueError(f"`path` must end in one of {', '.join(FORMATS)}, but is {path}.")
     root = path.parent if root is None else Path(root)
-    if path.suffix == ".arrow":
-        return Manifest(_opened(path, lambda: pa.ipc.open_file(pa.memory_map(str(path))).read_all()), root=root)
-    if path.suffix == ".parquet":
-        return Manifest(_opened(path, lambda: pq.read_table(path)), root=root)
-    rows = jsonl_rows(path) if path.suffix == ".jsonl" else csv_rows(path)
-    return manifest_from_rows(rows, root=root, where=str(path))
+    if path.suffix in (".csv", ".tsv", ".jsonl"):
+        return _checked((jsonl_table if path.suffix == ".jsonl" else csv_table)(path), root=root, where=str(path))
+    try:
+        table = (open_arrow if path.suffix == ".arrow" else open_parquet)(path)
+    except ValueError as e:
+        raise ManifestError(str(path), [str(e).removeprefix(f"{path} ")]) from None
+    if table.schema.metadata == CHECKED:
+        return Manifest(table.replace_schema_metadata(None), root=root)
+    return _checked(Read(table, [], []), root=root, where=str(path))
 
 
 def manifest_from_rows(rows: Sequence[Mapping[str, Any]], *, root: str | Path = ".", where: str = "rows") -> Manifest:
@@ -287,66 +313,62 @@ def manifest_from_rows(rows: Sequence[Mapping[str, Any]], *, root: str | Path = 
     Raises:
         ManifestError: duplicate or missing ids, wrong types, rows without audio and text: all at once.
     """
-    if not rows:
-        raise ManifestError(where, ["it has no rows"])
-    require_content(rows, where)
-    problems: list[str] = []
-    flat = [flat_row(row, number, problems) for number, row in enumerate(rows, start=1)]
-    name_rows(flat)
-    seen: dict[str, int] = {}
-    for number, row in enumerate(flat, start=1):
-        if row.get("id") in seen:
-            problems.append(f"row {number}: id {row['id']!r} is already the id of row {seen[row['id']]}")
-        elif row.get("id"):
-            seen[row["id"]] = number
-    names = [*(n for n in STANDARD_COLUMNS if any(r.get(n) is not None for r in flat))]
-    names += sorted({n for r in flat for n in r} - set(STANDARD_COLUMNS))
-    columns = {n: typed_column(n, [r.get(n) for r in flat], problems) for n in names}
-    if problems:
-        raise ManifestError(where, problems)
-    return Manifest(pa.table(columns), root=root)
+    return _checked(rows_table(rows, where=where), root=root, where=where)
+
+
+def _checked(read: Read, *, root: str | Path, where: str) -> Manifest:
+    table, notes = conformed(read.table, where=where, found=read.problems)
+    return Manifest(table, root=root, notes=[*read.notes, *notes])
 
 
 def concatenate(manifests: Sequence[Manifest]) -> Manifest:
-    """Return all clips as one manifest with absolute paths. A clip id that occurs twice must mean the same audio.
+    """Return all clips as one manifest with absolute paths. A clip id that occurs twice must mean the same clip.
 
     Raises:
-        ManifestError: one id for two different clips.
+        ManifestError: one id for two different clips, or for two values of a column; a column of numbers in one
+            manifest and of text in another.
     """
     if len(manifests) == 1:
         return manifests[0]
     tables = [m.with_absolute_audio().table for m in manifests if len(m)]
-    table = pa.concat_tables(tables, promote_options="permissive")
-    first: dict[str, tuple] = {}
-    keep, problems = [], []
-    place = [table[n].to_pylist() if n in table.column_names else [None] * len(table) for n in ("audio", "offset_s")]
-    for row, clip_id in enumerate(table["id"].to_pylist()):
-        here = (place[0][row], place[1][row])
-        if clip_id not in first:
-            first[clip_id] = here
-            keep.append(row)
-        elif first[clip_id] != here:
-            problems.append(f"id {clip_id!r} names two different clips: {first[clip_id]} and {here}")
+    try:
+        table = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as e:
+        raise ManifestError("joined manifests", [" ".join(str(e).split())]) from None
+    first: dict[str, int] = {}
+    again = [(row, r) for row, i in enumerate(table["id"].to_pylist()) if (r := first.setdefault(i, row)) != row]
+    problems = _differences(table, again)
     if problems:
         raise ManifestError("joined manifests", problems)
-    return Manifest(table.take(pa.array(keep, pa.int64())), root=Path("/"))
+    notes = list(dict.fromkeys(note for m in manifests for note in m.notes))
+    return Manifest(table.take(pa.array(list(first.values()), pa.int64())), root=Path("/"), notes=notes)
 
 
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
-    """Return float64 values, NaN for null, straight from Arrow's buffers: its to_numpy imports pandas (45 MB)."""
-    pieces = [np.zeros(0)]
-    for chunk in column.chunks:
-        filled = pc.fill_null(chunk, float("nan")) if chunk.null_count else chunk
-        values = np.frombuffer(filled.buffers()[1], np.float64)  # type: ignore[arg-type]
-        pieces.append(values[filled.offset : filled.offset + len(filled)])
-    return np.concatenate(pieces)
+def _differences(table: pa.Table, pairs: Sequence[tuple[int, int]]) -> list[str]:
+    """Return where two rows of one clip id differ; what only one of them knows is no difference."""
+    if not pairs:
+        return []
+    problems = {}
+    later, earlier = (table.take(pa.array(rows, pa.int64())) for rows in zip(*pairs, strict=True))
+    for name in table.column_names:
+        columns = zip(earlier["id"].to_pylist(), earlier[name].to_pylist(), later[name].to_pylist(), strict=True)
+        for clip_id, one, other in columns:
+            if one != other and (name in ("audio", "offset_s") or None not in (one, other)):
+                what = "names two different clips" if name in ("audio", "offset_s", "text") else "has two values"
+                problems.setdefault(clip_id, f"id {clip_id!r} {what}: {name} is {one!r} and {other!r}")
+    return list(problems.values())
 
 
-def _opened(path: Path, read: Any) -> pa.Table:
-    try:
-        table = read()
-    except (pa.ArrowException, OSError) as e:
-        raise ManifestError(str(path), [f"it cannot be read as {path.suffix[1:]}: {e}"]) from None
-    if "id" not in table.column_names:
-        raise ManifestError(str(path), [f"it must have a column 'id', but has {table.column_names}"])
-    return table
+def _write_text(table: pa.Table, path: Path) -> None:
+    """Write CSV, TSV or JSONL, whole or not at all."""
+    if "audio_bytes" in table.column_names and table["audio_bytes"].null_count < len(table):
+        raise ValueError(f"`path` must end in .arrow or .parquet, because clips hold their audio, but is {path}.")
+    with atomic_file(path) as building, building.open("w", newline="", encoding="utf-8") as f:
+        if path.suffix == ".jsonl":
+            f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
+            return
+        writer = csv.DictWriter(f, table.column_names, delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writeheader()
+        said = {True: "yes", False: "no"}  # as they are called as classes (`sonolex.scoring.class_name`)
+        for row in table.to_pylist():
+            writer.writerow({n: said[v] if isinstance(v, bool) else v for n, v in row.items()})

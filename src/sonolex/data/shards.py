@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from sonolex.audio.io import read_encoded
 from sonolex.data.manifest import Manifest, read_manifest
+from sonolex.files import atomic_file
 
 CLIPS_PER_GROUP = 32
 
@@ -32,7 +33,6 @@ def write_shards(manifest: Manifest, folder: str | Path, *, clips_per_shard: int
     if clips_per_shard < 1:
         raise ValueError(f"`clips_per_shard` must be at least 1, but is {clips_per_shard}.")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     addresses: list[str | None] = []
     for start in range(0, len(manifest), clips_per_shard):
         name = f"shard-{start // clips_per_shard:05d}.parquet"
@@ -42,12 +42,13 @@ def write_shards(manifest: Manifest, folder: str | Path, *, clips_per_shard: int
             encoded.append(None if clip.audio is None else read_encoded(clip.audio, clip_id=clip.id))
             addresses.append(None if clip.audio is None else f"{name}#{row - start}")
         ids = manifest.table["id"].slice(start, len(encoded))
-        pq.write_table(
-            pa.table({"id": ids, "audio": pa.array(encoded, pa.binary())}),
-            folder / name,
-            row_group_size=CLIPS_PER_GROUP,
-            compression="none",  # audio is compressed already
-        )
+        with atomic_file(folder / name) as building:
+            pq.write_table(
+                pa.table({"id": ids, "audio": pa.array(encoded, pa.binary())}),
+                building,
+                row_group_size=CLIPS_PER_GROUP,
+                compression="none",  # audio is compressed already
+            )
     table = manifest.with_column("audio", addresses).table
     if "audio_bytes" in table.column_names:
         table = table.drop_columns(["audio_bytes"])

@@ -1,65 +1,108 @@
-"""Plain tables to typed columns: CSV, TSV and JSONL rows, checked as a whole.
+"""Tables as people write them, CSV, TSV, JSONL and plain Python rows, as Arrow tables for `sonolex.data.columns`.
 
-Everything that is wrong with a table is reported at once, by row and field.
+Everything that is wrong with a table is reported at once, by line or row and field. What text means:
+
+- **Lines** end with a line feed, or in CSV and TSV also with carriage returns: other characters that some programs take
+  for line ends (U+2028, U+0085, form feeds) are part of a cell.
+- **Labels** that look like numbers become numbers only if nothing is lost: every value a whole number as it is usually
+  written ("7", not "07", "+7" or one of 2^53 and more), or decimal numbers of which each is written in one way only
+  or at least one has a fraction ("3.50"). Otherwise every value is a class of its own, as it is written, and that is
+  said. In a column of numbers, "NA", "nan", "null" and "inf" count as missing, which is said as well.
+- **Missing** is the empty cell, null, or NaN.
 """
 
 from __future__ import annotations
 
 import csv
-import difflib
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-STANDARD_COLUMNS: dict[str, pa.DataType] = {
-    "id": pa.string(),
-    "audio": pa.string(),
-    "audio_bytes": pa.binary(),
-    "offset_s": pa.float64(),
-    "duration_s": pa.float64(),
-    "sampling_rate": pa.int64(),
-    "text": pa.string(),
-    "language": pa.string(),
-    "speaker": pa.string(),
-    "session": pa.string(),
-    "source_id": pa.string(),
-    "split": pa.string(),
-    "fold": pa.string(),
-}
-ALIASES = {
-    "duration": "duration_s",
-    "offset": "offset_s",
-    "path": "audio",
-    "file": "audio",
-    "transcript": "text",
-}
+from sonolex.data.arrow_files import MOST_COLUMNS, regular_size
+from sonolex.data.columns import (
+    ALIASES,
+    MISSING_WORDS,
+    NUMBER,
+    STANDARD_COLUMNS,
+    ManifestError,
+    note_missing,
+    require_names,
+)
+
 FORMATS = (".arrow", ".parquet", ".csv", ".tsv", ".jsonl")
+MOST_TEXT_BYTES = 1 << 30  # of a table as text; larger ones belong into Parquet
+MOST_CELL_CHARACTERS = 1 << 20  # of a CSV cell or a JSON line
+WHOLE = re.compile(r"0|-?[1-9]\d*", re.ASCII)
+DECIMAL = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+SURROGATE = re.compile("[\ud800-\udfff]")
+LARGEST_WHOLE = 2**53  # from here on a float is no longer exact
+INFINITE_WORDS = frozenset({"inf", "+inf", "-inf", "infinity", "-infinity"})
+BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"PK\x03\x04": "a ZIP archive (Excel?)"}
+BYTE_ORDER_MARKS |= {b"\x1f\x8b": "compressed with gzip", b"PAR1": "Parquet", b"ARROW1": "Arrow"}
 
 
-class ManifestError(ValueError):
-    """A manifest that cannot be used; the message lists every problem found, not only the first."""
+@dataclass(frozen=True)
+class Read:
+    """A table as it was read: columns for `conformed`, what has to be said, and values that no column can hold."""
 
-    def __init__(self, where: str, problems: Sequence[str], *, cure: str = ""):
-        self.problems = list(problems)
-        shown = "".join(f"\n  - {p}" for p in self.problems[:50])
-        more = f"\n  … and {len(self.problems) - 50} more" if len(self.problems) > 50 else ""
-        super().__init__(f"{where} has {len(self.problems)} problem(s):{shown}{more}" + (f"\n{cure}" if cure else ""))
+    table: pa.Table
+    notes: list[str]
+    problems: list[str]
 
 
-def jsonl_rows(path: Path) -> list[dict]:
-    """Return the objects of a JSONL file. Raises ManifestError with every line that is none."""
+def csv_table(path: Path) -> Read:
+    """Return a CSV or TSV file as a table; the delimiter is guessed from the header.
+
+    Raises:
+        ManifestError: every line with too many or too few cells, and nameless or repeated columns.
+    """
+    where, text = str(path), _decoded(path)
+    delimiter = "\t" if path.suffix == ".tsv" else _delimiter(text)
+    lines, numbers = _cells(text, delimiter, where)
+    if not lines:
+        raise ManifestError(where, ["it is empty"])
+    header = [cell.strip() for cell in lines[0]]
+    require_names(header, where)
+    problems = [
+        f"line {number}: must have {len(header)} cells, but has {len(line)}"
+        for number, line in zip(numbers[1:], lines[1:], strict=True)
+        if len(line) != len(header)
+    ]
+    if problems:
+        raise ManifestError(where, problems)
+    notes: list[str] = []
+    columns: dict[str, pa.Array] = {}
+    for place, name in enumerate(header):
+        words = [line[place].strip() or None for line in lines[1:]]
+        is_label = ALIASES.get(name, name) not in STANDARD_COLUMNS
+        columns[name] = _text_label(name, words, notes) if is_label else pa.array(words, pa.string())
+    return Read(_without_empty(columns), notes, [])
+
+
+def jsonl_table(path: Path) -> Read:
+    """Return a file of one JSON object a line as a table.
+
+    Raises:
+        ManifestError: every line that is no object, has a field twice, or is too long.
+    """
     rows, problems = [], []
-    for number, line in enumerate(_decoded(path).splitlines(), start=1):
+    for number, line in enumerate(_decoded(path).split("\n"), start=1):
         if not line.strip():
             continue
+        if len(line) > MOST_CELL_CHARACTERS:
+            problems.append(f"line {number}: must have at most {MOST_CELL_CHARACTERS:,} characters, but has more")
+            continue
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as e:
+            row = json.loads(line, object_pairs_hook=_once)
+        except (ValueError, RecursionError) as e:  # ValueError: also integers of more than 4,300 digits
             problems.append(f"line {number}: is not JSON: {e}")
             continue
         if isinstance(row, dict):
@@ -68,135 +111,205 @@ def jsonl_rows(path: Path) -> list[dict]:
             problems.append(f"line {number}: must be an object, but is {type(row).__name__}")
     if problems:
         raise ManifestError(str(path), problems)
-    return rows
+    return rows_table(rows, where=str(path))
 
 
-def csv_rows(path: Path) -> list[dict]:
-    """Return the rows of a CSV or TSV file as text; the delimiter is guessed from the header.
+def rows_table(rows: Sequence[Mapping[str, Any]], *, where: str) -> Read:
+    """Return plain dictionaries as a table, nested ``labels`` as columns.
 
     Raises:
-        ManifestError: every line with too many or too few cells, and nameless or repeated columns.
+        ManifestError: no rows, or names that cannot be columns.
     """
-    text = _decoded(path)
-    if "\0" in text:
-        raise ManifestError(str(path), ["it holds NUL bytes, so it is not a text file"])
-    delimiter = "\t" if path.suffix == ".tsv" else _delimiter(text)
-    try:
-        lines = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
-    except csv.Error as e:
-        raise ManifestError(str(path), [f"it cannot be read as CSV: {e}"]) from None
-    lines = [line for line in lines if any(cell.strip() for cell in line)]
-    if not lines:
-        raise ManifestError(str(path), ["it is empty"])
-    header = [cell.strip() for cell in lines[0]]
-    problems = [f"header: column {n!r} occurs twice" for n in sorted({n for n in header if header.count(n) > 1})]
-    problems += [f"header: column {i + 1} has no name" for i, n in enumerate(header) if not n]
-    for number, line in enumerate(lines[1:], start=2):
-        if len(line) != len(header):
-            problems.append(f"line {number}: must have {len(header)} cells, but has {len(line)}")
-    if problems:
-        raise ManifestError(str(path), problems)
-    return [{n: c.strip() or None for n, c in zip(header, line, strict=True)} for line in lines[1:]]
+    if not rows:
+        raise ManifestError(where, ["it has no rows"])
+    problems: list[str] = []
+    notes: list[str] = []
+    flat = [_flat_row(row, number, problems) for number, row in enumerate(rows, start=1)]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    require_names(names, where)
+    columns: dict[str, pa.Array] = {}
+    for name in names:
+        values = [_present(row.get(name)) for row in flat]
+        kind = STANDARD_COLUMNS.get(ALIASES.get(name, name))
+        make = _label_values if kind is None else _standard_values
+        try:
+            columns[name] = make(name, values, problems, notes)
+        except UnicodeEncodeError:  # JSON can hold half of a surrogate pair
+            problems += [f"row {r}: {name} must be text, but holds half a character" for r in _unencodable(values)]
+            columns[name] = pa.nulls(len(values), pa.string())
+    return Read(_without_empty(columns), notes, problems)
+
+
+def _without_empty(columns: Mapping[str, pa.Array]) -> pa.Table:
+    """Return the table without standard columns in which no row has a value."""
+    kept = {n: c for n, c in columns.items() if ALIASES.get(n, n) not in STANDARD_COLUMNS or c.null_count < len(c)}
+    return pa.table(kept or dict(columns))
 
 
 def _decoded(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        size = regular_size(path)
+    except ValueError as e:
+        raise ManifestError(str(path), [str(e).removeprefix(f"{path} ")]) from None
+    if size > MOST_TEXT_BYTES:
+        limit = f"{MOST_TEXT_BYTES:,}"
+        raise ManifestError(str(path), [f"it must have at most {limit} bytes, but has {size:,}: write it as .parquet"])
+    content = path.read_bytes()
+    found = next((kind for mark, kind in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
+    if found is not None:
+        raise ManifestError(str(path), [f"it must be UTF-8 text, but is {found}: save it as UTF-8 text"])
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise ManifestError(str(path), [f"it holds NUL bytes (line {line}), so it is no UTF-8 text (UTF-16?)"])
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        raise ManifestError(str(path), [f"it must be UTF-8 text, but byte {e.start} is not"]) from None
+        line, byte = content.count(b"\n", 0, e.start) + 1, content[e.start]
+        raise ManifestError(
+            str(path),
+            [f"it must be UTF-8 text, but line {line} holds byte 0x{byte:02x} (Latin-1?): save it as UTF-8 text"],
+        ) from None
+
+
+def _cells(text: str, delimiter: str, where: str) -> tuple[list[list[str]], list[int]]:
+    """Return the lines of a CSV text that hold anything, and their numbers. Python's limit of a cell is raised."""
+    before = csv.field_size_limit(MOST_CELL_CHARACTERS)
+    lines, numbers = [], []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for line in reader:
+            if any(cell.strip() for cell in line):
+                lines.append(line)
+                numbers.append(reader.line_num)
+            if len(line) > MOST_COLUMNS:
+                raise ManifestError(
+                    where,
+                    [f"line {reader.line_num}: must have at most {MOST_COLUMNS:,} cells, but has {len(line):,}"],
+                )
+    except csv.Error as e:
+        unbalanced = "a quote is not closed, or is not doubled inside a quoted cell"
+        reason = {"unexpected end of data": unbalanced, f"'{delimiter}' expected after '\"'": unbalanced}
+        begun = (numbers[-1] if numbers else 0) + 1
+        raise ManifestError(
+            where, [f"line {begun} to {reader.line_num}: cannot be read as CSV: {reason.get(str(e), e)}"]
+        ) from None
+    finally:
+        csv.field_size_limit(before)
+    return lines, numbers
 
 
 def _delimiter(text: str) -> str:
-    first = text.split("\n", 1)[0]
+    first = re.sub(r'"[^"]*"', "", io.StringIO(text, newline="").readline())
     return max((",", ";", "\t"), key=first.count)
 
 
-def require_content(rows: Sequence[Mapping[str, Any]], where: str) -> None:
-    """Raise one error, not one per row, when no row has any audio or text: the header is wrong."""
-    names = sorted({str(ALIASES.get(k, k)) for row in rows for k in row})
-    if {"audio", "audio_bytes", "text"} & set(names):
-        return
-    nearest = difflib.get_close_matches("audio", names, n=1, cutoff=0.5)
-    hint = f" Did you mean {nearest[0]!r} to be 'audio'?" if nearest else ""
-    raise ManifestError(where, [f"it must have a column 'audio' (paths) or 'text', but has {names}.{hint}"])
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object's fields. Raises ValueError if one is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = [name for name, count in Counter(n for n, _ in pairs).items() if count > 1]
+        raise ValueError(f"field {twice[0]!r} is there twice")
+    return found
 
 
-def name_rows(flat: list[dict[str, Any]]) -> None:
-    """Give rows without id the stem of their file, its whole path where stems collide, or their number."""
-    nameless = [row for row in flat if row.get("id") is None]
-    stems = Counter(Path(row["audio"]).stem for row in nameless if isinstance(row.get("audio"), str))
-    for number, row in enumerate(flat, start=1):
-        if row.get("id") is None:
-            path = row.get("audio")
-            stem = Path(path).stem if isinstance(path, str) else ""
-            row["id"] = (stem if stems[stem] == 1 else str(path)) if stem else f"row {number}"
-
-
-def flat_row(row: Mapping[str, Any], number: int, problems: list[str]) -> dict[str, Any]:
-    """Return a row with nested labels as columns and aliases resolved; append what is wrong to ``problems``."""
-    flat = {ALIASES.get(k, k): v for k, v in row.items() if k != "labels"}
-    labels = row.get("labels") or {}
-    if isinstance(labels, Mapping):
-        flat |= {k: v for k, v in labels.items() if k not in flat}
-    else:
-        problems.append(f"row {number}: labels must be an object, but is {type(labels).__name__}")
+def _flat_row(row: Mapping[str, Any], number: int, problems: list[str]) -> dict[str, Any]:
+    """Return a row with nested labels and embedded audio as columns; append what is wrong to ``problems``."""
+    flat = dict(row)
+    if isinstance(flat.get("labels"), Mapping) or flat.get("labels", 0) is None:
+        labels = flat.pop("labels") or {}
+        for name, value in labels.items():
+            if str(flat.setdefault(name, value)) != str(value):
+                problems.append(f"row {number}: {name} must be one value, but is {flat[name]!r}, as a label {value!r}")
+    sound = flat.get("audio")
+    if isinstance(sound, Mapping) and set(sound) <= {"bytes", "path"}:  # as Hugging Face datasets have it
+        flat["audio"] = sound.get("path") if sound.get("bytes") is None else None
+        if sound.get("bytes") is not None:
+            flat["audio_bytes"] = sound["bytes"]
     for name, value in flat.items():
-        if isinstance(value, Mapping | list) and name != "audio":
+        if isinstance(value, Mapping | list | tuple | set):
             problems.append(f"row {number}: {name} must be one value, but is {type(value).__name__}")
             flat[name] = None
-    for name in ("id", "audio"):
-        if flat.get(name) is not None and not isinstance(flat[name], str):
-            flat[name] = str(flat[name]) if isinstance(flat[name], int | float) else None
-    if not flat.get("audio") and not flat.get("audio_bytes") and not flat.get("text"):
-        problems.append(f"row {number}: must have audio or text, but has neither")
     return flat
 
 
-def typed_column(name: str, values: list[Any], problems: list[str]) -> pa.Array:
-    """Return values in the column's type; labels that are all numbers become numbers. Append what is wrong."""
-    kind = STANDARD_COLUMNS.get(name)
-    if kind is None:
-        return _label_column(values)
-    return pa.array([_converted(name, v, kind, i, problems) for i, v in enumerate(values, start=1)], kind)
+def _present(value: Any) -> Any:
+    """Return a value as plain Python, None where it is missing: null, NaN, blank text."""
+    value = value.item() if isinstance(value, np.generic) else value
+    missing = (isinstance(value, float) and np.isnan(value)) or (isinstance(value, str) and not value.strip())
+    return None if missing else value
 
 
-def _converted(name: str, value: Any, kind: pa.DataType, number: int, problems: list[str]) -> Any:
-    if value is None or value == "":
-        return None
-    try:
-        if pa.types.is_string(kind):
-            return value if isinstance(value, str) else str(value)
-        if pa.types.is_binary(kind):
-            return value if isinstance(value, bytes) else bytes(value)
-        converted = float(value)
-        if not np.isfinite(converted) or (converted < 0):
-            raise ValueError
-        return int(converted) if pa.types.is_integer(kind) else converted
-    except (TypeError, ValueError, OverflowError):
-        problems.append(f"row {number}: {name} must be a non-negative number, but is {value!r}")
-        return None
+def _standard_values(name: str, values: list[Any], problems: list[str], notes: list[str]) -> pa.Array:
+    """Return values of a standard column as text, numbers or bytes, for `sonolex.data.columns` to read."""
+    kind = STANDARD_COLUMNS[ALIASES.get(name, name)]
+    if pa.types.is_binary(kind):
+        wrong = {r for r, v in enumerate(values, start=1) if v is not None and not isinstance(v, bytes | bytearray)}
+        problems += [f"row {r}: {name} must be bytes, but is {type(values[r - 1]).__name__}" for r in sorted(wrong)]
+        return pa.array([None if r in wrong else v for r, v in enumerate(values, start=1)], pa.binary())
+    wrong = {r for r, v in enumerate(values, start=1) if not isinstance(v, str | int | float | None) or type(v) is bool}
+    wanted = "text" if pa.types.is_string(kind) else "a non-negative number"
+    problems += [f"row {r}: {name} must be {wanted}, but is {values[r - 1]!r}" for r in sorted(wrong)]
+    return pa.array([None if v is None or r in wrong else str(v) for r, v in enumerate(values, start=1)], pa.string())
 
 
-def _label_column(values: list[Any]) -> pa.Array:
-    """Numbers stay numbers when every value is one; everything else is text."""
-    present = [v for v in values if v is not None]
-    if present and all(isinstance(v, bool) for v in present):
+def _label_values(name: str, values: list[Any], problems: list[str], notes: list[str]) -> pa.Array:
+    """Return labels of plain Python rows: all yes or no, all numbers, or text; mixtures of the last two are text."""
+    kinds = {type(v) for v in values if v is not None}
+    if kinds == {bool}:
         return pa.array(values, pa.bool_())
-    if present and all(isinstance(v, int) and not isinstance(v, bool) and abs(v) < 2**53 for v in present):
+    wrong = [r for r, v in enumerate(values, start=1) if not isinstance(v, str | int | float | None) or type(v) is bool]
+    if wrong:
+        problems += [f"row {r}: {name} must be text or a number, but is {values[r - 1]!r}" for r in wrong]
+        return pa.nulls(len(values), pa.string())
+    if kinds == {int} and all(v is None or abs(v) < LARGEST_WHOLE for v in values):
         return pa.array(values, pa.int64())
-    if present and all(isinstance(v, str) and v.strip().lstrip("+-").isdecimal() and len(v) < 16 for v in present):
-        return pa.array([None if v is None else int(v) for v in values], pa.int64())
-    numbers = [None if v is None else _number(v) for v in values]
-    if present and all(n is not None for n, v in zip(numbers, values, strict=True) if v is not None):
-        return pa.array(numbers, pa.float64())
+    if kinds and kinds <= {int, float} and all(v is None or abs(v) < LARGEST_WHOLE or v == np.inf for v in values):
+        return _floats_of(name, values, notes)
+    if kinds == {str}:
+        return _text_label(name, values, notes)
+    if kinds:
+        notes.append(f"labels {name!r} are text, because some are no numbers below 2^53: every one is a class as it is")
     return pa.array([None if v is None else str(v) for v in values], pa.string())
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if np.isfinite(number) else None
+def _floats_of(name: str, values: list[Any], notes: list[str]) -> pa.Array:
+    """Return numbers, null for what is not finite, which is said."""
+    odd = [r for r, v in enumerate(values) if v is not None and not np.isfinite(v)]
+    note_missing(name, (f"{values[r]:g}" for r in odd), odd, notes)
+    return pa.array([None if r in set(odd) or v is None else float(v) for r, v in enumerate(values)], pa.float64())
+
+
+def _text_label(name: str, words: list[str | None], notes: list[str]) -> pa.Array:
+    """Return labels that are written out as numbers where that loses nothing, else as text; see the module."""
+    different = dict.fromkeys(w for w in words if w is not None)
+    missing = {w for w in different if w.strip().lower() in MISSING_WORDS | INFINITE_WORDS}
+    numbers = [w for w in different if w not in missing]
+    if not numbers or not all(NUMBER.fullmatch(w) for w in numbers):
+        return pa.array(words, pa.string())
+    if all(map(_is_whole, numbers)):
+        made: dict[str, int | float] = {w: int(w) for w in numbers}
+    elif all(DECIMAL.fullmatch(w) and np.isfinite(float(w)) for w in numbers) and _are_quantities(numbers):
+        made = {w: float(w) for w in numbers}
+    else:
+        odd = next(w for w in numbers if not _is_whole(w))
+        notes.append(f"labels {name!r} look like numbers but stay text, every one as it is written (such as {odd!r})")
+        return pa.array(words, pa.string())
+    rows = [r for r, w in enumerate(words) if w in missing]
+    note_missing(name, missing, rows, notes)
+    kind = pa.int64() if all(isinstance(v, int) for v in made.values()) else pa.float64()
+    return pa.array([made.get(w) if w is not None else None for w in words], kind)
+
+
+def _is_whole(word: str) -> bool:
+    """Return whether a text is a whole number as it is usually written, of those that floats tell apart."""
+    return bool(WHOLE.fullmatch(word)) and len(word) <= len(str(-LARGEST_WHOLE)) and abs(int(word)) < LARGEST_WHOLE
+
+
+def _are_quantities(numbers: Sequence[str]) -> bool:
+    """Return whether decimal numbers can be counted as such: each is written in one way, or some have a fraction."""
+    return all(repr(float(w)) == w for w in numbers) or any(not float(w).is_integer() for w in numbers)
+
+
+def _unencodable(values: Sequence[Any]) -> list[int]:
+    """Return the rows, from 1, whose text is none: it holds half of a surrogate pair."""
+    return [r for r, v in enumerate(values, start=1) if isinstance(v, str) and not v.isascii() and SURROGATE.search(v)]

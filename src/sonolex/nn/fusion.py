@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex.nn.dropout import Dropout
+from sonolex.nn.dropout import Dropout, drawn_in_parts
 
 TEXT, AUDIO = 0, 1  # rows of the segment table: BERT's first and second sentence
 
@@ -18,12 +18,17 @@ class Joined:
     """[CLS] text [SEP] audio [SEP] of a batch.
 
     ``x_BLD`` and ``valid_BL`` have the text in the first ``num_text`` places and the audio, with its end token, after
-    them; a clip's positions count its own tokens, so the padding between the two changes nothing.
+    them; a clip's positions count its own tokens, so the padding between the two changes nothing. ``parts`` are the
+    lengths that are padded apart: of the text, and of the audio (at each rate, where there are several).
     """
 
     x_BLD: Tensor
     valid_BL: Tensor
-    num_text: int
+    parts: tuple[int, ...]
+
+    @property
+    def num_text(self) -> int:
+        return self.parts[0]
 
     def split(self, states_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states of text (B, L, D) and audio (B, T, D, empty where there is none)."""
@@ -69,6 +74,7 @@ class JoinedEmbedding(nn.Module):
         audio_valid_BT: Tensor | None,
         *,
         audio_times_T: Tensor | None = None,
+        audio_parts: tuple[int, ...] = (),
     ) -> Joined:
         """Return the joined sequence. A clip without text has [CLS] alone in its place; without audio, nothing.
 
@@ -76,6 +82,7 @@ class JoinedEmbedding(nn.Module):
             tokens_BL: with start and end token, right-padded.
             audio_BTD: audio tokens of the model's width; the end token is added here, after the last valid one.
             audio_times_T: positions of the audio tokens and of one more place; counted from 0 if not given.
+            audio_parts: lengths of the parts of the audio that are padded apart, of one if not given.
 
         Raises:
             ValueError: a clip needs more positions than there are, or the batch is empty.
@@ -99,7 +106,7 @@ class JoinedEmbedding(nn.Module):
         places_BL = torch.arange(num_text, device=device).expand(size, -1)
         x_BLD = x_BLD + self._placed(self.position, places_BL, tokens_valid_BL)
         if audio_BTD is None or audio_valid_BT is None:
-            return Joined(self._finished(x_BLD), tokens_valid_BL, num_text)
+            return Joined(self._finished(x_BLD, (num_text,)), tokens_valid_BL, (num_text,))
         audio_BTD, audio_valid_BT = self._ended(audio_BTD, audio_valid_BT)
         audio_BTD = audio_BTD.to(x_BLD.dtype) + self.modality.weight[AUDIO]
         if audio_times_T is None:
@@ -109,10 +116,13 @@ class JoinedEmbedding(nn.Module):
             times_BT, table = times_BT + tokens_valid_BL.sum(1, keepdim=True), self.position
         audio_BTD = audio_BTD + self._placed(table, times_BT, audio_valid_BT)
         valid_BL = torch.cat([tokens_valid_BL, audio_valid_BT], 1)
-        return Joined(self._finished(torch.cat([x_BLD, audio_BTD], 1)), valid_BL, num_text)
+        *others, last = audio_parts or (audio_BTD.shape[1] - 1,)
+        parts = (num_text, *others, last + 1)  # the end token follows the last part
+        return Joined(self._finished(torch.cat([x_BLD, audio_BTD], 1), parts), valid_BL, parts)
 
-    def _finished(self, x_BLD: Tensor) -> Tensor:
-        return self.dropout(self.norm(x_BLD))
+    def _finished(self, x_BLD: Tensor, parts: tuple[int, ...]) -> Tensor:
+        with drawn_in_parts(*parts):
+            return self.dropout(self.norm(x_BLD))
 
     def _placed(self, table: nn.Embedding, places_BL: Tensor, valid_BL: Tensor) -> Tensor:
         """Return the vectors of the places; padding takes the first one."""

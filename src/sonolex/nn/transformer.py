@@ -28,11 +28,20 @@ def attends_to_valid(valid_BT: Tensor, *, causal: bool = False) -> Tensor:
     return (keys_B1T & past_TT)[:, None]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, attends: Tensor | None, *, dropout: float) -> Tensor:
-    """Return `scaled_dot_product_attention`, for training over few keys on a CPU by the kernel that is faster there."""
+def attend(query: Tensor, key: Tensor, value: Tensor, attends: Tensor | None, *, dropout: Dropout) -> Tensor:
+    """Return `scaled_dot_product_attention`, for training over few keys on a CPU by the kernel that is faster there.
+
+    Where dropout depends on clips it is written out: no kernel drops what it is told to.
+    """
+    if dropout.drops_by_clip:
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        if attends is not None:
+            scores = scores.masked_fill(~attends, torch.finfo(scores.dtype).min)
+        return dropout(scores.softmax(-1)).to(value.dtype) @ value
     few = query.device.type == "cpu" and query.requires_grad and key.shape[-2] <= FEW_KEYS
+    share = dropout.p if dropout.training else 0.0
     with sdpa_kernel(SDPBackend.MATH) if few else nullcontext():
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=attends, dropout_p=dropout)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=attends, dropout_p=share)
 
 
 class SelfAttention(nn.Module):
@@ -41,7 +50,7 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, num_heads: int, *, dropout: float = 0.0):
         super().__init__()
         _require_divisible(width, num_heads)
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads, self.dropout = num_heads, Dropout(dropout)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -50,8 +59,7 @@ class SelfAttention(nn.Module):
         # (B, T, 3D) -> 3 of (B, heads, T, D / heads)
         qkv = self.qkv(x_BTD).view(batch, num_frames, 3, self.num_heads, width // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        dropout = self.dropout if self.training else 0.0
-        mixed = attend(query, key, value, attends_B1TT, dropout=dropout)
+        mixed = attend(query, key, value, attends_B1TT, dropout=self.dropout)
         return self.out(mixed.transpose(1, 2).reshape(batch, num_frames, width))
 
 
@@ -61,7 +69,7 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, num_heads: int, *, dropout: float = 0.0):
         super().__init__()
         _require_divisible(width, num_heads)
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads, self.dropout = num_heads, Dropout(dropout)
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -72,8 +80,7 @@ class CrossAttention(nn.Module):
         query = self.query(x_BTD).view(batch, num_frames, self.num_heads, head).transpose(1, 2)
         key_value = self.key_value(other_BLD).view(batch, -1, 2, self.num_heads, head)
         key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
-        dropout = self.dropout if self.training else 0.0
-        mixed = attend(query, key, value, attends_to_valid(other_valid_BL), dropout=dropout)
+        mixed = attend(query, key, value, attends_to_valid(other_valid_BL), dropout=self.dropout)
         out_BTD = self.out(mixed.transpose(1, 2).reshape(batch, num_frames, width))
         return out_BTD * other_valid_BL.any(1)[:, None, None]
 
@@ -165,6 +172,7 @@ class PostNormCrossLayer(nn.Module):
         self.ffn = FeedForward(width, ffn_width)
         self.ffn_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = Dropout(dropout)
+        self.cross_dropout = Dropout(dropout)  # its own, since not every batch has a second sequence
 
     def forward(
         self, x_BTD: Tensor, attends_B1TT: Tensor, other_BLD: Tensor | None, other_valid_BL: Tensor | None
@@ -173,7 +181,7 @@ class PostNormCrossLayer(nn.Module):
         if other_BLD is None or other_valid_BL is None:  # no clip of this batch has a second sequence
             x_BTD = self.cross_norm(x_BTD)
         else:
-            x_BTD = self.cross_norm(x_BTD + self.dropout(self.cross(x_BTD, other_BLD, other_valid_BL)))
+            x_BTD = self.cross_norm(x_BTD + self.cross_dropout(self.cross(x_BTD, other_BLD, other_valid_BL)))
         return self.ffn_norm(x_BTD + self.dropout(self.ffn(x_BTD)))
 
 

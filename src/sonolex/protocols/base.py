@@ -19,6 +19,7 @@ from sonolex.data.manifest import FORMATS, Manifest
 from sonolex.data.splits import require_disjoint
 from sonolex.files import load_object, require_file
 from sonolex.tasks.base import TaskConfig, task_type
+from sonolex.terminal import visible
 
 PARTS = ("train", "selection", "report")
 
@@ -158,7 +159,7 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     if unknown or not saved.modalities:
         raise ValueError(f"`modalities` must be audio, text or both, but are {saved.modalities!r:.80} ({path}).")
     return Protocol(
-        name=str(path),
+        name=visible(path),
         corpus=str(_beside(path, saved.manifest)),
         split=_given_split,
         tasks=(task,),

@@ -8,7 +8,7 @@ Every row is pre-trained on ToneWords with its transcripts (``--pretrain librisp
 objective, and fine-tuned alike; for FSDD's verification with EMO-DB's speakers and espeak's voices too. Transformers
 are as large as CTAL within one per cent: their feed-forward layers are widened or narrowed; the table prints the
 counts. ``--figure fractions`` is figures 2 and 3: shares of the labels, another draw with each seed, as many steps with
-each. Figure 4, ten speakers without fine-tuning, is `python -m benchmarks.speakers` on the pre-trainings.
+each. Figure 4, ten speakers without fine-tuning, is `python -m benchmarks speakers` on the pre-trainings.
 
 The same command goes on where it was stopped; several of them, or ``--processes``, share the runs.
 """

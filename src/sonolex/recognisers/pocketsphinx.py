@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sonolex.devices import AUTO, only_cpu
+
 
 class PocketSphinx:
     """One decoder; every clip is one utterance."""
@@ -31,6 +33,11 @@ class PocketSphinx:
         return found.hypstr if found else ""
 
 
-def open_recogniser(place: str | None) -> PocketSphinx:
-    """Return the recogniser; ``place`` is a folder with another acoustic model."""
+def open_recogniser(place: str | None, *, device: str = AUTO) -> PocketSphinx:
+    """Return the recogniser; ``place`` is a folder with another acoustic model.
+
+    Raises:
+        ValueError: another device than the CPU.
+    """
+    only_cpu(device, "PocketSphinx")
     return PocketSphinx(place)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from sonolex.devices import AUTO, find_device
 from sonolex.nn.published import checkpoint_folder
 
 WINDOW_S = 30
@@ -16,7 +17,7 @@ WINDOW_S = 30
 class Whisper:
     """Feature extractor, model and tokenizer of one checkpoint."""
 
-    def __init__(self, place: str):
+    def __init__(self, place: str, device: torch.device):
         try:
             from transformers import WhisperForConditionalGeneration, WhisperProcessor
         except ImportError as e:
@@ -24,7 +25,8 @@ class Whisper:
         folder = checkpoint_folder(place)
         self.name = f"whisper:{place}"
         self._processor = WhisperProcessor.from_pretrained(folder)
-        self._model = WhisperForConditionalGeneration.from_pretrained(folder, use_safetensors=True).eval()
+        model = WhisperForConditionalGeneration.from_pretrained(folder, use_safetensors=True)
+        self._model = model.eval().to(device)  # type: ignore[arg-type]
         self._rate_hz = self._processor.feature_extractor.sampling_rate
 
     @torch.inference_mode()
@@ -34,7 +36,7 @@ class Whisper:
             piece_S = wave_S[start : start + WINDOW_S * self._rate_hz]
             inputs = self._processor(
                 piece_S, sampling_rate=self._rate_hz, return_tensors="pt", return_attention_mask=True
-            )
+            ).to(self._model.device)
             ids_1L = self._model.generate(
                 inputs.input_features, attention_mask=inputs.attention_mask, num_beams=1, do_sample=False
             )
@@ -42,12 +44,12 @@ class Whisper:
         return " ".join(t for t in texts if t)
 
 
-def open_recogniser(place: str | None) -> Whisper:
+def open_recogniser(place: str | None, *, device: str = AUTO) -> Whisper:
     """Return the recogniser.
 
     Raises:
-        ValueError: no model is named.
+        ValueError: no model is named, or there is no such device.
     """
     if place is None:
         raise ValueError("`asr` must name Whisper's model: whisper:FOLDER or whisper:hub:ORG/NAME.")
-    return Whisper(place)
+    return Whisper(place, find_device(device))

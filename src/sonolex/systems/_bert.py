@@ -14,7 +14,8 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from sonolex.nn import backbones, published
-from sonolex.nn.fusion import JoinedEmbedding
+from sonolex.nn.dropout import drawn_in_parts
+from sonolex.nn.fusion import Joined, JoinedEmbedding
 from sonolex.nn.heads import TokenHead
 from sonolex.nn.transformer import PostNormLayer, attends_to_valid
 from sonolex.objectives import corruption, masked
@@ -107,11 +108,12 @@ class BertSystem(System):
     def pooled_dim(self) -> int:
         return self.config.width
 
-    def encoded(self, x_BLD: Tensor, valid_BL: Tensor) -> tuple[Tensor, ...]:
+    def encoded(self, joined: Joined) -> tuple[Tensor, ...]:
         """Return the states of embedded tokens before and after every layer."""
-        attends_B1LL, states = attends_to_valid(valid_BL), [x_BLD]
-        for layer in self.layers:
-            states.append(layer(states[-1], attends_B1LL))
+        attends_B1LL, states = attends_to_valid(joined.valid_BL), [joined.x_BLD]
+        with drawn_in_parts(*joined.parts):
+            for layer in self.layers:
+                states.append(layer(states[-1], attends_B1LL))
         return tuple(states)
 
     def hidden_words(self, batch: Batch, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import Blocks, Grid, cut_blocks, cut_patches
+from sonolex.nn.dropout import drawn_for
 from sonolex.nn.embeddings import Conv2dStem, HiddenPatch
 from sonolex.nn.spectran import SpecTran
 from sonolex.objectives.corruption import choose_runs
@@ -18,11 +19,15 @@ from sonolex.objectives.corruption import choose_runs
 
 @dataclass(frozen=True)
 class AudioTokens:
-    """Vectors of all blocks, one rate after the other, their validity, and the positions: one more than there are."""
+    """Vectors of all blocks, one rate after the other, their validity, and the positions: one more than there are.
+
+    ``parts`` are the blocks of each rate.
+    """
 
     x_BND: Tensor
     valid_BN: Tensor
     times_T: Tensor
+    parts: tuple[int, ...]
 
 
 class BlockTokens(nn.Module):
@@ -54,7 +59,8 @@ class BlockTokens(nn.Module):
         vectors, valid, times = [], [], []
         for rate, (blocks_BNSF, frames_valid_BNS) in enumerate(self._cut(frames_BTF, valid_BT)):
             valid_BN = frames_valid_BNS.any(2)
-            found_ND = self._encoded(rate, blocks_BNSF[valid_BN], frames_valid_BNS[valid_BN])
+            with drawn_for(*valid_BN.nonzero(as_tuple=True)):
+                found_ND = self._encoded(rate, blocks_BNSF[valid_BN], frames_valid_BNS[valid_BN])
             x_BND = found_ND.new_zeros(*valid_BN.shape, self.width)
             x_BND[valid_BN] = found_ND
             if hidden is not None:
@@ -63,8 +69,9 @@ class BlockTokens(nn.Module):
             vectors.append(x_BND if self.rate is None else x_BND + self.rate.weight[rate])
             valid.append(valid_BN)
             times.append(torch.arange(valid_BN.shape[1], device=valid_BN.device))
+        parts = tuple(v.shape[1] for v in valid)
         times.append(times[-1][-1:] + 1)
-        return AudioTokens(torch.cat(vectors, 1), torch.cat(valid, 1), torch.cat(times))
+        return AudioTokens(torch.cat(vectors, 1), torch.cat(valid, 1), torch.cat(times), parts)
 
     def of_pairs(
         self, frames_BTF: Tensor, valid_BT: Tensor, pairs_B3: Tensor, *, found: AudioTokens | None = None
@@ -83,7 +90,8 @@ class BlockTokens(nn.Module):
             if found is not None:
                 own_ND = found.x_BND[clip_N, start + place_N]
             else:
-                own_ND = self._encoded(rate, blocks_BNSF[clip_N, place_N], frames_valid_BNS[clip_N, place_N])
+                with drawn_for(clip_N, place_N):
+                    own_ND = self._encoded(rate, blocks_BNSF[clip_N, place_N], frames_valid_BNS[clip_N, place_N])
             vectors_B2D = vectors_B2D.index_put((clip_N, which_N), own_ND.float())
             start += blocks_BNSF.shape[1]
         return vectors_B2D

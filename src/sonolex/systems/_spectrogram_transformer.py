@@ -21,6 +21,7 @@ from sonolex.audio.patches import Grid, cut_patches
 from sonolex.configs import from_json
 from sonolex.files import load_object, save_json
 from sonolex.nn import backbones, published
+from sonolex.nn.dropout import random_numbers
 from sonolex.nn.embeddings import PatchEmbedding
 from sonolex.nn.linear_attention import RandomFeatureAttention
 from sonolex.nn.pooling import masked_mean, masked_mean_std
@@ -316,7 +317,7 @@ class SpectrogramTransformer(System):
         """Return which patches a training step sees: at least one of every clip; None for all."""
         if not self.training or self.config.keep_patches == 1:
             return None
-        drawn_BP = torch.rand(valid_BP.shape, device=valid_BP.device).masked_fill(~valid_BP, 2.0)
+        drawn_BP = random_numbers(valid_BP).masked_fill(~valid_BP, torch.iinfo(torch.int64).max)
         count_B1 = (valid_BP.sum(1, keepdim=True) * self.config.keep_patches).ceil()
         return drawn_BP.argsort(1).argsort(1) < count_B1
 

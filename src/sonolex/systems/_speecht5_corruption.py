@@ -50,7 +50,7 @@ def corrupted(config: SpeechT5Config, batch: Batch, audio: tuple[Tensor, Tensor]
             counts["infilling"] = float(sum(map(len, letters)))
             if config.reads("diversity"):
                 extras |= _drawn_codes(config, "infilled", [len(r) for r in rows], generators)
-        if config.reads("transcription"):
+        if config.reads("transcription") and audio is not None:
             fits = [len(t) > 1 and ctc_steps(t[:-1]) <= n for t, n in zip(letters, steps, strict=True)]
             extras["transcribed_B"] = torch.tensor(fits)
             counts["transcription"] = float(sum(len(t) - 1 for t, fit in zip(letters, fits, strict=True) if fit))

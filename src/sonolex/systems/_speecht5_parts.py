@@ -64,6 +64,55 @@ def their_config(config: Any, *, num_layers: int, num_decoder_layers: int = 1, r
     return sizes
 
 
+class RelativeAttention(nn.Module):
+    """transformers' SpeechT5Attention with our dropout of its weights, which theirs draws from torch's generator.
+
+    It takes over the four projections under their names, so that checkpoints fit, and answers as theirs does; there are
+    no weights to return and no earlier keys to keep, since nothing here asks for them.
+    """
+
+    def __init__(self, attention: Any):
+        super().__init__()
+        self.num_heads, self.scaling = attention.num_heads, attention.scaling
+        self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
+        self.v_proj, self.out_proj = attention.v_proj, attention.out_proj
+        self.dropout = Dropout(attention.dropout)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        key_value_states: Tensor | None = None,
+        past_key_values: None = None,
+        attention_mask: Tensor | None = None,
+        position_bias: Tensor | None = None,
+        output_attentions: bool = False,
+        cache_position: None = None,
+    ) -> tuple[Tensor, None]:
+        """Return states (B, T, D), and None for the weights; ``position_bias`` is (T, T, D / heads)."""
+        others_BSD = hidden_states if key_value_states is None else key_value_states
+        query = self._heads(self.q_proj(hidden_states) * self.scaling)
+        scores = query @ self._heads(self.k_proj(others_BSD)).transpose(-1, -2)
+        if position_bias is not None:
+            # (B, H, T, D / H) x (T, S, D / H) -> (B, H, T, S)
+            scores = scores + (query.transpose(1, 2) @ position_bias.transpose(-1, -2)).transpose(1, 2)
+        if attention_mask is not None:
+            scores = scores + attention_mask
+        mixed = self.dropout(scores.softmax(-1)) @ self._heads(self.v_proj(others_BSD))
+        return self.out_proj(mixed.transpose(1, 2).flatten(2)), None
+
+    def _heads(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, heads, T, D / heads)."""
+        return x_BTD.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+
+def replace_attention(module: nn.Module) -> None:
+    """Put `RelativeAttention` in the place of transformers' inside their modules."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if type(child) is theirs().SpeechT5Attention:
+                setattr(parent, name, RelativeAttention(child))
+
+
 class SpectrogramEntrance(nn.Module):
     """Filter banks to states, in the place of the convolutions: a linear map, then the same two kinds of position."""
 

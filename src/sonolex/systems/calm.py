@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import Blocks, Grid, cut_blocks
+from sonolex.nn.dropout import drawn_apart
 from sonolex.nn.heads import FrameHead, Temperature
 from sonolex.nn.pooling import masked_mean
 from sonolex.nn.transformer import initialise_normal, initialise_truncated
@@ -300,9 +301,14 @@ class Calm(BertSystem):
             joined = self.embedding(tokens_BL, tokens_valid_BL, None, None)
         else:
             joined = self.embedding(
-                tokens_BL, tokens_valid_BL, audio.x_BND, audio.valid_BN, audio_times_T=audio.times_T
+                tokens_BL,
+                tokens_valid_BL,
+                audio.x_BND,
+                audio.valid_BN,
+                audio_times_T=audio.times_T,
+                audio_parts=audio.parts,
             )
-        states = self.encoded(joined.x_BLD, joined.valid_BL)
+        states = self.encoded(joined)
         layers, valid = {}, {}
         if tokens_BL is not None and tokens_valid_BL is not None:
             layers["text"], valid["text"] = tuple(x[:, : joined.num_text] for x in states), tokens_valid_BL
@@ -324,7 +330,8 @@ class Calm(BertSystem):
 
     def _text_summary(self, tokens_BL: Tensor, valid_BL: Tensor) -> Tensor:
         """Return one vector per transcript, read without audio (B, D)."""
-        states = self._states(tokens_BL, valid_BL, None)
+        with drawn_apart("text"):
+            states = self._states(tokens_BL, valid_BL, None)
         if self.config.summary == "cls":
             return states.pooled_BD
         places_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
@@ -337,7 +344,8 @@ class Calm(BertSystem):
             return torch.zeros(size, self.config.width, device=self.mlm_head.bias.device)
         if self.config.align != "transformer":
             return masked_mean(audio.x_BND, audio.valid_BN)
-        states = self._states(None, None, audio)
+        with drawn_apart("audio"):
+            states = self._states(None, None, audio)
         return (
             states.pooled_BD if self.config.summary == "cls" else masked_mean(states.streams["audio"], audio.valid_BN)
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sonolex.nn.dropout import Dropout
+from sonolex.nn.dropout import Dropout, drawn_apart
 from sonolex.nn.embeddings import sinusoids
 from sonolex.nn.transformer import CrossAttention, FeedForward, PreNormLayer, attends_to_valid
 from sonolex.systems._recurrent import RecurrentConfig, RecurrentSystem
@@ -93,8 +93,9 @@ class MulT(RecurrentSystem):
 
     def encode(self, batch: Batch) -> Encoding:
         inputs = self.inputs(batch)
-        audio = self._projected(self.from_frames, *inputs["audio"])
-        text = self._projected(self.from_words, *inputs["text"])
+        with drawn_apart("projected"):  # not every batch has words that were dropped from before
+            audio = self._projected(self.from_frames, *inputs["audio"])
+            text = self._projected(self.from_words, *inputs["text"])
         (audio_BTD, heard_BD), (text_BLD, read_BD) = self.audio(audio, text), self.text(text, audio)
         valid = {"audio": audio[1], "text": text[1]}
         return Encoding(torch.cat([read_BD, heard_BD], -1), {"audio": audio_BTD, "text": text_BLD}, valid)

@@ -26,6 +26,7 @@ from torch import Generator, Tensor, nn
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.nn import backbones
 from sonolex.nn.audio_tokens import PatchTokens, WaveTokens
+from sonolex.nn.dropout import drawn_for
 from sonolex.nn.transformer import initialise_normal
 from sonolex.objectives import matching
 from sonolex.systems._bert import BertConfig, BertSystem
@@ -202,13 +203,14 @@ class SpectroBert(BertSystem):
         """Encode every window with the clip's words; vectors and text states are means over a clip's windows."""
         if audio is None or audio_valid is None:
             joined = self.embedding(tokens_BL, tokens_valid_BL, None, None)
-            x_BLD = self.encoded(joined.x_BLD, joined.valid_BL)[-1]
+            x_BLD = self.encoded(joined)[-1]
             return _States(x_BLD[:, 0], {"text": (x_BLD, joined.valid_BL)})
         windows = Windows.over(audio_valid, self.config.window_positions)
         pieces, pieces_valid = windows.cut(audio, audio_valid)
         tokens_NL, tokens_valid_NL = windows.repeated(tokens_BL), windows.repeated(tokens_valid_BL)
-        joined = self.embedding(tokens_NL, tokens_valid_NL, *self._audio_tokens(pieces, pieces_valid))
-        x_NLD = self.encoded(joined.x_BLD, joined.valid_BL)[-1]
+        with drawn_for(windows.owners, windows.starts):
+            joined = self.embedding(tokens_NL, tokens_valid_NL, *self._audio_tokens(pieces, pieces_valid))
+            x_NLD = self.encoded(joined)[-1]
         text_NLD, audio_NTD = joined.split(x_NLD)
         streams = {"audio": windows.chained(audio_NTD, joined.valid_BL[:, joined.num_text :])}
         if tokens_BL is not None and tokens_valid_BL is not None:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from sonolex.nn.dropout import replace_dropout
+from sonolex.nn.dropout import drawn_apart, replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.fairseq import import_speechlm, read_fairseq
 from sonolex.nn.readers import READERS, SequenceReader
@@ -36,6 +36,7 @@ from sonolex.systems._speecht5_parts import (
     SpectrogramEntrance,
     UnitHead,
     ctc_sum,
+    replace_attention,
     speech_features,
     their_config,
     theirs,
@@ -112,6 +113,7 @@ class SpeechLm(SpeechSystem):
         for table in (self.unit_embedding, self.unit_position):
             nn.init.normal_(table.weight)
         replace_dropout(self)
+        replace_attention(self)
 
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:
@@ -141,10 +143,12 @@ class SpeechLm(SpeechSystem):
         layers, valid, vectors = {}, {}, {}
         if (audio := self.audio_input(batch)) is not None:
             states_BTD, valid["audio"], _ = speech_features(self.speech, *audio)
-            layers["audio"] = self._shared(self._spoken(states_BTD, valid["audio"]), valid["audio"])
+            with drawn_apart("audio"):
+                layers["audio"] = self._shared(self._spoken(states_BTD, valid["audio"]), valid["audio"])
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
             units_BT, valid["text"] = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)
-            layers["text"] = self._shared(self.unit_embedding(units_BT), valid["text"])
+            with drawn_apart("text"):
+                layers["text"] = self._shared(self.unit_embedding(units_BT), valid["text"])
         for name, states in layers.items():
             vectors[name] = self.reader(states, valid[name])
         return self.joined(batch, layers, valid, vectors)
@@ -188,13 +192,16 @@ class SpeechLm(SpeechSystem):
                 squares = features_BTC[valid_BT].float().square().mean(-1).sum()
                 terms["penalty"] = Term(squares, batch.counts["penalty"], 10.0)
             if self.hidden_step is not None:
-                terms["units"] = self._unit_term(batch, states_BTD, valid_BT)
+                with drawn_apart("units"):
+                    terms["units"] = self._unit_term(batch, states_BTD, valid_BT)
             if "speech_ctc" in batch.counts:
-                states = self._shared(self._spoken(states_BTD, valid_BT), valid_BT)
+                with drawn_apart("speech_ctc"):
+                    states = self._shared(self._spoken(states_BTD, valid_BT), valid_BT)
                 terms["speech_ctc"] = self._written(batch, states[-1], valid_BT, "speech_ctc", 1.0)
         if "text_ctc" in batch.counts and batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
             units_BT, valid_BT = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)
-            states = self._shared(self.unit_embedding(units_BT), valid_BT)
+            with drawn_apart("text_ctc"):
+                states = self._shared(self.unit_embedding(units_BT), valid_BT)
             terms["text_ctc"] = self._written(batch, states[-1], valid_BT, "text_ctc", 0.1)
         return terms
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn import backbones, published
-from sonolex.nn.dropout import replace_dropout
+from sonolex.nn.dropout import drawn_apart, replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.fairseq import read_fairseq, speecht5_names
 from sonolex.nn.pooling import masked_mean
@@ -40,6 +40,7 @@ from sonolex.systems._speecht5_parts import (
     SpectrogramEntrance,
     UnitHead,
     ctc_sum,
+    replace_attention,
     speech_features,
     their_config,
     theirs,
@@ -88,6 +89,7 @@ class SpeechT5(SpeechSystem):
             if part is not None:
                 part.apply(self.encoder._init_weights)
         replace_dropout(self)
+        replace_attention(self)
 
     @property
     def joint_objectives(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -115,8 +117,9 @@ class SpeechT5(SpeechSystem):
         """Return the encoder's states by modality; a clip's vector is the mean of those its modalities give."""
         layers, valid, vectors = {}, {}, {}
         for name, (x_BTD, valid_BT) in self._embedded(batch).items():
-            layers[name], valid[name] = self._encoded(x_BTD, valid_BT), valid_BT
-            vectors[name] = self._pooled(layers[name], valid_BT)
+            with drawn_apart(name):
+                layers[name], valid[name] = self._encoded(x_BTD, valid_BT), valid_BT
+                vectors[name] = self._pooled(layers[name], valid_BT)
         return self.joined(batch, layers, valid, vectors)
 
     def corrupt(self, batch: Batch) -> Batch:
@@ -128,18 +131,24 @@ class SpeechT5(SpeechSystem):
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         c, terms = self.config, {}
         if (audio := self.audio_input(batch)) is not None and c.reads("units", "penalty", "spectrogram"):
-            terms |= self._speech_terms(batch, *audio)
+            with drawn_apart("speech"):
+                terms |= self._speech_terms(batch, *audio)
         if "infilled_BL" in batch.extras:
-            terms["infilling"] = self._infilling_term(batch)
+            with drawn_apart("infilling"):
+                terms["infilling"] = self._infilling_term(batch)
         if "transcribed_B" in batch.extras:
-            terms["transcription"] = self._transcription_term(batch)
+            with drawn_apart("transcription"):
+                terms["transcription"] = self._transcription_term(batch)
         return terms
 
     def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
         rows: dict[str, Tensor] = {}
         if not self.joint_objectives:
             return rows
-        states = {n: (self._encoded(*found)[-1], found[1]) for n, found in self._embedded(batch).items()}
+        states = {}
+        for name, found in self._embedded(batch).items():
+            with drawn_apart(name):
+                states[name] = self._encoded(*found)[-1], found[1]
         for name in ("audio", "text") if self.config.reads("alignment") else ():
             rows[name] = torch.zeros(len(batch), 1 + self.config.width, device=self.text.embed_tokens.weight.device)
             if name in states:

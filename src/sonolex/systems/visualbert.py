@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sonolex.nn.dropout import drawn_in_parts
 from sonolex.nn.transformer import PostNormLayer
 from sonolex.systems._masked_streams import MaskedStreams, MaskedStreamsConfig, States, through
 
@@ -35,9 +36,11 @@ class VisualBert(MaskedStreams):
         if not parts:
             return {}
         joint_BTD, valid_BT = (torch.cat([pair[i] for pair in parts.values()], 1) for i in (0, 1))
-        joint_BTD, _ = through(self.joint_layers, joint_BTD, valid_BT)
-        lengths = [valid.shape[1] for _, valid in parts.values()]
-        return {n: (x, parts[n][1]) for n, x in zip(parts, joint_BTD.split(lengths, 1), strict=True)}
+        lengths = {name: valid.shape[1] for name, (_, valid) in parts.items()}
+        with drawn_in_parts(lengths.get("text", 0), lengths.get("audio", 0)):
+            joint_BTD, _ = through(self.joint_layers, joint_BTD, valid_BT)
+        split = joint_BTD.split(list(lengths.values()), 1)
+        return {n: (x, parts[n][1]) for n, x in zip(parts, split, strict=True)}
 
 
 SYSTEM = VisualBert

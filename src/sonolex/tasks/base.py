@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from sonolex import configs, scoring
+from sonolex.names import require_name, spelled
+from sonolex.nn.dropout import drawn_apart, number_dropouts, replace_dropout
 from sonolex.systems.base import System, seeded_build
 from sonolex.types import Batch, Encoding, Losses, Term
 
@@ -23,13 +26,17 @@ class TaskConfig:
     """Base of every task's config.
 
     Attributes:
-        name: unique within a model; names its head, its loss and its scores.
+        name: unique within a model; names its head, its loss and its scores. One line of text; it may be anything
+            that a column is called.
         weight: of its loss in the total.
     """
 
     name: str
     weight: float = 1.0
     kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        require_name("name", self.name)
 
     def matched(self, labels: Mapping[str, Sequence[Any]]) -> TaskConfig:
         """Return the config with what the training clips decide, given as columns. Default: nothing."""
@@ -58,6 +65,10 @@ class Task(nn.Module, abc.ABC):
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
         """Return the loss terms of a prepared batch."""
 
+    def loss_terms(self, system: System) -> tuple[str, ...]:
+        """Return the names of its loss terms. Default: its own name, once."""
+        return (self.config.name,) if self.trained else ()
+
     def compares_clips(self, system: System) -> bool:
         """Return whether this task has losses over the whole effective batch (`rows`, `joint_losses`)."""
         return False
@@ -78,9 +89,11 @@ class Task(nn.Module, abc.ABC):
         """Return the keyword options of `scorer`, plain values that are saved with predictions."""
         return {}
 
-    def metrics(self, labels: Sequence[Any], scores: np.ndarray) -> dict[str, float]:
-        """Return named metrics over clips whose label is known."""
-        return scoring.score(self.scorer, labels, scores, **self.scorer_options()) if self.scorer else {}
+    def metrics(
+        self, labels: Sequence[Any], scores: np.ndarray, groups: Sequence[Any] | None = None
+    ) -> dict[str, float]:
+        """Return named metrics over clips whose label is known; ``groups`` are their speakers or recordings."""
+        return scoring.score(self.scorer, labels, scores, self.scorer_options(), groups=groups) if self.scorer else {}
 
     @property
     def calibrates(self) -> bool:
@@ -112,24 +125,43 @@ class Observer(Task):
 
 
 class Model(nn.Module):
-    """A system and its tasks: what is trained, saved and used."""
+    """A system and its tasks: what is trained, saved and used.
+
+    Raises:
+        ValueError: two loss terms of one name.
+    """
 
     def __init__(self, system: System, tasks: Mapping[str, Task]):
         super().__init__()
         self.system = system
-        self.tasks = nn.ModuleDict(tasks)
+        self.tasks = nn.ModuleDict({_module_name(name): task for name, task in tasks.items()})
+        self._task_names = tuple(tasks)
+        terms = Counter(term for task in tasks.values() for term in task.loss_terms(system))
+        self._require_one_name([term for term, count in terms.items() if count > 1])
+        replace_dropout(self)
+        number_dropouts(self)
 
     def task_items(self) -> list[tuple[str, Task]]:
         """Return (name, task) pairs, typed."""
-        return [(name, task) for name, task in self.tasks.items() if isinstance(task, Task)]
+        pairs = zip(self._task_names, self.tasks.values(), strict=True)
+        return [(name, task) for name, task in pairs if isinstance(task, Task)]
 
     def prepare(self, batch: Batch) -> Batch:
         """Return the batch with everything the tasks' losses need and the counts they average over."""
         for _, task in self.task_items():
             batch = task.prepare(batch, self.system)
         if self._trains_on_encoding:
-            batch = batch.adding(counts=self.system.penalty_counts(batch))
+            penalties = self.system.penalty_counts(batch)
+            self._require_one_name([name for name in penalties if name in batch.counts])
+            batch = batch.adding(counts=penalties)
         return batch
+
+    def _require_one_name(self, twice: Sequence[str]) -> None:
+        if twice:
+            raise ValueError(
+                f"loss terms must have different names, but {self.system.name} and a task, or two tasks, have "
+                f"{', '.join(twice)}. Name the task (its column) differently."
+            )
 
     def forward(self, batch: Batch, row_gradients: Mapping[str, Tensor] | None = None) -> Losses:
         """Return all loss terms of a prepared batch; the batch is encoded once for all tasks.
@@ -164,7 +196,8 @@ class Model(nn.Module):
 
     def rows(self, batch: Batch) -> dict[str, Tensor]:
         """Return the vectors that objectives compare across clips, (B, D) by name; empty if there is no such one."""
-        return {n: x for _, task in self.task_items() for n, x in task.rows(self.system, batch).items()}
+        with drawn_apart("rows"):  # asked for alone or after the other losses, they are the same
+            return {n: x for _, task in self.task_items() for n, x in task.rows(self.system, batch).items()}
 
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
         """Return the terms of objectives over all `rows` of an effective batch."""
@@ -193,6 +226,13 @@ def build_task(config: TaskConfig, pooled_dim: int, *, seed: int = 0) -> Task:
     """
     with seeded_build(seed):
         return task_type(config.kind, trust_code=True)(config, pooled_dim)  # type: ignore[call-arg]
+
+
+def _module_name(name: str) -> str:
+    """Return what a task's head is called among parameters: its name as it is, wherever torch allows it."""
+    module = spelled(name)
+    taken = hasattr(nn.ModuleDict(), module)  # "type", "items", "train": a module cannot be called so
+    return f"{module}%" if taken else module
 
 
 def task_type(kind: str, *, trust_code: bool = False) -> type[Task]:

@@ -19,6 +19,8 @@ from sonolex.systems.base import System, one_of
 from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
 
+_OTHER, _SHARE = "\nother", "\nshare"  # targets of mixed clips; a line feed, which no task's name holds
+
 
 @dataclass(frozen=True)
 class ClassificationConfig(TaskConfig):
@@ -57,6 +59,7 @@ class ClassificationConfig(TaskConfig):
     metric_names: tuple[str, ...] = tuple(metrics.CLASSIFICATION)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(set(self.classes)) != len(self.classes) or len(self.classes) == 1:
             raise ValueError(
                 f"`classes` must be at least two different names (or left to the run), but is {self.classes}."
@@ -130,8 +133,8 @@ class Classification(Task):
         if batch.own_shares:
             others = batch.other_labels.get(self.config.label, (None,) * len(batch))
             other_B = torch.tensor([self.class_id(v, c) for v, c in zip(others, batch.clip_ids, strict=True)])
-            targets[f"{self.config.name}/other"] = torch.where(other_B == MISSING, ids_B, other_B)
-            targets[f"{self.config.name}/share"] = torch.tensor(batch.own_shares)
+            targets[f"{self.config.name}{_OTHER}"] = torch.where(other_B == MISSING, ids_B, other_B)
+            targets[f"{self.config.name}{_SHARE}"] = torch.tensor(batch.own_shares)
         return batch.adding(targets=targets, counts={self.config.name: count})
 
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
@@ -140,9 +143,9 @@ class Classification(Task):
         known_B = ids_B != MISSING
         logits_NC = self._logits(encoding)[known_B]
         losses_N = self._losses(logits_NC, ids_B[known_B])
-        share_B = batch.targets.get(f"{self.config.name}/share")
+        share_B = batch.targets.get(f"{self.config.name}{_SHARE}")
         if share_B is not None:  # cross-entropy with a mixture of labels is the mixture of cross-entropies
-            other_N = self._losses(logits_NC, batch.targets[f"{self.config.name}/other"][known_B])
+            other_N = self._losses(logits_NC, batch.targets[f"{self.config.name}{_OTHER}"][known_B])
             losses_N = share_B[known_B] * losses_N + (1 - share_B[known_B]) * other_N
         return {self.config.name: Term(losses_N.sum(), batch.counts[self.config.name], self.config.weight)}
 

@@ -44,6 +44,9 @@ class Pretraining(Task):
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
         return self._weighted(system.pretraining_losses(batch))
 
+    def loss_terms(self, system: System) -> tuple[str, ...]:
+        return system.objectives
+
     def compares_clips(self, system: System) -> bool:
         return bool(system.joint_objectives)
 

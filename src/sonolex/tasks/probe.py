@@ -1,7 +1,8 @@
 """How good are the vectors already? Linear and nearest-neighbour probes of a clip's pooled vector, without training it.
 
 A probe has no loss: beside a pre-training task it shows, at every evaluation, what the frozen vectors know. Both probes
-are cross-validated inside the part that is evaluated, in groups (speakers, recordings) where the corpus has them.
+are cross-validated inside the part that is evaluated, in groups (speakers, recordings) where the corpus has them:
+vectors that know a voice know the moods it was recorded in, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sonolex.systems.base import one_of
 from sonolex.tasks.base import Observer, TaskConfig
 from sonolex.types import Encoding
 
@@ -22,13 +24,19 @@ class ProbeConfig(TaskConfig):
     Attributes:
         label: the manifest's column.
         num_folds: of the linear probe's cross-validation.
-        num_neighbours: of the nearest-neighbour probe (leave one out, cosine).
+        num_neighbours: of the nearest-neighbour probe (leave one group out, cosine).
+        across: "groups", or "clips" for a label that only one speaker has (the speaker itself is never a group then).
     """
 
     kind = "probe"
     label: str = "label"
     num_folds: int = 5
     num_neighbours: int = 5
+    across: str = "groups"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("across", self.across, ("groups", "clips"))
 
 
 class Probe(Observer):
@@ -43,7 +51,8 @@ class Probe(Observer):
         return encoding.pooled_BD
 
     def scorer_options(self) -> dict[str, Any]:
-        return {"num_folds": self.config.num_folds, "num_neighbours": self.config.num_neighbours}
+        c = self.config
+        return {"num_folds": c.num_folds, "num_neighbours": c.num_neighbours, "across": c.across}
 
 
 TASK = Probe

@@ -36,6 +36,7 @@ class RegressionConfig(TaskConfig):
     metric_names: tuple[str, ...] = ("mae", "pearson")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         unknown = set(self.metric_names) - set(metrics.REGRESSION)
         if unknown:
             raise ValueError(f"`metric_names` must be some of {sorted(metrics.REGRESSION)}, but has {sorted(unknown)}.")

@@ -43,6 +43,7 @@ class TaggingConfig(TaskConfig):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be different names, at least one, but is {self.classes}.")
         wrong = [c for c in self.classes if tags_of(c) != [c]]
@@ -106,7 +107,10 @@ class Tagging(Task):
     def calibrate(self, labels: Sequence[Any], scores: np.ndarray) -> None:
         known = [i for i, v in enumerate(labels) if v is not None]
         true_BC = np.array([[float(c in tags_of(labels[i])) for c in self.config.classes] for i in known])
-        self.thresholds_C.copy_(torch.from_numpy(metrics.best_thresholds(true_BC, np.asarray(scores)[known])))
+        scores_BC = np.asarray(scores)[known]
+        if not np.isfinite(scores_BC).all():
+            raise ValueError(f"scores of task {self.config.name!r} on the selection part must be finite, but are not.")
+        self.thresholds_C.copy_(torch.from_numpy(metrics.best_thresholds(true_BC, scores_BC)))
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         answers = []

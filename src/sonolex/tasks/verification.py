@@ -42,6 +42,7 @@ class VerificationConfig(TaskConfig):
     embedding_dim: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be different speakers, but is {self.classes}.")
 

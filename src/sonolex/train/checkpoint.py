@@ -10,7 +10,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -28,6 +27,7 @@ from sonolex.files import atomic_folder, load_object, save_json
 from sonolex.hub import local_or_hub
 from sonolex.systems.base import Processor, System, count_parameters, seeded_build, system_name, system_type
 from sonolex.tasks.base import Model, Task, TaskConfig, build_task, task_type
+from sonolex.terminal import markdown
 from sonolex.train.shapes import needs_values, shapes_only
 from sonolex.weights import Stored, read_header, read_tensors, require_finite, require_fit
 
@@ -281,12 +281,6 @@ def _optimizer_state(
     return state
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a checkpoint; its state.json goes first, so a half-removed one is never taken for complete."""
-    (folder / "state.json").unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def latest_checkpoint(folder: Path) -> Path | None:
     """Return the newest complete ``step-*`` checkpoint of a run, None if there is none."""
     found = sorted(folder.glob("step-*/state.json"))
@@ -329,12 +323,12 @@ def _flat_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 
 
 def _model_card(model: Model, provenance: dict[str, Any]) -> str:
-    tasks = ", ".join(f"{name} ({task.config.kind})" for name, task in model.task_items())
+    tasks = ", ".join(f"{markdown(name)} ({task.config.kind})" for name, task in model.task_items())
     accepted = "; ".join(sorted(" + ".join(sorted(m)) for m in model.system.accepts))
     return (
         "---\nlibrary_name: sonolex\nlicense: apache-2.0\ntags:\n- audio\n- speech\n---\n\n"
         f"# {model.system.name}\n\n"
         f"{count_parameters(model.system):,} parameters. Tasks: {tasks}. Accepts: {accepted}.\n\n"
         "```python\nimport sonolex\nmodel = sonolex.load('this folder')\nmodel.predict(audio='clip.wav')\n```\n\n"
-        f"Trained by: `{json.dumps(configs.to_json(provenance), sort_keys=True)}`\n"
+        f"Trained by: {markdown(json.dumps(configs.to_json(provenance), sort_keys=True))}\n"
     )

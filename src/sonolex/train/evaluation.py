@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from sonolex.arrays import save_arrays
 from sonolex.data.loader import FeatureCache, Loader, Loading
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler
+from sonolex.files import write_text
+from sonolex.names import spelled
 from sonolex.systems.base import Processor
 from sonolex.tasks.base import Model
+from sonolex.train import group
 from sonolex.train.sources import batching_s
 from sonolex.types import Term
 
@@ -26,7 +30,10 @@ EMBEDDINGS_KEPT = 1000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one model on one manifest, in the manifest's order of ``clip_ids``."""
+    """Scores of one model on one manifest, in the manifest's order of ``clip_ids``.
+
+    ``groups`` are, by task, what clips come from (`groups_of`); ``weights`` are those of the loss terms in the total.
+    """
 
     clip_ids: list[str]
     labels: dict[str, list[Any]]
@@ -34,6 +41,8 @@ class Evaluation:
     pooled_BD: np.ndarray
     metrics: dict[str, dict[str, float]]
     losses: dict[str, float]
+    weights: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, list[str | None] | None] = field(default_factory=dict)
 
     @property
     def collapsed(self) -> bool:
@@ -82,48 +91,25 @@ def evaluate(
         for i, clip_id in enumerate(batch.clip_ids):
             rows[clip_id] = {n: s[i].cpu().numpy() for n, s in scores.items()}
             rows[clip_id]["pooled"] = None if pooled_BD is None else pooled_BD[i].cpu().numpy()
-    rows, sums, compared = _joined(rows, sums, compared, world_size)
+    own = (rows, sums, compared)
+    rows, sums, compared = _joined([own] if world_size == 1 else group.gathered(own))
     # Objectives that compare clips see the whole part at once, so that the batches it was read in change nothing.
     for name, term in _joint_terms(model, compared, device).items():
         sums[name] = [float(term.sum), term.count, term.weight]
     return _scored(model, manifest, rows, sums)
 
 
-def selection_value(model: Model, evaluation: Evaluation, metric: str = "") -> float:
-    """Return what checkpoints are compared by, larger is better: the mean of the tasks' primary metrics.
-
-    Args:
-        metric: instead of the primary ones, of the tasks that have it.
-
-    Raises:
-        ValueError: no task has it.
-    """
-    from sonolex.metrics import LOWER_IS_BETTER
-
-    values = []
-    for name, task in model.task_items():
-        if not task.trained:
-            continue
-        value = evaluation.metrics.get(name, {}).get(metric or task.primary_metric)
-        if value is None and not metric and task.primary_metric == "loss":
-            value = sum(v for k, v in evaluation.losses.items() if k != "total")
-        if value is not None:
-            values.append(-value if (metric or task.primary_metric) in LOWER_IS_BETTER else value)
-    if metric and not values:
-        raise ValueError(f"`select_by` must be a metric of one of the run's tasks, but is {metric!r}.")
-    return float(np.mean(values)) if values else -evaluation.losses.get("total", 0.0)
-
-
 def write_predictions(folder: Path, model: Model, evaluation: Evaluation) -> None:
     """Write the scores of every task, so that tables need no model."""
     for name in evaluation.scores:
         write_scores(
-            folder / f"{name}.json",
+            folder / f"{spelled(name)}.json",
             model,
             name,
             evaluation.clip_ids,
             evaluation.labels[name],
             evaluation.scores[name],
+            groups=evaluation.groups.get(name),
         )
 
 
@@ -134,14 +120,20 @@ def write_embeddings(path: Path, manifest: Manifest, evaluation: Evaluation) -> 
     rows = manifest.rows_of(evaluation.clip_ids)
     speakers = np.array([str(s) for s in manifest.column("speaker")])[rows]
     kept = np.random.default_rng(0).permutation(len(rows))[:EMBEDDINGS_KEPT]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, pooled=evaluation.pooled_BD[kept].astype(np.float32), groups=speakers[kept])
+    save_arrays(path, {"pooled": evaluation.pooled_BD[kept].astype(np.float32), "groups": speakers[kept]})
 
 
 def write_scores(
-    path: Path, model: Model, task_name: str, clip_ids: list[str], labels: list, scores: np.ndarray
+    path: Path,
+    model: Model,
+    task_name: str,
+    clip_ids: list[str],
+    labels: list,
+    scores: np.ndarray,
+    *,
+    groups: list[str | None] | None = None,
 ) -> None:
-    """Write clip ids, labels and scores of one task as JSON, with what `sonolex.scoring.score` needs."""
+    """Write clip ids, labels, groups and scores of one task as JSON, with what `sonolex.scoring.score` needs."""
     task = dict(model.task_items())[task_name]
     saved = {
         "scorer": task.scorer,
@@ -149,9 +141,18 @@ def write_scores(
         "clip_ids": clip_ids,
         "labels": labels,
         "scores": np.round(scores, 5).tolist(),
+        **({} if groups is None else {"groups": groups}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(saved) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(saved) + "\n")
+
+
+def groups_of(manifest: Manifest, label: str) -> list[str | None] | None:
+    """Return each clip's speaker, or where none is known its recording; None where neither is, or is the label."""
+    for name in ("speaker", "source_id"):
+        found = manifest.column(name)
+        if name != label and any(v is not None for v in found):
+            return [None if v is None else str(v) for v in found]
+    return None
 
 
 def _scored(
@@ -159,18 +160,21 @@ def _scored(
 ) -> Evaluation:
     clip_ids = [i for i in manifest.column("id") if i in rows]
     kept = manifest if len(clip_ids) == len(manifest) else manifest.take(manifest.rows_of(clip_ids))
-    labels, scores, metrics = {}, {}, {}
+    labels, scores, metrics, groups = {}, {}, {}, {}
     for name, task in model.task_items():
         column = getattr(task.config, "label", None)
         if column is None or not clip_ids or name not in rows[clip_ids[0]]:
             continue
         labels[name] = kept.column(column) if column in kept.table.column_names else [None] * len(kept)
         scores[name] = np.stack([rows[i][name] for i in clip_ids])
-        metrics[name] = task.metrics(labels[name], scores[name])
+        groups[name] = groups_of(kept, column)
+        metrics[name] = task.metrics(labels[name], scores[name], groups[name])
     pooled = [rows[i]["pooled"] for i in clip_ids if rows[i]["pooled"] is not None]
     losses = {name: total / max(count, 1.0) for name, (total, count, _) in sums.items()}
     losses["total"] = sum(sums[name][2] * losses[name] for name in sums)
-    return Evaluation(clip_ids, labels, scores, np.stack(pooled) if pooled else np.zeros((0, 0)), metrics, losses)
+    pooled_BD = np.stack(pooled) if pooled else np.zeros((0, 0))
+    weights = {name: weight for name, (_, _, weight) in sums.items()}
+    return Evaluation(clip_ids, labels, scores, pooled_BD, metrics, losses, weights, groups)
 
 
 def _joint_terms(
@@ -182,15 +186,12 @@ def _joint_terms(
     return model.joint_losses({n: torch.stack([r[n] for r in in_order]).to(device) for n in in_order[0]})
 
 
-def _joined(rows: dict, sums: dict, compared: dict, world_size: int) -> tuple[dict, dict, dict]:
-    if world_size == 1:
-        return rows, sums, compared
-    gathered: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(gathered, (rows, sums, compared))
+def _joined(parts: Sequence[tuple[dict, dict, dict]]) -> tuple[dict, dict, dict]:
+    """Return what the processes found as if one had."""
     all_rows: dict = {}
     all_compared: dict = {}
     all_sums: dict[str, list[float]] = {}
-    for part_rows, part_sums, part_compared in gathered:
+    for part_rows, part_sums, part_compared in parts:
         all_rows |= part_rows
         all_compared |= part_compared
         for name, (total, count, weight) in part_sums.items():

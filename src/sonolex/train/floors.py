@@ -9,7 +9,6 @@ Nothing is fitted on the report part.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,13 +16,18 @@ import numpy as np
 import torch
 
 from sonolex import metrics
+from sonolex.arrays import load_arrays, save_arrays
 from sonolex.audio.features import delta, librosa_log_mel
 from sonolex.configs import cache_folder
 from sonolex.data.manifest import Clip, Manifest
+from sonolex.files import recover
+from sonolex.locks import holding
+from sonolex.names import spelled
 from sonolex.protocols.base import PARTS, Fold, Protocol
 from sonolex.scoring import class_name, tags_of
 
 VERSION = 2
+MOST_BYTES = 8 << 30
 RATE_HZ = 16_000
 NUM_MFCC = 20
 NUM_MELS = 40
@@ -37,20 +41,15 @@ def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str
     Scores have the form of the task's own: (B, C) class scores, (B, 1) values, (B, D) embeddings. They are computed
     once per fingerprint and fold, and cached.
     """
-    path = cache_folder() / "floors" / f"v{VERSION}-{fingerprint}-{fold.name}.npz"
-    if path.is_file():
-        with np.load(path) as saved:
-            flat = {key: saved[key] for key in saved.files}
-        return {
-            t.name: {k.split("/")[1]: v for k, v in flat.items() if k.split("/")[0] == t.name} for t in protocol.tasks
-        }
-    statistics = {name: clip_statistics(fold.part(name)) for name in PARTS}
-    floors = {task.name: _floors_of_task(task, fold, statistics) for task in protocol.tasks}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{os.getpid()}-{path.name}")
-    arrays: dict[str, Any] = {f"{task}/{floor}": v for task, fs in floors.items() for floor, v in fs.items()}
-    np.savez(building, **arrays)
-    building.replace(path)
+    path = cache_folder() / "floors" / f"v{VERSION}-{fingerprint}-{spelled(fold.name)}.npz"
+    with holding(path.parent, path.name):  # who comes second reads what the first one wrote
+        if path.is_file():
+            flat = {tuple(key.split("/")): v for key, v in load_arrays(path, most_bytes=MOST_BYTES).items()}
+            return {t.name: {k[1]: v for k, v in flat.items() if k[0] == spelled(t.name)} for t in protocol.tasks}
+        recover(path.parent, name=path.name)
+        statistics = {name: clip_statistics(fold.part(name)) for name in PARTS}
+        floors = {task.name: _floors_of_task(task, fold, statistics) for task in protocol.tasks}
+        save_arrays(path, {f"{spelled(task)}/{floor}": v for task, fs in floors.items() for floor, v in fs.items()})
     return floors
 
 

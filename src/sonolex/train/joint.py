@@ -8,6 +8,7 @@ their part of it back through the network. The result is the gradient of one big
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +38,7 @@ def joint_pass(
     *,
     device: torch.device,
     autocast: Callable[[], Any],
-    before_batch: Callable[[int], None],
+    drawing: Callable[[Batch], AbstractContextManager[None]],
     gather: Callable[[Any], list[Any]],
     rank: int,
 ) -> JointPass:
@@ -45,17 +46,21 @@ def joint_pass(
 
     Args:
         batches: of this process; None where it has no clips.
-        before_batch: seeds dropout, so that both embeddings of a batch are the same.
+        drawing: decides dropout, so that both embeddings of a batch are the same.
         gather: every process's value, on every process; ``rank`` is this one's place among them.
     """
     own: list[dict[str, Tensor]] = []
-    for number, batch in enumerate(batches):
-        before_batch(number)
-        with torch.no_grad(), autocast():
-            own.append({} if batch is None else {n: x.float() for n, x in model.rows(batch.to(device)).items()})
+    for batch in batches:
+        if batch is None:
+            own.append({})
+            continue
+        with torch.no_grad(), autocast(), drawing(batch):
+            own.append({n: x.float() for n, x in model.rows(batch.to(device)).items()})
     by_process = gather([{n: x.cpu() for n, x in rows.items()} for rows in own])
     # Every process joins the same rows in the same order: first by batch, then by process, as one process would.
     order = [rows for by_batch in zip(*by_process, strict=True) for rows in by_batch if rows]
+    if not order:  # no clip of the step could be used
+        return JointPass()
     joined = {n: torch.cat([rows[n] for rows in order]).to(device).requires_grad_() for n in order[0]}
     with autocast():
         terms = model.joint_losses(joined)
@@ -67,6 +72,7 @@ def joint_pass(
             size = len(next(iter(rows.values()), ()))
             if process == rank:
                 part = {n: x.grad[start : start + size] for n, x in joined.items() if x.grad is not None}
-                gradients.append(part if size else None)
+                # A process without clips passes some clip through, and nothing back.
+                gradients.append(part if size else {n: x.new_zeros(()) for n, x in part.items()})
             start += size
     return JointPass({n: Term(t.sum.detach(), t.count, t.weight) for n, t in terms.items()}, gradients)

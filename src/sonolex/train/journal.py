@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from sonolex.files import append_line, drop_half_line, write_text, writing
+from sonolex.terminal import visible
+
+T = TypeVar("T")
+MOST_BYTES = 1 << 30
+MOST_LINE_BYTES = 1 << 20
 
 
 class Journal:
@@ -15,22 +23,42 @@ class Journal:
 
     def __init__(self, folder: Path, *, active: bool = True):
         self.path, self.active, self._started = folder / "journal.jsonl", active, time.time()
-        self._board = _tensorboard(folder / "tensorboard") if active else None
+        if active:
+            drop_half_line(self.path)
+        self._board_folder = folder / "tensorboard"
+        self._board = _tensorboard(self._board_folder) if active else None
 
-    def write(self, event: str, **values: Any) -> None:
+    def write(self, event: str, measured: Mapping[str, float] | None = None, /, **values: Any) -> None:
+        """Append one event.
+
+        Args:
+            measured: numbers by the names of tasks, losses and metrics, which are the user's: one that a field of the
+                line has already is written with " (measured)" after it.
+        """
         if not self.active:
             return
-        line = {"event": event, "time_s": round(time.time() - self._started, 3), **values}
-        with self.path.open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        own = {"event": event, "time_s": round(time.time() - self._started, 3), **values}
+        named = {f"{name} (measured)" if name in own else name: value for name, value in (measured or {}).items()}
+        line, values = own | named, values | named
+        append_line(self.path, json.dumps(line))
         if self._board is not None and "step" in values:
-            for name, value in values.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(f"{event}/{name}", value, values["step"])
+            with writing(self._board_folder):
+                for name, value in values.items():
+                    if isinstance(value, float):
+                        self._board.add_scalar(f"{event}/{name}", value, values["step"])
+
+    def write_bad_clips(self, by_process: Sequence[Mapping[str, str]], *, step: int) -> None:
+        """List clips that cannot be used, with what is wrong with them, in ``bad_clips.jsonl``."""
+        bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
+        if bad and self.active:
+            lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
+            write_text(self.path.with_name("bad_clips.jsonl"), "".join(f"{line}\n" for line in lines))
+            self.write("bad_clips", step=step, count=len(bad))
 
     def close(self) -> None:
         if self._board is not None:
-            self._board.close()
+            with writing(self._board_folder):
+                self._board.close()
 
 
 @contextmanager
@@ -41,27 +69,75 @@ def progress_bar(name: str, num_steps: int, *, done: int, quiet: bool) -> Iterat
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), transient=True) as bar:
-        task = bar.add_task(name, total=num_steps, completed=done, loss=float("nan"))
+        task = bar.add_task(visible(name), total=num_steps, completed=done, loss=float("nan"))
         yield lambda loss: bar.update(task, advance=1, loss=loss)
 
 
+def waited(state: dict[str, Any], steps: Iterable[T]) -> Iterator[T]:
+    """Yield the steps, and add the time until each one's batches are there to ``load_s`` of the loop's state.
+
+    ``train_s`` beside it is the time of the steps themselves. A checkpoint of an older version has no ``load_s``; then
+    none is counted, so that half a number is not taken for a whole one.
+    """
+    started = time.perf_counter()
+    for batches in steps:
+        if "load_s" in state:
+            state["load_s"] += time.perf_counter() - started
+        yield batches
+        started = time.perf_counter()
+
+
 def read_journal(folder: Path) -> list[dict[str, Any]]:
-    """Return the events of a run; a half-written last line (killed run) is left out."""
+    """Return the events of a run; lines that a killed process left half-written are left out. Raises as `events_of`."""
+    return list(events_of(folder))
+
+
+def events_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a run, line by line; half-written lines are left out.
+
+    Raises:
+        ValueError: a journal that is no file, larger than any, or whose lines are JSON but no events.
+    """
     path = folder / "journal.jsonl"
-    events = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return events
+    if not path.exists():
+        return
+    if not path.is_file() or path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path} must be a file of at most {MOST_BYTES:,} bytes, but is none.")
+    with path.open("rb") as f:
+        for number in itertools.count(1):
+            line = f.readline(MOST_LINE_BYTES)
+            if not line:
+                return
+            try:
+                event = json.loads(line)
+            except RecursionError:
+                event = None
+            except ValueError:  # cut by a kill, perhaps with the next process's line behind it
+                continue
+            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+                raise ValueError(f"{path} must hold an event on each line, but line {number} is none. Copy it again.")
+            yield event
 
 
 def training_curve(folder: Path, event: str, name: str) -> tuple[list[int], list[float]]:
-    """Return steps and values of one journaled number; a resumed run's repeated steps count once, the last time."""
-    by_step = {e["step"]: e[name] for e in read_journal(folder) if e["event"] == event and name in e}
+    """Return steps and values of one journaled number; a resumed run's repeated steps count once, the last time.
+
+    Raises:
+        ValueError: as `events_of`; a step or value that is no finite number.
+    """
+    by_step: dict[int, float] = {}
+    for line in events_of(folder):
+        if line["event"] != event or name not in line:
+            continue
+        step, value = line.get("step"), line[name]
+        if type(step) is not int or type(value) not in (int, float) or not (abs(step) < 1 << 53 and abs(value) < 1e300):
+            raise ValueError(
+                f"`step` and `{name}` in {folder / 'journal.jsonl'} must be finite numbers, but are "
+                f"{repr(step)[:40]} and {repr(value)[:40]}. Copy it again."
+            )
+        by_step[step] = float(value)
     steps = sorted(by_step)
     return steps, [by_step[s] for s in steps]
 
@@ -71,4 +147,5 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    with writing(folder):
+        return SummaryWriter(str(folder))

@@ -2,17 +2,17 @@
 
 The loss of a step is Σ weight · (sum over the step) / (count over the step): over all accumulated batches and all
 processes together, not a mean of means. Counts are known before the forward pass because tasks choose what to hide
-while batches are loaded. Dropout is the only consumer of torch's global generator; it is seeded before every batch from
-(seed, step, batch, rank), so resuming needs no saved generator.
+while batches are loaded. Dropout is a function of (seed, step, clip), so that neither the batch of a clip nor the
+number of processes changes it, and resuming needs no saved generator.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,19 @@ from lightning_fabric import Fabric
 from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler, share_of
-from sonolex.files import save_json
-from sonolex.train import checkpoint, optim, sources
-from sonolex.train.evaluation import Evaluation, evaluate, selection_value
+from sonolex.devices import AUTO
+from sonolex.files import remove_folder, save_json
+from sonolex.nn.dropout import drawn_from
+from sonolex.terminal import visible
+from sonolex.train import checkpoint, group, optim, sources
+from sonolex.train.evaluation import Evaluation, evaluate
+from sonolex.train.folder import entered, finished
 from sonolex.train.joint import JointPass, joint_pass
-from sonolex.train.journal import Journal, progress_bar
+from sonolex.train.journal import Journal, progress_bar, waited
 from sonolex.train.processes import launched
 from sonolex.train.results import write_results
-from sonolex.train.run import Run
+from sonolex.train.run import Run, Source
+from sonolex.train.selection import note_selection, selection_value
 from sonolex.types import Batch, Term
 
 StepBatches = list[Batch | None]
@@ -43,6 +48,7 @@ def train(
     folder: Path,
     *,
     earlier: dict[str, Path] | None = None,
+    device: str = AUTO,
     quiet: bool = False,
     watch: Watch = lambda step, value: None,
 ) -> dict[str, Any]:
@@ -50,21 +56,24 @@ def train(
 
     Args:
         earlier: folders of earlier runs of the same recipe, by name, for ``init_from``.
+        device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
         quiet: no progress bar.
         watch: told the step and the selection value of every evaluation; what it raises ends the training.
 
     Raises:
-        ValueError: the folder holds another run; the loss is not finite (with the clips of the batch).
+        ValueError: the folder holds another run; no such device; the loss is not finite (with the clips of the batch).
+        Held: another process trains in the folder.
     """
-    if (folder / "results.json").is_file():
-        sources.require_same_run(folder, run)
-        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    fabric = launched(run)
-    if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        sources.require_same_run(folder, run)
-    fabric.barrier()
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+    group.join()
+    sources.require_same_run(folder, run)
+    results = group.said_by_first(lambda: finished(folder, run))
+    if results is not None:
+        return results
+    fabric = launched(run, device=device)
+    with ExitStack() as inside:
+        if fabric.is_global_zero:
+            inside.enter_context(entered(folder))
+        inside.enter_context(torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []))
         training = _Training(run, folder, fabric, earlier or {}, quiet, watch)
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
             save_json(folder / "recipe.json", run)
@@ -77,8 +86,9 @@ class _Training:
 
     def __init__(self, run: Run, folder: Path, fabric: Fabric, earlier: dict[str, Path], quiet: bool, watch: Watch):
         self.run, self.folder, self.fabric, self.quiet, self.watch = run, folder, fabric, quiet, watch
-        self.clips, budget = sources.load_sources(run.data.train), run.budget
-        sources.require_unseen_report(run, self.clips, earlier)
+        self.clips, budget = _clips_of(run.data.train), run.budget
+        with group.first_alone():
+            sources.require_unseen_report(run, self.clips, earlier)
         self.model, self.processor, start = sources.build(run, self.clips, earlier=earlier)
         optim.freeze(self.model, run.optim.frozen)
         self.held = optim.held_groups(self.model, run.optim, 0)
@@ -111,7 +121,7 @@ class _Training:
             self.journal.write("import", part=part, source=run.pretrained[part], **asdict(report))
         for text in self.model.system.advice(self._clips_per_step()) if self.model.compares_clips else ():
             self.journal.write("advice", text=text)
-            fabric.print(f"{run.name}: {text}")
+            fabric.print(visible(f"{run.name}: {text}"))
         self.state: dict[str, Any] = {
             "epoch": 0,
             "step_in_epoch": 0,
@@ -121,10 +131,11 @@ class _Training:
             "waited": 0,
             "halvings": 0,
             "train_s": 0.0,
+            "load_s": 0.0,
         }
 
     def go(self) -> dict[str, Any]:
-        saved = checkpoint.latest_checkpoint(self.folder / "checkpoints")
+        saved = group.said_by_first(lambda: checkpoint.latest_checkpoint(self.folder / "checkpoints"))
         if saved is not None:
             self.state = checkpoint.load_training_state(saved, self.model, self.optimizer)
             self.journal.write("resume", step=self.state["step"])
@@ -140,7 +151,9 @@ class _Training:
         state, budget = self.state, self.run.budget
         self.held = optim.held_groups(self.model, self.run.optim, state["epoch"])
         optim.training_mode(self.model, self.held)
-        for batches in self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"])):
+        for batches in waited(
+            state, self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"]))
+        ):
             started = time.perf_counter()
             losses = self._step(batches)
             state["step"] += 1
@@ -151,7 +164,7 @@ class _Training:
                 break
             if budget.checkpoint_steps and state["step"] % budget.checkpoint_steps == 0:
                 self._save_state()
-        self._write_bad_clips(self._gathered(self._bad_clips()))
+        self.journal.write_bad_clips(group.gathered(self._bad_clips()), step=state["step"])
         state["epoch"], state["step_in_epoch"] = state["epoch"] + 1, 0
         if state["epoch"] % budget.evaluate_epochs == 0 or self._finished():
             self._select()
@@ -166,14 +179,13 @@ class _Training:
         factor *= 0.5 ** state["halvings"]
         factor *= run.optim.epoch_decay ** max(0, state["epoch"] + 2 - run.optim.first_decayed_epoch)
         optim.set_rate(self.optimizer, run.optim.lr * factor)
-        counts = self._counts(batches)
+        counts, num_clips = self._counts(batches)
         sums = dict.fromkeys(counts, 0.0)
         joint = self._joint_pass(batches)
         for i, batch in enumerate(batches):
-            self._seed_dropout(i)
             idle = batch is None
             batch = self._idle_batch() if batch is None else batch
-            with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1):
+            with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1), self._drawing(batch):
                 losses = self.module(batch.to(fabric.device), joint.of_batch(i))
                 # What compares clips and found the whole step in this batch says its own count.
                 counts |= {n: t.count for n, t in losses.terms.items() if n not in counts}
@@ -185,7 +197,8 @@ class _Training:
                     sums[name] = sums.get(name, 0.0) + float(term.sum.detach())
         means = self._means(sums, counts, losses.terms, joint.terms)
         if not math.isfinite(means["total"]):
-            ids = [c for b in batches if b is not None for c in b.clip_ids]
+            own = [c for b in batches if b is not None for c in b.clip_ids]
+            ids = [c for some in group.gathered(own) for c in some]
             raise ValueError(
                 f"loss must be finite, but is {means} at step {state['step']} (clips {ids}). "
                 "Lower the learning rate, or look at these clips."
@@ -194,14 +207,13 @@ class _Training:
         norm = self._clip_gradients()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        num_clips = sum(len(b) for b in batches if b is not None)
         self.journal.write(
             "step",
+            means,
             step=state["step"] + 1,
             lr=run.optim.lr * factor,
             gradient_norm=norm,
             clips=num_clips,
-            **means,
         )
         return means
 
@@ -214,14 +226,18 @@ class _Training:
             batches,
             device=self.fabric.device,
             autocast=self.fabric.autocast,
-            before_batch=self._seed_dropout,
-            gather=self._gathered,
+            drawing=self._drawing,
+            gather=group.gathered,
             rank=self.fabric.global_rank,
         )
 
-    def _seed_dropout(self, number: int) -> None:
-        seed = clip_seed(self.run.seed, self.state["step"], f"dropout/{number}/{self.fabric.global_rank}")
-        torch.manual_seed(seed)
+    @contextmanager
+    def _drawing(self, batch: Batch) -> Iterator[None]:
+        """Context: dropout of this step, by clip and by clip alone. (A clip that a step has twice is one example.)"""
+        seeds = [clip_seed(self.run.seed, self.state["step"], f"dropout/{clip_id}") for clip_id in batch.clip_ids]
+        torch.manual_seed(seeds[0])  # nothing of ours draws from it, but a system of the user's own may
+        with drawn_from(seeds, self.fabric.device):
+            yield
 
     def _steps(self, epoch: int, *, start: int) -> Iterator[StepBatches]:
         """Yield this process's batches of each optimiser step of an epoch, from step ``start`` on."""
@@ -241,25 +257,16 @@ class _Training:
     def _num_steps(self, epoch: int) -> int:
         return -(-len(self.sampler.epoch(epoch)) // self.run.budget.accumulate)
 
-    def _counts(self, batches: StepBatches) -> dict[str, float]:
+    def _counts(self, batches: StepBatches) -> tuple[dict[str, float], int]:
+        """Return how many items each term of the step averages over, and its clips, over all processes."""
         counts: dict[str, float] = {}
+        num_clips = 0
         for batch in batches:
+            num_clips += len(batch) if batch is not None else 0
             for name, count in batch.counts.items() if batch is not None else ():
                 counts[name] = counts.get(name, 0.0) + count
-        return self._summed(counts)
-
-    def _summed(self, values: dict[str, float]) -> dict[str, float]:
-        """Return the sums over processes of values that may be missing on some of them."""
-        gathered = self._gathered(values)
-        return {n: sum(g.get(n, 0.0) for g in gathered) for n in sorted({n for g in gathered for n in g})}
-
-    def _gathered(self, values: Any) -> list[Any]:
-        """Return every process's ``values``, on every process."""
-        if self.fabric.world_size == 1:
-            return [values]
-        gathered: list[Any] = [None] * self.fabric.world_size
-        torch.distributed.all_gather_object(gathered, values)
-        return gathered
+        found = group.gathered((counts, num_clips))
+        return group.summed([c for c, _ in found]), sum(n for _, n in found)
 
     def _means(
         self,
@@ -268,7 +275,7 @@ class _Training:
         terms: Mapping[str, Term],
         joint_terms: Mapping[str, Term],
     ) -> dict[str, float]:
-        sums = self._summed(sums)
+        sums = group.summed(group.gathered(sums))
         means = {name: sums[name] / max(counts.get(name, 0.0), 1.0) for name in sums}
         means |= {name: float(term.mean) for name, term in joint_terms.items()}
         weights = {name: term.weight for name, term in {**terms, **joint_terms}.items()}
@@ -283,9 +290,11 @@ class _Training:
         """Return some batch for a process that has no clips in a step; its loss is multiplied by 0."""
         reading = {"loading": self.run.data.loading, "prepare": self.model.prepare, "cache": self.cache}
         loader = Loader(self.clips, self.processor, **reading)
-        batch = next(iter(loader.batches([np.array([0])])))
-        assert batch is not None
-        return batch
+        rows = [np.array([row]) for row in range(len(self.clips))]
+        for batch in loader.batches(rows):
+            if batch is not None:
+                return batch
+        raise ValueError(f"`train` must hold clips that can be used, but holds none (run {self.run.name!r}).")
 
     def _finished(self) -> bool:
         budget, state = self.run.budget, self.state
@@ -313,51 +322,44 @@ class _Training:
         if not self.run.data.selection:
             self._save_model("best")
             return
-        evaluation = self.evaluate(sources.load_sources(self.run.data.selection))
-        value = selection_value(self.model, evaluation, self.run.budget.select_by)
+        evaluation = self.evaluate(_clips_of(self.run.data.selection))
+        value = group.said_by_first(lambda: selection_value(self.model, evaluation, self.run.budget.select_by))
         flat = {f"{t}.{m}": v for t, ms in evaluation.metrics.items() for m, v in ms.items()}
-        self.journal.write("selection", step=state["step"], value=value, **flat, **evaluation.losses)
+        self.journal.write("selection", evaluation.losses | flat, step=state["step"], value=value)
         if evaluation.collapsed:
             self.journal.write("collapse", step=state["step"])
             self.fabric.print(
-                f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}."
+                visible(f"{self.run.name}: all selection clips have nearly the same vector at step {state['step']}.")
             )
-        if state["best"] is None or value > state["best"]:
-            state["best"], state["best_step"] = value, state["step"]
-            state["stale"] = state["waited"] = 0
+        schedule, patience = self.run.optim.schedule, self.run.optim.plateau_patience
+        if note_selection(state, value, plateau_patience=patience if schedule == "plateau" else None):
             self._save_model("best")
-        else:
-            state["stale"] += 1
-            state["waited"] += 1
-            if self.run.optim.schedule == "plateau" and state["waited"] >= self.run.optim.plateau_patience:
-                state["halvings"], state["waited"] = state["halvings"] + 1, 0
         self.watch(state["step"], value)
 
     def _report(self) -> dict[str, Any]:
         """Load the selected weights, save the model folder, score the report part and write results.json."""
-        if self.run.budget.select == "best" and self.state["best"] is not None:
+        if self.run.budget.select == "best" and self.state["best"] is not None and group.is_first():
             own = {self.run.system, *(t.kind for t in self.run.tasks)}
             best, _, _ = checkpoint.load_model(self.folder / "checkpoints" / "best", own=own)
             self.model.load_state_dict(best.state_dict())
+        group.take_from_first(self.model)  # not from the disk, where others may still see an older file
         if self.run.data.selection and any(task.calibrates for _, task in self.model.task_items()):
-            known = self.evaluate(sources.load_sources(self.run.data.selection))
+            known = self.evaluate(_clips_of(self.run.data.selection))
             for name, task in self.model.task_items():
                 if task.calibrates:
                     task.calibrate(known.labels[name], known.scores[name])
         if self.fabric.is_global_zero:
             self._save_model("model", folder=self.folder)
-        report = sources.load_sources(self.run.data.report) if self.run.data.report else None
+        report = _clips_of(self.run.data.report) if self.run.data.report else None
         evaluation = self.evaluate(report) if report is not None else None
         for asked in self.run.data.also_report:
             assert report is not None
             found = self.evaluate(report, loading=self.run.data.asked_with(asked))
             if self.fabric.is_global_zero:
                 write_results(self.folder, self.run, self.model, self.state, report, found, asked=asked)
-        results = {}
-        if self.fabric.is_global_zero:
-            results = write_results(self.folder, self.run, self.model, self.state, report, evaluation)
-        self.fabric.barrier()
-        return results
+        return group.said_by_first(
+            lambda: write_results(self.folder, self.run, self.model, self.state, report, evaluation)
+        )
 
     def _save_model(self, name: str, *, folder: Path | None = None) -> None:
         if self.fabric.is_global_zero:
@@ -369,28 +371,25 @@ class _Training:
         if not self.fabric.is_global_zero:
             return
         place = self.folder / "checkpoints"
-        old, new = (
-            checkpoint.latest_checkpoint(place),
-            place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}",
-        )
+        old = checkpoint.latest_checkpoint(place)
+        new = place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"
         checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
         if old is not None and old != new:
-            checkpoint.remove_folder(old)
+            remove_folder(old)
 
     def _listing_bad_clips(self, steps: Iterator[StepBatches]) -> Iterator[StepBatches]:
         """Yield the steps; where loading stops, as it does past `max_bad_clips`, list this process's bad clips."""
         try:
             yield from steps
         except ValueError:
-            self._write_bad_clips([self._bad_clips()])
+            self.journal.write_bad_clips([self._bad_clips()], step=self.state["step"])
             raise
 
     def _bad_clips(self) -> dict[str, str]:
         return {b.clip_id: b.problem for b in self.loader.bad_clips.values()}
 
-    def _write_bad_clips(self, by_process: list[dict[str, str]]) -> None:
-        bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
-        if bad and self.fabric.is_global_zero:
-            lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
-            (self.folder / "bad_clips.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            self.journal.write("bad_clips", step=self.state["step"], count=len(bad))
+
+def _clips_of(part: tuple[Source, ...]) -> Manifest:
+    """Return the clips of a part of the data. A corpus that has to be made for it is made by one process."""
+    with group.first_alone():
+        return sources.load_sources(part)

@@ -1,13 +1,13 @@
 """Score frozen vectors: a simple classifier for each task on what a system hears, without training the system.
 
 A classifier sees the training part, and the selection part if the run has one; its one constant is chosen by
-cross-validation within them, since a selection part of a few dozen clips cannot choose it. Nothing is fitted on the
+cross-validation within them, since a selection part of a few dozen clips cannot choose it. Folds share no speaker (or
+recording, where only that is known), unless some class has one only: then they are of clips. Nothing is fitted on the
 report part.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,9 +22,11 @@ from torch import Tensor, nn
 
 from sonolex.data.loader import FeatureCache, Loading
 from sonolex.data.manifest import Manifest
+from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
-from sonolex.scoring import class_name
+from sonolex.scoring import class_name, group_numbers, separate_folds
 from sonolex.train.evaluation import Evaluation, evaluate
+from sonolex.train.folder import entered, finished
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
 from sonolex.train.sources import build, load_sources, require_same_run, require_unseen_report
@@ -37,23 +39,30 @@ NOISY_WIDTH, NOISY_BATCH, NOISY_PASSES, NOISY_STEPS = 512, 512, 40, (300, 4000) 
 NUM_FOLDS = 5
 
 
-def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> dict[str, Any]:
+def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, device: str = AUTO) -> dict[str, Any]:
     """Fit ``run.frozen_classifier`` to the vectors of its (untrained or given) system; return the results.
 
     Raises:
-        ValueError: a task of the run is no classification, or no clip has its label.
+        ValueError: a task of the run is no classification, no clip has its label, or there is no such device.
+        Held: another process trains in the folder.
     """
-    if (folder / "results.json").is_file():
-        require_same_run(folder, run)
-        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = finished(folder, run)
+    if results is not None:
+        return results
     if not run.tasks or any(t.kind != "classification" for t in run.tasks):
         raise ValueError(f"`tasks` of run {run.name!r} must be classifications to be probed.")
-    folder.mkdir(parents=True, exist_ok=True)
-    require_same_run(folder, run)
+    place = find_device(device)
+    with entered(folder):
+        require_same_run(folder, run)
+        return _probed(run, folder, earlier or {}, place)
+
+
+def _probed(run: Run, folder: Path, earlier: dict[str, Path], place: torch.device) -> dict[str, Any]:
     started = time.perf_counter()
     train = load_sources(run.data.train)
-    require_unseen_report(run, train, earlier or {})
-    model, processor, _ = build(run, train, earlier=earlier or {})
+    require_unseen_report(run, train, earlier)
+    model, processor, _ = build(run, train, earlier=earlier)
+    model = model.to(place)
     save_json(folder / "recipe.json", run)
     cache = FeatureCache(run.data.loading.cache_mb)
 
@@ -65,7 +74,7 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
             loading=loading,
             batch_s=run.budget.batch_s,
             batch_clips=run.budget.batch_clips,
-            device=torch.device("cpu"),
+            device=place,
             with_losses=False,
             cache=cache,
         )
@@ -82,7 +91,7 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None) -> 
             classes = list(task.config.classes)  # type: ignore[attr-defined]
             said = chosen[name][0].predict(found.pooled_BD)
             scores[name] = np.eye(len(classes))[[classes.index(c) for c in said]]
-            metrics[name] = task.metrics(found.labels[name], scores[name])
+            metrics[name] = task.metrics(found.labels[name], scores[name], found.groups[name])
         return replace(found, scores=scores, metrics=metrics)
 
     accuracy = float(np.mean([value for _, value in chosen.values()]))
@@ -99,10 +108,12 @@ def _fitted(classifier: str, task: str, parts: Sequence[Evaluation]) -> tuple[An
     if not rows:
         raise ValueError(f"`train` must hold clips with a label of task {task!r} to be probed, but none has one.")
     seen_ND = np.concatenate([part.pooled_BD for part in parts])[rows]
-    return _chosen(classifier, seen_ND, np.array([class_name(labels[row]) for row in rows]))
+    known = [part.groups.get(task) or [None] * len(part.labels[task]) for part in parts]
+    groups_N = group_numbers([group for of_part in known for group in of_part], len(labels))[rows]
+    return _chosen(classifier, seen_ND, np.array([class_name(labels[row]) for row in rows]), groups_N)
 
 
-def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray) -> tuple[Any, float]:
+def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray, groups_N: np.ndarray) -> tuple[Any, float]:
     """Return the fitted classifier with the best cross-validated constant, and its mean accuracy there."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, ShuffleSplit, StratifiedKFold
@@ -120,10 +131,13 @@ def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray) -> tuple[Any, f
         last, costs = scaled[name]
         classifier, grid = make_pipeline(StandardScaler(), last), {f"{type(last).__name__.lower()}__C": costs}
     _, counts = np.unique(known_N, return_counts=True)
+    rarest = min(len(np.unique(groups_N[known_N == n])) for n in np.unique(known_N))
     if name == "noisy":  # nothing to choose: one part held out tells its accuracy
         folds: Any = ShuffleSplit(1, test_size=0.1, random_state=0)
-    else:
+    elif rarest < 2:
         folds = StratifiedKFold(max(2, min(NUM_FOLDS, int(counts.min()))), shuffle=True, random_state=0)
+    else:
+        folds = separate_folds(known_N, groups_N, NUM_FOLDS)
     search = GridSearchCV(classifier, grid, cv=folds, scoring="balanced_accuracy")
     search.fit(seen_ND, known_N)
     return search.best_estimator_, float(search.best_score_)

@@ -9,25 +9,43 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
+from sonolex.devices import AUTO, find_device, has_real_bf16
 from sonolex.train.run import Run
 
 
-def launched(run: Run) -> Fabric:
-    """Return one process and device, or those that torchrun started."""
+def launched(run: Run, *, device: str = AUTO) -> Fabric:
+    """Return one process and its device, or those that torchrun started: of "cuda", each takes one of its own.
+
+    Raises:
+        ValueError: a device that this machine does not have, or one device or too few for several processes.
+    """
+    wanted = find_device(device)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    options: dict[str, Any] = {"devices": 1}
+    options: dict[str, Any] = {"devices": [wanted.index] if wanted.type == "cuda" else 1}
     if processes > 1:
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+        _require_one_each(device, wanted, here)
+        backend = "nccl" if wanted.type == "cuda" else "gloo"
         strategy = DDPStrategy(find_unused_parameters=True, process_group_backend=backend)
-        options = {"devices": int(os.environ.get("LOCAL_WORLD_SIZE", processes)), "strategy": strategy}
-    fabric = Fabric(accelerator="auto", precision=_precision(run), **options)
+        options = {"devices": here, "strategy": strategy}
+    fabric = Fabric(accelerator=wanted.type, precision=_precision(run, wanted), **options)
     fabric.launch()
     return fabric
 
 
-def _precision(run: Run) -> Any:
+def _require_one_each(name: str, wanted: torch.device, processes: int) -> None:
+    if wanted.type == "cpu":
+        return
+    devices = torch.cuda.device_count() if wanted.type == "cuda" else 1
+    if ":" in name or devices < processes:
+        raise ValueError(
+            f"`device` must be cpu, or cuda with a device for each of {processes} processes, but is {name!r} on a "
+            f"machine with {devices}."
+        )
+
+
+def _precision(run: Run, device: torch.device) -> Any:
+    """Return the run's precision; "auto" is bf16 where the device itself has it."""
     if run.precision != "auto":
         return run.precision
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+    return "bf16-mixed" if has_real_bf16(device) else "32-true"

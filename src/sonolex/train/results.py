@@ -8,13 +8,14 @@ from typing import Any
 from sonolex import configs
 from sonolex.data.manifest import Manifest
 from sonolex.files import save_json
+from sonolex.names import spelled
 from sonolex.protocols.base import Fold, Protocol, digest, find_fold, find_protocol
 from sonolex.systems.base import count_parameters
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import environment
-from sonolex.train.evaluation import Evaluation, write_embeddings, write_predictions, write_scores
+from sonolex.train.evaluation import Evaluation, groups_of, write_embeddings, write_predictions, write_scores
 from sonolex.train.floors import floors_of_fold
-from sonolex.train.journal import read_journal
+from sonolex.train.journal import training_curve
 from sonolex.train.run import Run
 from sonolex.train.sources import protocol_manifest
 
@@ -34,11 +35,10 @@ def write_results(
     Args:
         asked: the modalities of one of ``Data.also_report``: a row of its own, in a folder within the run's.
     """
-    trained_clips = sum(e.get("clips", 0) for e in read_journal(folder) if e["event"] == "step")
+    trained_clips = sum(training_curve(folder, "step", "clips")[1])
     row = run.row or run.name
     if asked:
         folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"
-        folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
         "run": run.name,
         "row": row,
@@ -52,6 +52,7 @@ def write_results(
         "selected_step": state.get("best_step", state["step"]) if run.budget.select == "best" else state["step"],
         "selection_value": state["best"],
         "train_s": round(state["train_s"], 2),
+        "load_s": round(state["load_s"], 2) if "load_s" in state else None,
         "trained_clips": trained_clips,
         "environment": environment(),
     }
@@ -79,11 +80,13 @@ def protocol_results(
         if task not in dict(model.task_items()):
             continue
         scorer = dict(model.task_items())[task]
-        clip_ids, labels = fold.report.column("id"), fold.report.column(getattr(scorer.config, "label", ""))
+        label = getattr(scorer.config, "label", "")
+        clip_ids, labels, groups = fold.report.column("id"), fold.report.column(label), groups_of(fold.report, label)
         for floor, scores in by_floor.items():
             if folder is not None:
-                write_scores(folder / "floors" / f"{task}.{floor}.json", model, task, clip_ids, labels, scores)
-            floors.setdefault(task, {})[floor] = scorer.metrics(labels, scores)
+                place = folder / "floors" / f"{spelled(task)}.{floor}.json"
+                write_scores(place, model, task, clip_ids, labels, scores, groups=groups)
+            floors.setdefault(task, {})[floor] = scorer.metrics(labels, scores, groups)
     return {
         "protocol": protocol.name,
         "fold": fold.name,

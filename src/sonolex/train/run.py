@@ -85,8 +85,9 @@ class Optim:
     Attributes:
         algorithm: "adamw", "radam" (SpectroBERT), or "lars" with ``betas[0]`` as its momentum (VICReg, VCR-AST).
         lr: peak learning rate.
-        schedule: "linear" (BERT: warm-up, then to 0), "cosine", "constant" or "plateau" (halved whenever
-            ``plateau_patience`` evaluations have not improved the selection value), all after the warm-up.
+        schedule: "linear" (BERT: warm-up, then to 0), "cosine", "constant" or "plateau" (halved as by
+            torch's ReduceLROnPlateau, when one more than ``plateau_patience`` evaluations in a row have not improved
+            the selection value), all after the warm-up.
         warmup_share: of all steps.
         clip_norm: of the global gradient; 0 for none.
         frozen: layer groups of the system that are not trained and stay in eval mode; "system" is all of them.
@@ -139,7 +140,8 @@ class Budget:
         evaluate_epochs: evaluate on the selection part every so many epochs.
         checkpoint_steps: also save this often within an epoch; 0 only at evaluations.
         select: "best" (on the selection part) or "last" checkpoint for the report.
-        select_by: metric that "best" means, e.g. "macro_f1"; default: the mean of the tasks' primary metrics.
+        select_by: metric that "best" means, e.g. "macro_f1"; default: the mean of the tasks' primary metrics,
+            where a pre-training counts minus the weighted total of its own loss terms.
         patience: evaluations without improvement before stopping early; 0 never.
     """
 

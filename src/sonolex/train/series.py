@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -10,26 +11,36 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
 
-from sonolex.train.locks import holding
+from sonolex import terminal
+from sonolex.devices import AUTO
+from sonolex.locks import holding
+from sonolex.train import group
 from sonolex.train.loop import train
 from sonolex.train.probing import probe
 from sonolex.train.run import Run
 
 WAIT_S = 2.0
+HELPER = "from sonolex.train.series import helper; helper()"
 
 
 def train_all(
-    runs: Sequence[Run], folder: Path, *, quiet: bool = False, say: Callable[[str], None] = print
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    device: str = AUTO,
+    quiet: bool = False,
+    say: Callable[[str], None] = terminal.say,
 ) -> list[dict[str, Any]]:
     """Return the results of every run, in ``folder/<run name>``. Finished runs are not repeated, broken ones go on.
 
     Several commands may be given the same runs and folder: each takes the next run that no other one has, once the run
-    it starts from is finished. A killed one loses at most what it did since its run's last checkpoint. (The processes
-    of one distributed command all take the same run.)
+    it starts from is finished. A killed one loses at most what it did since its run's last checkpoint. The processes
+    that torchrun started for one command all take the same run, and the first of them speaks.
 
     Raises:
         ValueError: two runs of one name, or runs that start from themselves or each other.
@@ -37,20 +48,21 @@ def train_all(
     names = [r.name for r in runs]
     if len(set(names)) != len(names):
         raise ValueError(f"runs of a recipe must have different names, but are {names}.")
-    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    group.join()
     results: dict[str, dict[str, Any]] = {}
     while len(results) < len(runs):
         elsewhere = False
         for number, run in enumerate(runs, start=1):
             if run.name in results or (run.init_from in names and run.init_from not in results):
                 continue
-            with holding(folder, f"{run.name}.{rank}", wait=False) as free:
+            with _taken(folder, run.name) as free:
                 if not free:
                     elsewhere = True
                     continue
                 earlier = {n: folder / n for n in results}
-                results[run.name] = result = _trained(run, folder / run.name, earlier, quiet)
-            say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
+                results[run.name] = result = _trained(run, folder / run.name, earlier, device, quiet)
+            if group.is_first():
+                say(f"[{number}/{len(runs)}] {run.name}: {one_line(result)}")
             break
         else:
             if not elsewhere:
@@ -60,34 +72,59 @@ def train_all(
     return [results[name] for name in names]
 
 
-def _trained(run: Run, place: Path, earlier: Mapping[str, Path], quiet: bool) -> dict[str, Any]:
-    if run.frozen_classifier != "none":
-        return probe(run, place, earlier=dict(earlier))
-    return train(run, place, earlier=dict(earlier), quiet=quiet)
+@contextmanager
+def _taken(folder: Path, name: str) -> Iterator[bool]:
+    """Context: whether no other command has this run; the first process keeps it for all of this one."""
+    with ExitStack() as kept:
+        yield group.said_by_first(lambda: kept.enter_context(holding(folder, name, wait=False)))
+
+
+def _trained(run: Run, place: Path, earlier: Mapping[str, Path], device: str, quiet: bool) -> dict[str, Any]:
+    if run.frozen_classifier != "none":  # nothing is trained that several could share
+        return group.said_by_first(lambda: probe(run, place, earlier=dict(earlier), device=device))
+    return train(run, place, earlier=dict(earlier), device=device, quiet=quiet)
 
 
 @contextmanager
 def helpers(words: Sequence[str], count: int) -> Iterator[None]:
-    """Run ``sonolex`` with these words in ``count`` more processes meanwhile, and share the cores among all.
+    """Run ``sonolex`` with these words in ``count`` more processes meanwhile, each with this one's number of threads.
+
+    They end with this process, even if it is killed: each reads a pipe whose other end only this process holds.
 
     Raises:
-        ValueError: one of them failed; the message ends with what it said.
+        ValueError: one of them failed (the message ends with what it said), or torchrun has started several already.
     """
-    threads = max(1, (os.cpu_count() or 1) // (count + 1))
-    command, environment = [sys.executable, "-m", "sonolex", *words], os.environ | {"OMP_NUM_THREADS": str(threads)}
-    if count:
-        torch.set_num_threads(threads)
+    if count and group.world_size() > 1:
+        raise ValueError(
+            f"`--processes` must be 1 under torchrun, whose {group.world_size()} processes share every run, but is "
+            f"{count + 1}. Leave one of the two out."
+        )
+    threads = torch.get_num_threads()
+    command, environment = [sys.executable, "-c", HELPER, *words], os.environ | {"OMP_NUM_THREADS": str(threads)}
     with ExitStack() as opened:
         started = []
         for _ in range(count):
             said = opened.enter_context(tempfile.TemporaryFile("w+"))
-            started.append((subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, env=environment), said))
-            opened.callback(started[-1][0].terminate)
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": said}
+            process = opened.enter_context(subprocess.Popen(command, **pipes, env=environment))
+            opened.callback(process.terminate)  # before Popen's own end, which waits for it
+            started.append((process, said))
         yield
         for process, said in started:
             if process.wait():
                 said.seek(0)
                 raise ValueError(f"a process of {' '.join(words[:2])} failed: {said.read().strip()[-500:]}")
+
+
+def helper() -> None:
+    """Be one of `helpers`: run ``sonolex`` with the words of the command line, and end when the parent has ended."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    runpy.run_module("sonolex", run_name="__main__", alter_sys=True)
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # the parent writes nothing: this returns when it has closed its end of the pipe, or is no more
+    os._exit(1)
 
 
 def one_line(result: dict[str, Any]) -> str:

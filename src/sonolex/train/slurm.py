@@ -10,6 +10,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from sonolex.files import write_text
+
 WARNING_S = 120  # before the time limit: enough to requeue
 
 
@@ -58,5 +60,5 @@ def sbatch_text(
 
 def write_sbatch(path: Path, words: Sequence[str], **options: int) -> Path:
     """Write the file and return its path."""
-    path.write_text(sbatch_text(words, name=path.stem, **options), encoding="utf-8")
+    write_text(path, sbatch_text(words, name=path.stem, **options))
     return path

@@ -98,9 +98,10 @@ def _heard_before(run: Run, earlier: Mapping[str, Path]) -> set[str]:
     path = Path(earlier.get(run.init_from, run.init_from)) / HEARD
     if not path.is_file():
         return set()
-    heard = load_json(path)
+    cure = "Train that run again in another folder."
+    heard = load_json(path, cure=cure)
     if not isinstance(heard, list) or not all(isinstance(s, str) for s in heard):
-        raise ValueError(f"{path} must be a list of recordings, but is not. Write or copy it again.")
+        raise ValueError(f"{path} must be a list of recordings, but is not. {cure}")
     return set(heard)
 
 
@@ -114,7 +115,8 @@ def require_same_run(folder: Path, run: Run) -> None:
     path = folder / "recipe.json"
     if not path.is_file():
         return
-    saved, wanted = load_object(path), configs.to_json(run)
+    saved = load_object(path, cure="Remove this file, and the same command writes it again.")
+    wanted = configs.to_json(run)
     differing = sorted(configs.differences(saved, wanted))
     if differing:
         raise ValueError(

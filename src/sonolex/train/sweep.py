@@ -17,14 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sonolex import configs
+from sonolex import configs, terminal
+from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
+from sonolex.locks import holding, is_held
 from sonolex.protocols.base import digest
-from sonolex.train.locks import holding, is_held
 from sonolex.train.loop import train
 from sonolex.train.run import Data, Run
+from sonolex.train.study import asking, import_optuna, is_of_this_machine, keeping, open_study
 
-STUDY = "sweep"
 STARTUP_TRIALS = 8  # at random, before values are proposed from what is known, and before anything is pruned
 WAIT_S = 2.0
 
@@ -80,8 +81,9 @@ def sweep(
     storage: str = "",
     prune: bool = True,
     seed: int = 0,
+    device: str = AUTO,
     quiet: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Search until the study has ``trials`` trials behind it; return the best values, and write sweep.json.
 
@@ -93,22 +95,44 @@ def sweep(
         prune: stop trials early whose selection values lie below the median of earlier ones.
 
     Raises:
-        ValueError: a name in ``space`` that neither recipe nor run has.
+        ValueError: a name in ``space`` that neither recipe nor run has, a study of another search, or no such device.
+        OSError: the study cannot be kept (a full disk, a database that cannot be reached).
     """
-    optuna = _optuna()
+    optuna = import_optuna()
+    find_device(device)  # every trial would fail
     folder.mkdir(parents=True, exist_ok=True)
-    _searched(recipe, options or {}, run, {c.name: _first(c) for c in space})  # unknown names fail before any trial
-    study = optuna.create_study(
-        study_name=STUDY,
-        storage=_storage(optuna, storage, folder),
-        direction="maximize",
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(STARTUP_TRIALS) if prune else optuna.pruners.NopPruner(),
-    )
+    first = _searched(recipe, options or {}, run, {c.name: _first(c) for c in space})  # unknown names fail at once
+    search = {"space": configs.to_json(space), "runs": configs.to_json(first)}
+    pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS) if prune else optuna.pruners.NopPruner()
+    with keeping(storage, folder):
+        study = open_study(storage, folder, search, pruner)
+
+        def trained(trial: Any) -> None:
+            values = {c.name: _suggested(trial, c) for c in space}
+            runs = _searched(recipe, options or {}, run, values)
+            _run_trial(study, trial, runs, folder, optuna, prune=prune, device=device, quiet=quiet)
+            say(f"trial {trial.number}: {_state(study, trial.number)}, {_listed(values)}")
+
+        _work(study, storage, folder, optuna, trained, trials=trials, seed=seed, say=say)
+        return _summary(study, space, folder, optuna)
+
+
+def _work(
+    study: Any,
+    storage: str,
+    folder: Path,
+    optuna: Any,
+    trained: Callable[[Any], None],
+    *,
+    trials: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> None:
+    """Take one trial after the other that nobody else has, until the study has ``trials``."""
     while True:
         with ExitStack() as held:
-            with holding(folder, "ask"):  # a trial has its process's lock before anyone may miss it
-                _take_over(study, folder, optuna, say)
+            with asking(storage, folder):  # a trial has its process's lock before anyone may miss it
+                _take_over(study, folder, optuna, say, ownerless=is_of_this_machine(storage))
                 elsewhere, here, finished = _numbers(study, folder, optuna)
                 if finished + here + elsewhere < trials:
                     trial = _asked(study, folder, optuna, seed)
@@ -120,11 +144,7 @@ def sweep(
             if trial is None:  # the last ones are with other processes here, which may still be killed
                 time.sleep(WAIT_S)
                 continue
-            values = {c.name: _suggested(trial, c) for c in space}
-            runs = _searched(recipe, options or {}, run, values)
-            _run_trial(study, trial, runs, folder, optuna, prune=prune, quiet=quiet)
-            say(f"trial {trial.number}: {_state(study, trial.number)}, {_listed(values)}")
-    return _summary(study, space, folder, optuna)
+            trained(trial)
 
 
 def _run_trial(
@@ -135,6 +155,7 @@ def _run_trial(
     optuna: Any,
     *,
     prune: bool,
+    device: str,
     quiet: bool,
 ) -> None:
     """Train one trial, after the runs it starts from, and tell the study."""
@@ -151,9 +172,10 @@ def _run_trial(
         for before in runs[:-1]:
             earlier[before.name] = folder / "earlier" / digest(before)
             with holding(folder, earlier[before.name].name):
-                train(before, earlier[before.name], earlier=earlier, quiet=quiet)
+                train(before, earlier[before.name], earlier=earlier, device=device, quiet=quiet)
         place = folder / "trials" / digest(trial.params)
-        result = train(runs[-1], place, earlier=earlier, quiet=quiet, watch=watch)
+        with holding(folder, place.name):  # another trial may have the same values: it finds what this one scored
+            result = train(runs[-1], place, earlier=earlier, device=device, quiet=quiet, watch=watch)
         study.tell(trial, result["selection_value"])
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -212,10 +234,16 @@ def _place(folder: Path) -> str:
     return f"{socket.gethostname()}:{folder.resolve()}"
 
 
-def _take_over(study: Any, folder: Path, optuna: Any, say: Callable[[str], None]) -> None:
-    """Put trials of this folder's dead processes back into the queue; they go on from their last checkpoint."""
+def _take_over(study: Any, folder: Path, optuna: Any, say: Callable[[str], None], *, ownerless: bool) -> None:
+    """Put trials of this folder's dead processes back into the queue; they go on from their last checkpoint.
+
+    Args:
+        ownerless: also those that do not say whose they are: a process died while it asked.
+    """
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        if trial.user_attrs.get("place") in (_place(folder), None) and not is_held(folder, trial.number):
+        owner = trial.user_attrs.get("place")
+        mine = owner == _place(folder) or (owner is None and ownerless)
+        if mine and not is_held(folder, trial.number):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             if trial.params:
                 study.enqueue_trial(trial.params)
@@ -285,20 +313,3 @@ def _state(study: Any, number: int) -> str:
 
 def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{n} {v:.4g}" if isinstance(v, float) else f"{n} {v}" for n, v in values.items())
-
-
-def _storage(optuna: Any, place: str, folder: Path) -> Any:
-    if place:
-        retry = optuna.storages.RetryFailedTrialCallback()
-        return optuna.storages.RDBStorage(place, heartbeat_interval=60, failed_trial_callback=retry)
-    journal = optuna.storages.journal
-    return optuna.storages.JournalStorage(journal.JournalFileBackend(str(folder / "study.log")))
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as e:
-        raise ImportError("A sweep needs optuna: pip install 'sonolex[search]'.") from e
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sonolex.data.manifest import Manifest, manifest_from_rows
+from sonolex.terminal import say
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".sph")
 
@@ -65,7 +66,7 @@ def checked(
         for key in sorted(set(expected) | set(counts))
         if expected.get(key, 0) != counts.get(key, 0)
     ]
-    print(f"{name}: found {len(rows)} of {sum(expected.values())} clips in {root}")
+    say(f"{name}: found {len(rows)} of {sum(expected.values())} clips in {root}")
     if differing or problems:
         listed = "".join(f"\n  - {p}" for p in [*problems[:30], *differing[:30]])
         hidden = max(0, len(problems) - 30) + max(0, len(differing) - 30)
@@ -73,5 +74,5 @@ def checked(
         message = f"{name} in {root} differs from the official release:{listed}"
         if strict:
             raise ValueError(f"{message}\nUnpack it again, or pass strict=False (--no-strict) to use what is there.")
-        print(message)
+        say(message)
     return manifest_from_rows(rows, root=root, where=name)

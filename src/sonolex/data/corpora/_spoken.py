@@ -6,14 +6,19 @@ process speaks all of it in one fixed order.
 
 from __future__ import annotations
 
-import shutil
+import errno
+import os
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from sonolex.files import atomic_folder, recover
+from sonolex.locks import holding
 
 RATE_HZ = 16_000
 ACCENTS = (
@@ -42,23 +47,33 @@ def fit_variants() -> list[str]:
 
 def speak_in_fresh_process(module: str, folder: Path, *arguments: str) -> None:
     """Run ``python -m module *arguments building-folder`` and give the folder its name when all went well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with made_here(folder) as building:
+        if building is None:
+            return
         done = subprocess.run(
             [sys.executable, "-m", module, *arguments, str(building)], stderr=subprocess.PIPE, text=True
         )
         if done.returncode:
             if "ImportError" in done.stderr:
                 raise ImportError("this corpus is spoken by espeak-ng: pip install 'sonolex[demo]'")
+            if os.strerror(errno.ENOSPC) in done.stderr:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise RuntimeError(f"{module} could not speak its corpus:\n{done.stderr[-2000:]}")
-        try:
-            building.rename(folder)
-        except OSError:  # another process was faster; both spoke the same
-            if not (folder / "manifest.arrow").is_file():
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+
+
+@contextmanager
+def made_here(folder: Path) -> Iterator[Path | None]:
+    """Context: a folder to fill that becomes the corpus ``folder``; None if another process made it meanwhile.
+
+    Its files are not forced onto the disk one by one: that takes longer than making them again.
+    """
+    with holding(folder.parent, folder.name):
+        if (folder / "manifest.arrow").is_file():
+            yield None
+            return
+        recover(folder.parent, name=folder.name)
+        with atomic_folder(folder, synced=False) as building:
+            yield building
 
 
 def recorded(wave_S: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:

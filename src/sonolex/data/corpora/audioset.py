@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest, manifest_from_rows
+from sonolex.terminal import say
 
 NUM_CLASSES = 527
 SEPARATOR = ";"
@@ -56,7 +57,7 @@ def prepare(
                 }
             )
         recorded = len(rows) - before
-        print(f"AudioSet, {part}: found {recorded} of {len(excerpts)} listed excerpts in {root}")
+        say(f"AudioSet, {part}: found {recorded} of {len(excerpts)} listed excerpts in {root}")
         if recorded < len(excerpts):
             problems.append(f"{part}: {len(excerpts) - recorded} of {len(excerpts)} listed excerpts have no recording")
     if problems and strict:

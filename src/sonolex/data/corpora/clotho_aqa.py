@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
+from sonolex.terminal import say
 
 NUM_CLIPS = {"train": 1174, "val": 344, "test": 473}
 YES_NO = frozenset({"yes", "no"})
@@ -76,7 +77,7 @@ def prepare(root: str | Path | None = None, *, merge: str = "majority", strict: 
                     }
                 )
     if undecided:
-        print(f"Clotho-AQA: {undecided} questions have no {merge} answer and are left out")
+        say(f"Clotho-AQA: {undecided} questions have no {merge} answer and are left out")
     return _layout.checked("Clotho-AQA", rows, root, found=found, expected=NUM_CLIPS, problems=problems, strict=strict)
 
 

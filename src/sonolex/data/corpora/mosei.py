@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
+from sonolex.terminal import say
 
 NUM_CLIPS = {"train": 16_327, "validation": 1_871, "test": 4_662, "none": 399}
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
@@ -63,7 +64,7 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
                 "emotions": ";".join(e for e in EMOTIONS if float(label[e]) > 0) or "none",
             }
         )
-    print(f"CMU-MOSEI: {without_text} of {len(rows)} segments have no transcript")
+    say(f"CMU-MOSEI: {without_text} of {len(rows)} segments have no transcript")
     found = [r["split"] for r in rows]
     return _layout.checked("CMU-MOSEI", rows, root, found=found, expected=NUM_CLIPS, problems=problems, strict=strict)
 

@@ -9,12 +9,12 @@ reserved. A fixed seed gives the same samples on every machine.
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from sonolex.configs import cache_folder
+from sonolex.data.corpora._spoken import made_here
 from sonolex.data.manifest import Manifest, manifest_from_rows, read_manifest
 
 VERSION = 2
@@ -41,7 +41,9 @@ def prepare(root: str | Path | None = None, *, size: str = "small", seed: int = 
         raise ValueError(f"`size` must be one of {', '.join(NUM_SCENES)}, but is {size!r}.")
     folder = (Path(root) if root else cache_folder()) / f"sound-scenes-v{VERSION}-{size}-{seed}"
     if not (folder / "manifest.arrow").is_file():
-        _make(folder, NUM_SCENES[size], seed)
+        with made_here(folder) as building:
+            if building is not None:
+                _make(building, NUM_SCENES[size], seed)
     return read_manifest(folder)
 
 
@@ -73,15 +75,13 @@ def sound(event: str, rng: np.random.Generator) -> np.ndarray:
 def _make(folder: Path, num_scenes: int, seed: int) -> None:
     import soundfile
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    (building / "audio").mkdir()
+    (folder / "audio").mkdir()
     rows = []
     for number in range(num_scenes):
         rng = np.random.default_rng([seed, number, VERSION])
         events = [str(e) for e in rng.choice(EVENTS, int(rng.integers(2, 4)), replace=False)]
         wave = _scene(events, rng)
-        soundfile.write(building / "audio" / f"scene{number:05d}.flac", wave, RATE_HZ, subtype="PCM_16")
+        soundfile.write(folder / "audio" / f"scene{number:05d}.flac", wave, RATE_HZ, subtype="PCM_16")
         share = number / num_scenes
         split = "train" if share < SPLITS["train"] else "validation" if share < 1 - SPLITS["test"] else "test"
         for kind, question, answer in _questions(events, number, rng):
@@ -100,10 +100,9 @@ def _make(folder: Path, num_scenes: int, seed: int) -> None:
                     kind: answer,
                 }
             )
-    manifest_from_rows(rows, root=building).write(building / "manifest.arrow")
+    manifest_from_rows(rows, root=folder).write(folder / "manifest.arrow")
     card = {"name": "sound scenes", "version": VERSION, "seed": seed, "scenes": num_scenes}
-    (building / "corpus.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    building.replace(folder)
+    (folder / "corpus.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def _scene(events: list[str], rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,215 @@
+"""Open what an audio source names: a regular file, bytes, a file object, a row of a shard, or a served address.
+
+Limits come before reading: a pipe, a device or a socket is refused before it is opened, a file on disk is opened and
+never read whole, and what has to be held in memory is read up to `MOST_HELD_BYTES`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from sonolex.audio import addresses
+from sonolex.audio.errors import AudioError, Where
+from sonolex.audio.shards import in_shard, shard_bytes
+
+# Bytes, file objects, shards and addresses are held in memory: one hour of 48 kHz stereo float WAV is 1.4 GB.
+MOST_HELD_BYTES = 2 << 30
+HEAD_BYTES = 4 << 10  # read at once: nearly every header ends there
+SMALL_BYTES = 64 << 10  # files up to here are read at once
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class HeldBytes:
+    """An encoded file in memory."""
+
+    identity = None
+
+    def __init__(self, encoded: bytes):
+        self.encoded, self.size = encoded, len(encoded)
+
+    def at(self, start: int, count: int) -> bytes:
+        """Return up to ``count`` bytes from ``start``."""
+        return self.encoded[start : start + count]
+
+    def view(self, start: int, count: int) -> memoryview:
+        """Return the same, not copied."""
+        return memoryview(self.encoded)[start : start + count]
+
+    def for_decoder(self) -> BinaryIO | int:
+        return io.BytesIO(self.encoded)
+
+    def close(self) -> None:
+        pass
+
+
+class FileIdentity(NamedTuple):
+    """A file as it is now: another file, or the same one written to, differs."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+
+class OpenFile:
+    """A regular file on disk, open: whoever renames or replaces it meanwhile changes nothing."""
+
+    def __init__(self, descriptor: int, found: os.stat_result):
+        self.descriptor, self.size = descriptor, found.st_size
+        self.identity = FileIdentity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        self.head = self._read(0, HEAD_BYTES if self.size > SMALL_BYTES else SMALL_BYTES)
+
+    def at(self, start: int, count: int) -> bytes:
+        """Return up to ``count`` bytes from ``start``; fewer only where the file ends."""
+        if start + count <= len(self.head):
+            return self.head[start : start + count]
+        return self._read(start, count)
+
+    view = at
+
+    def _read(self, start: int, count: int) -> bytes:
+        if start >= self.size:  # where a header points may lie beyond what the system can count to
+            return b""
+        os.lseek(self.descriptor, start, os.SEEK_SET)
+        piece = os.read(self.descriptor, count)
+        if len(piece) in (count, 0) or start + len(piece) >= self.size:
+            return piece
+        pieces = [piece]  # one read returns 2 GiB at most, and less on some file systems
+        while (count := count - len(pieces[-1])) > 0 and (piece := os.read(self.descriptor, count)):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def for_decoder(self) -> BinaryIO | int:
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        return self.descriptor
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+Encoded = HeldBytes | OpenFile
+
+
+class BoundedReader:
+    """An encoded file for a decoder that may look for a place in it: ends after ``most_bytes`` have been read.
+
+    libFLAC looks for its next frame to the end of a file, be that 40 GB of zeros.
+    """
+
+    def __init__(self, encoded: Encoded, most_bytes: int):
+        self.encoded, self.left, self.position = encoded, most_bytes, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.encoded.size}[whence]
+        self.position = max(0, base + offset)
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def readinto(self, buffer) -> int:
+        piece = self.encoded.at(self.position, min(len(buffer), self.left))
+        buffer[: len(piece)] = piece
+        self.position += len(piece)
+        self.left -= len(piece)
+        return len(piece)
+
+
+def open_encoded(source: str | Path | bytes | BinaryIO, where: Where) -> Encoded:
+    """Return the encoded file behind a source; the caller closes it.
+
+    Raises:
+        AudioError: missing, empty, too large to hold, no regular file, an address that is not served.
+    """
+    try:
+        if isinstance(source, bytes):
+            encoded = HeldBytes(source)
+        elif isinstance(source, str | Path):
+            encoded = _opened(str(source), where)
+        elif isinstance(source, bytearray | memoryview):
+            encoded = HeldBytes(bytes(source))
+        else:
+            encoded = HeldBytes(_bytes_of(source, where))
+    except AudioError:
+        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise where.error("audio must exist, but is missing", "audio", "Correct the path or the root.") from None
+    except (OSError, ValueError, KeyError) as e:  # NUL in a path, no permission, a foreign Parquet
+        raise where.error(f"audio cannot be read: {e}", "audio", "Check path and permissions.") from None
+    if encoded.size == 0:
+        encoded.close()
+        raise where.error("audio must hold samples, but the file is empty", "audio", "Remove or replace the file.")
+    if isinstance(encoded, HeldBytes) and encoded.size > MOST_HELD_BYTES:
+        raise too_large(where)
+    return encoded
+
+
+def held(encoded: Encoded, where: Where) -> bytes:
+    """Return an encoded file's bytes. Raises AudioError if they are more than `MOST_HELD_BYTES`."""
+    if isinstance(encoded, HeldBytes):
+        return encoded.encoded
+    if encoded.size > MOST_HELD_BYTES:
+        raise too_large(where)
+    return encoded.at(0, encoded.size)
+
+
+def too_large(where: Where) -> AudioError:
+    return where.error(
+        f"audio that is held in memory must have at most {MOST_HELD_BYTES:,} bytes, but has more",
+        "audio",
+        "Name a file on the local disk, or cut the recording into clips.",
+    )
+
+
+def _opened(path: str, where: Where) -> Encoded:
+    if in_shard(path):
+        return HeldBytes(shard_bytes(path, where))
+    if "://" in path:
+        local = addresses.local_path(path, where)
+        if local is None:
+            return HeldBytes(addresses.remote_bytes(path, MOST_HELD_BYTES, where))
+        path = local
+    # before opening: a pipe waits for a writer, a device may do anything; Path(path).stat() would take 5 µs more a file
+    require_regular(os.stat(path), where)  # noqa: PTH116
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(descriptor)
+        require_regular(found, where)  # it may have been replaced in between
+        return OpenFile(descriptor, found)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def require_regular(found: os.stat_result, where: Where) -> None:
+    """Raise AudioError unless a path names a regular file (through links, if it likes)."""
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "none")
+        raise where.error(f"audio must be a regular file, but is {kind}", "audio", "Name the file itself.")
+
+
+def _bytes_of(file: BinaryIO, where: Where) -> bytes:
+    """Read a binary file object to its end, within the limit."""
+    if not hasattr(file, "read"):
+        raise where.error(
+            f"audio must be a path, bytes, a binary file object or (array, rate), but is {type(file).__name__}",
+            "audio",
+            "Pass one of those.",
+        )
+    pieces, left = [], MOST_HELD_BYTES + 1
+    while left > 0 and (piece := file.read(left)):  # a pipe gives what it has, not all that was asked for
+        if not isinstance(piece, bytes):
+            raise where.error("audio must be a binary file object", "audio", "Open the file with mode 'rb'.")
+        pieces.append(piece)
+        left -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

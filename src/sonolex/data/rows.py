@@ -1,0 +1,82 @@
+"""What holds of the rows of a table of clips: every one has an id of its own, and audio or text that can be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+pc: Any = pyarrow.compute  # made at import, so that type checkers do not see its functions
+
+
+def with_ids(columns: dict[str, pa.ChunkedArray], num_rows: int) -> dict[str, pa.ChunkedArray]:
+    """Return the columns with an id in every row: the file's stem, its path where stems collide, its place in it, or
+    the row's number."""
+    ids = columns.get("id")
+    if ids is not None and not ids.null_count:
+        return columns
+    given: list[Any] = ids.to_pylist() if ids is not None else [None] * num_rows
+    paths: list[Any] = columns["audio"].to_pylist() if "audio" in columns else [None] * num_rows
+    nameless = [r for r, name in enumerate(given) if name is None]
+    named = stems([paths[r] for r in nameless])
+    twice = {name for name, count in Counter(named).items() if count > 1}
+    offsets = columns["offset_s"].to_pylist() if twice and "offset_s" in columns else [None] * num_rows
+    for row, name in zip(nameless, named, strict=True):
+        excerpt = f"@{offsets[row]}" if name in twice and offsets[row] is not None else ""
+        given[row] = f"{name}{excerpt}" if name else f"row {row + 1}"
+    return {"id": pa.chunked_array([pa.array(given, pa.string())])} | {n: c for n, c in columns.items() if n != "id"}
+
+
+def row_problems(columns: dict[str, pa.ChunkedArray]) -> list[str]:
+    """Return what is wrong with rows: repeated ids, neither audio nor text, audio that lasts no time."""
+    problems = id_problems(columns["id"])
+    has = {n: columns[n].is_valid() for n in ("audio", "audio_bytes", "text") if n in columns}
+    sound = _either([has[n] for n in ("audio", "audio_bytes") if n in has])
+    anything = _either([*has.values()])
+    assert anything is not None
+    problems += _where(pc.invert(anything), lambda r: f"row {r}: must have audio or text, but has neither")
+    if sound is not None and "duration_s" in columns:
+        silent = pc.and_(sound, pc.fill_null(pc.equal(columns["duration_s"], 0.0), False))
+        problems += _where(silent, lambda r: f"row {r}: duration_s of audio must be positive, but is 0")
+    if sound is not None and "sampling_rate" in columns:
+        still = pc.and_(sound, pc.fill_null(pc.equal(columns["sampling_rate"], 0), False))
+        problems += _where(still, lambda r: f"row {r}: sampling_rate must be positive, but is 0")
+    return problems
+
+
+def id_problems(ids: pa.ChunkedArray) -> list[str]:
+    """Return what is wrong with ids: missing, or that of an earlier row."""
+    problems = _where(pc.is_null(ids), lambda r: f"row {r}: id must be given, but is missing")
+    if pc.count_distinct(ids).as_py() == len(ids) - ids.null_count:
+        return problems
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids.to_pylist(), start=1):
+        if name is not None and first.setdefault(name, row) != row:
+            problems.append(f"row {row}: id {name!r} is already the id of row {first[name]}")
+    return problems
+
+
+def _either(masks: Sequence[Any]) -> Any:
+    found = masks[0] if masks else None
+    for mask in masks[1:]:
+        found = pc.or_(found, mask)
+    return found
+
+
+def _where(mask: Any, text: Callable[[int], str]) -> list[str]:
+    """Return one text for every row (from 1) of a mask."""
+    if not pc.any(mask).as_py():
+        return []
+    return [text(int(r) + 1) for r in np.flatnonzero(np.array(mask.to_pylist(), bool))]
+
+
+def stems(paths: Sequence[str | None]) -> list[str | None]:
+    """Return file names without suffix where no other row has the same, else the whole path; None without a path."""
+    stems = [PurePath(p).stem or None if p else None for p in paths]
+    counts = Counter(stems)
+    return [stem if counts[stem] == 1 else path or None for stem, path in zip(stems, paths, strict=True)]
