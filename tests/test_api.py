@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sonolex.api import Pipeline
 from sonolex.cli import main
 from sonolex.train.loop import train
 from sonolex.train.run import Budget
+from tests.audio.test_sources import within
 from tests.train.helpers import HEIGHT, MOOD, PITCH, small_run
 
 
@@ -113,6 +115,21 @@ def test_the_command_line_gives_pythons_numbers(model, run_folder, corpus, tmp_p
     assert np.allclose(np.load(tmp_path / "x.npy"), model.embed(audio=files), atol=1e-6)
     assert main(["predict", str(run_folder), "gone.wav"]) == 2
     assert "gone.wav" in capsys.readouterr().err
+
+
+def test_the_command_line_refuses_pipes_devices_and_addresses_at_once(run_folder, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for place, said in (
+        (str(tmp_path / "pipe.wav"), "a named pipe"),
+        ("/dev/zero", "a device"),
+        ("gs://bucket/clip.wav", "SONOLEX_REMOTE=gs"),
+        ("abfs://container@account/clip.wav", "Download the file"),
+    ):
+        for verb in (["predict", str(run_folder), place], ["embed", str(run_folder), place, "--out", "x.npy"]):
+            with within(30):
+                assert main(verb) == 2
+            (line,) = capsys.readouterr().err.strip().splitlines()
+            assert place in line and said in line
 
 
 def test_windows_of_a_long_recording_are_clips_of_their_own_whatever_the_batch(model):

@@ -154,3 +154,14 @@ def test_a_terminal_without_our_signs_gets_the_table_all_the_same(tmp_path):
     words = [sys.executable, "-m", "sonolex", "compare", str(tmp_path)]
     done = subprocess.run(words, capture_output=True, env=environment)
     assert done.returncode == 0 and b"w\\xfctend" in done.stdout and b"\\xb1" in done.stdout and not done.stderr
+
+
+def test_evaluate_prints_json_whatever_the_numbers(tmp_path, capsys, monkeypatch):
+    import sonolex.evaluate
+
+    scores = {"mood": {"d_prime": float("inf"), "map": 1.0, "mae": float("nan")}}
+    results = {"protocol": f"p{ESC}", "fold": "one", "fingerprint": "abc", "scores": scores, "floors": {}}
+    monkeypatch.setattr(sonolex.evaluate, "evaluate_model", lambda *words, **options: results)
+    assert main(["evaluate", "model", "--protocol", "p"]) == 0
+    printed = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+    assert printed["scores"]["mood"] == {"d_prime": None, "map": 1.0, "mae": None}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 import sonolex
 from sonolex.cli import main
-from sonolex.data.manifest import ManifestError
+from sonolex.data.manifest import Manifest, ManifestError, read_manifest
+from sonolex.data.parts import divide
 from sonolex.evaluate import evaluate_model
-from sonolex.fit import checked_table, fit, guess_task, with_splits
+from sonolex.fit import fit
+from sonolex.fit_table import checked_table, guess_task
+from tests.conftest import write_tone
 
 
 def write_csv(path: Path, corpus, columns: list[str], *, header: list[str] | None = None, breaks: int = 0) -> Path:
@@ -107,14 +111,139 @@ def test_tasks_are_guessed_and_said(corpus):
         guess_task(one, "same")
 
 
+def moods(manifest):
+    return manifest.column("mood")
+
+
 def test_given_splits_are_used_and_speakers_stay_apart(corpus):
-    manifest, note = with_splits(corpus, "pitch", seed=0)
-    assert "as given" in note and manifest.column("split") == corpus.column("split")
+    given = divide(corpus, strata=moods(corpus), seed=0)
+    assert "as given" in given.notes[0] and given.manifest.column("split") == corpus.column("split")
     bare = corpus.with_column("split", [None] * len(corpus))
-    manifest, note = with_splits(bare, "pitch", seed=0)
-    by_speaker = dict(zip(manifest.column("speaker"), manifest.column("split"), strict=True))
-    assert all(by_speaker[c.speaker] == s for c, s in zip(manifest, manifest.column("split"), strict=True))
-    assert set(by_speaker.values()) == {"train", "validation", "test"}
+    divided = divide(bare, strata=moods(corpus), seed=0)
+    parts = divided.manifest.column("split")
+    by_speaker = dict(zip(corpus.column("speaker"), parts, strict=True))
+    assert all(by_speaker[c.speaker] == s for c, s in zip(corpus, parts, strict=True))
+    assert set(by_speaker.values()) == {"train", "validation", "test"} and not divided.warnings
+
+
+@pytest.mark.parametrize(
+    ("label", "because"),
+    [
+        ("text", "is what a model reads"),
+        ("transcript", "is what a model reads"),
+        ("path", "is what a model reads"),
+        ("split", "divides the table"),
+        ("fold", "divides the table"),
+        ("id", "names clips and recordings"),
+        ("duration", "is what a file says of itself"),
+        ("offset_s", "is what a file says of itself"),
+        ("sampling_rate", "is what a file says of itself"),
+    ],
+)
+def test_columns_that_are_no_question_are_refused_with_a_reason(label, because, corpus, tmp_path, capsys):
+    table = write_csv(tmp_path / "my.csv", corpus, ["audio", "text", "pitch"])
+    assert main(["fit", str(table), "--label", label, "--out", str(tmp_path / "out")]) == 2
+    assert f"but {label!r} {because}" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def words_table(path: Path, column: str, names: list[str], *, speakers: int = 6) -> Path:
+    """Write a table of sentences, the first word of which says what ``column`` holds."""
+    rows = [
+        {
+            "text": f"{names[i % len(names)]} {['one', 'two', 'three', 'four'][i // 3 % 4]}",
+            "speaker": f"s{i // 8 % speakers}",
+            column: names[i % len(names)],
+        }
+        for i in range(48)
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("label", ["language", "session", "speaker"])
+def test_standard_columns_that_are_a_question_really_train(label, tmp_path):
+    table = words_table(tmp_path / "t.jsonl", label, ["anna", "berta"] if label == "speaker" else ["de", "en"])
+    said: list[str] = []
+    results = fit(table, label=label, epochs=10, out=tmp_path / "out", quiet=True, say=lambda t: said.append(str(t)))
+    assert results["scores"][label]["accuracy"] > 0.8  # every training clip had its label, and the words give it away
+    assert ("split: within speakers" in "\n".join(said)) == (label == "speaker")
+    assert not any("WARNING" in line for line in said)
+
+
+def test_the_same_command_after_the_table_or_the_audio_changed_is_refused_and_changes_nothing(corpus, tmp_path):
+    corpus = corpus.take(range(0, 48, 2)).with_column("split", [None] * 24)
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    for clip in corpus:
+        shutil.copy(str(clip.audio), audio)
+    here = corpus.with_column("audio", [f"audio/{i}.wav" for i in corpus.column("id")])
+    here = Manifest(here.table, root=tmp_path)
+    columns = ["audio", "text", "speaker", "mood"]
+    table = write_csv(tmp_path / "my.csv", here, columns)
+
+    def again(**options):
+        return fit(table, label="mood", epochs=1, out=tmp_path / "out", quiet=True, say=lambda t: None, **options)
+
+    first = again()
+    before = contents(tmp_path / "out")
+    assert again()["scores"] == first["scores"]
+    changed = here.with_column("mood", ["bad" if m == "good" and i < 3 else m for i, m in enumerate(moods(here))])
+    write_csv(tmp_path / "my.csv", changed, columns)
+    with pytest.raises(ValueError, match=r"the label 'mood' of 2 clips changed \('clip000', .*Name another folder"):
+        again()
+    write_csv(tmp_path / "my.csv", here, columns)
+    with pytest.raises(ValueError, match="the split of"):
+        again(seed=1)
+    shutil.copy(audio / "clip002.wav", audio / "clip000.wav")
+    with pytest.raises(ValueError, match=r"the audio of 1 clips changed \('clip000'\)"):
+        again()
+    write_csv(tmp_path / "my.csv", here.take(range(20)), columns)
+    with pytest.raises(ValueError, match="4 clips were removed"):
+        again()
+    assert contents(tmp_path / "out") == before
+    tested = read_manifest(tmp_path / "out" / "manifest.arrow").where(split="test").column("id")[0]
+    write_tone(audio / f"{tested}.wav", hz=500, seconds=0.5)
+    with pytest.raises(ValueError, match=f"audio_digest, but that of 1 clips is another, for example of '{tested}'"):
+        evaluate_model(tmp_path / "out" / "run", str(tmp_path / "out" / "protocol.json"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file() and ".locks" not in p.parts}
+
+
+def test_clips_and_transcripts_that_are_too_long_are_all_named_or_all_left_out(corpus, tmp_path, monkeypatch):
+    write_tone(tmp_path / "long.wav", hz=300, seconds=61.0)
+    rows = [{"audio": str(c.audio), "text": c.text, "mood": c.labels["mood"], "speaker": c.speaker} for c in corpus]
+    rows[3]["audio"] = rows[4]["audio"] = str(tmp_path / "long.wav")
+    table = tmp_path / "t.jsonl"
+    for i, row in enumerate(rows):
+        row["id"] = f"c{i}"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ManifestError) as caught:
+        fit(table, label="mood", out=tmp_path / "out", quiet=True, say=lambda t: None)
+    assert len(caught.value.problems) == 2 and "less than 60.0125 s for ctal, but lasts 61.00 s" in str(caught.value)
+    rows[7]["text"] = "word " * 600
+    table.write_text("\n".join(map(json.dumps, rows)))
+
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sonolex.fit.train", stop)
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        fit(table, label="mood", out=tmp_path / "out", skip_bad=True, quiet=True, say=lambda t: said.append(str(t)))
+    kept = read_manifest(tmp_path / "out" / "manifest.arrow").column("id")
+    assert sorted({f"c{i}" for i in range(48)} - set(kept)) == ["c3", "c4", "c7"]
+    assert sum(line.startswith("left out") for line in said) == 3
+    with pytest.raises(ManifestError, match=r"row 4: audio must last less than"):
+        fit(table, label="mood", out=tmp_path / "out2", quiet=True, say=lambda t: None)
+
+
+def test_numbers_with_a_decimal_comma_are_no_classes(tmp_path, capsys):
+    lines = [f"words;{i % 3},{i % 10}" for i in range(20)]
+    (tmp_path / "t.csv").write_text("text;height\n" + "\n".join(lines))
+    assert main(["fit", str(tmp_path / "t.csv"), "--label", "height"]) == 2
+    assert "must be numbers with a decimal point, but holds '0,0'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

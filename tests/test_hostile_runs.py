@@ -126,6 +126,9 @@ WRONG = {  # change -> what the one line says
     "notes that are a number": (results(notes=7), "`notes` must be text"),
     "modalities that are text": (results(modalities="audio"), "`modalities` must be a list of text"),
     "a time that is not a number": (results(train_s=float("nan")), "`train_s` must be a finite number"),
+    "no time": (without("train_s"), "`train_s` must be a finite number.*missing"),
+    "no size": (without("num_parameters"), "`num_parameters` must be a whole number.*missing"),
+    "a time of waiting that is a list": (results(load_s=[1]), "`load_s` must be a finite number or nothing"),
     "a negative count": (results(trained_clips=-1), "`trained_clips` must be a whole number"),
     "cores of markup": (environment(num_cpus="<img src=x onerror=alert(1)>"), "`environment.num_cpus` must be a whole"),
     "a version that is a list": (environment(torch=["2"]), "`environment.torch` must be text"),
@@ -400,7 +403,10 @@ def test_an_error_about_a_hostile_name_is_visible_too(tmp_path, capsys):
     hostile_run(tmp_path / "b", fingerprint="bbb")
     assert main(["compare", str(tmp_path)]) == 2
     assert main(["compare", str(tmp_path / f"none{ESC}")]) == 2
-    assert "\x1b" not in capsys.readouterr().err
+    hostile_run(tmp_path / "alone" / "a")
+    assert main(["compare", str(tmp_path / "alone"), "--against", "nothing"]) == 2
+    told = capsys.readouterr().err
+    assert "\x1b" not in told and told.count("\n") == 3  # one line each
     with pytest.raises(SystemExit):
         main(["compare", "x", f"--wrong{ESC}"])
     assert "--wrong\\x1b" in capsys.readouterr().err

@@ -40,7 +40,9 @@ ALLOWED = {
     "api": FLOOR | {"audio", "systems.base", "tasks.base", "train.checkpoint"},
     "evaluate": FLOOR | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},
     "fit": FLOOR
-    | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"},
+    | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"}
+    | {"fit_table"},
+    "fit_table": FLOOR | {"scoring", "data"},
     "saved": FLOOR | {"scoring"},
     "compare": FLOOR | {"scoring", "metrics", "saved"},
     "paired": FLOOR | {"compare", "metrics"},

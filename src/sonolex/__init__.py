@@ -18,10 +18,11 @@ __all__ = ["embed", "list_systems", "load", "predict"]
 def load(place: str, *, device: str = "auto", trust_code: bool = False) -> Pipeline:
     """Return a trained model, ready to use: a run folder, a model folder, or ``hub:ORG/NAME`` on the Hugging Face hub.
 
+    Nothing in a folder is run.
+
     Args:
         device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
-        trust_code: the folder may name a system or tasks of your own, outside the package, whose code then runs;
-            otherwise nothing in a folder does.
+        trust_code: the folder may name a system of your own, outside the package; its code then runs.
     """
     from sonolex.api import Pipeline
 

@@ -39,7 +39,8 @@ class Pipeline:
 
         Raises:
             FileNotFoundError: nothing of the kind is there.
-            ValueError: a broken file, weights that do not fit their config, or a device that is not here.
+            ValueError: a broken file, weights that do not fit their config, or a device that this machine does not
+                have.
         """
         find_device(device)  # before anything is read
         model, processor, info = load_model(model_folder(place), trust_code=trust_code)

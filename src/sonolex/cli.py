@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import sys
@@ -16,21 +17,22 @@ from sonolex.configs import find_module
 from sonolex.devices import AUTO, use_threads
 from sonolex.files import atomic_file, write_text
 from sonolex.terminal import say, say_json, visible
-from sonolex.train.group import first_alone, is_first, together
+from sonolex.train.group import first_alone, is_first, said_once, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code. Mistakes of the user are one message, not a traceback."""
     parser = arguments_parser({function.__name__: function for function in VERBS})
-    arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.verb not in ("train", "table", "prepare", "sweep"):
-        parser.error(f"unknown arguments: {' '.join(rest)}")
+    with said_once():
+        arguments, rest = parser.parse_known_args(argv)
+        if rest and arguments.verb not in ("train", "table", "prepare", "sweep"):
+            parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
-        if arguments.verb in COMPUTING:
-            processes = getattr(arguments, "processes", 1)
-            use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
         with together(arguments.verb, shared=arguments.verb in SHARED):
+            if arguments.verb in COMPUTING:
+                processes = getattr(arguments, "processes", 1)
+                use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
             arguments.function(arguments)
     except (ValueError, TypeError, OSError, ImportError) as e:
         say(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
@@ -123,7 +125,8 @@ def _fenced(lines: Sequence[str]) -> list[str]:
 def _recipe_and_runs(arguments: argparse.Namespace) -> tuple[Any, Sequence[Any]]:
     module = find_module("recipes", arguments.recipe, trust_code=True)
     recipe = module.tiny if arguments.tiny else module.recipe
-    options = _options_of(recipe, arguments.rest)
+    with said_once():
+        options = _options_of(recipe, arguments.rest)
     with first_alone():  # a recipe may look into its corpus, which may have to be made
         return module, recipe(**options)
 
@@ -172,13 +175,21 @@ def sweep(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Score a trained model under a protocol."""
+    """Score a trained model under a protocol; what JSON has no number for (an infinite d-prime) is null."""
     import json
 
     from sonolex.evaluate import evaluate_model
 
     results = evaluate_model(arguments.model, arguments.protocol, **_scoring(arguments))
-    say(json.dumps({k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}, indent=2))
+    shown = {k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}
+    say(json.dumps(_in_json(shown), indent=2, allow_nan=False))
+
+
+def _in_json(values: Any) -> Any:
+    """Return values with None for the numbers that JSON does not have."""
+    if isinstance(values, dict):
+        return {name: _in_json(value) for name, value in values.items()}
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def robustness(arguments: argparse.Namespace) -> None:
@@ -248,9 +259,8 @@ def predict(arguments: argparse.Namespace) -> None:
     """Print one JSON line per file."""
     from sonolex.api import Pipeline
 
-    answers = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code).predict(
-        audio=arguments.audio or None, text=_texts(arguments), top=arguments.top
-    )
+    model = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code)
+    answers = model.predict(audio=arguments.audio or None, text=_texts(arguments), top=arguments.top)
     names = arguments.audio or arguments.text
     for name, answer in zip(names, answers, strict=True):
         try:
@@ -323,8 +333,9 @@ def search(arguments: argparse.Namespace) -> None:
     """Find the recordings of an index that are nearest to words or to another recording."""
     from sonolex.search import SoundIndex
 
-    options = {"device": arguments.device, "trust_code": arguments.trust_code}
-    opened = SoundIndex.open(arguments.index, model=arguments.model, **options)
+    opened = SoundIndex.open(
+        arguments.index, model=arguments.model, device=arguments.device, trust_code=arguments.trust_code
+    )
     if arguments.model is None:  # somebody else's index may name any model
         say(f"model, as {arguments.index} names it: {opened.model}", file=sys.stderr)
     for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):

@@ -93,9 +93,10 @@ def compare_runs(folders: Sequence[str | Path]) -> list[Table]:
         other = first.setdefault(r["protocol"], r)
         if r["fingerprint"] != other["fingerprint"]:
             differing = [k for k in sorted({*r["card"], *other["card"]}) if r["card"].get(k) != other["card"].get(k)]
+            named = visible(", ".join(differing)) or "nothing else"
             raise ValueError(
                 f"results must have one fingerprint to be compared, but {other['folder']} has {other['fingerprint']} "
-                f"and {r['folder']} has {r['fingerprint']}. They differ in: {', '.join(differing)}."
+                f"and {r['folder']} has {r['fingerprint']}. They differ in: {named}."
             )
     tables = []
     for protocol in sorted(first):
@@ -115,7 +116,7 @@ def time_lines(folders: Sequence[str | Path]) -> list[str]:
     for r in read_results(folders):
         if r.get("trained_clips"):
             by_row.setdefault(r["row"], []).append(r)
-    width = max(map(len, by_row), default=0)
+    width = max((len(visible(row)) for row in by_row), default=0)
     lines = [f"  {'':{width}}  ms a clip: steps  waiting for data  million parameters  runs"] if by_row else []
     for row, runs in by_row.items():
         steps = [1000 * r["train_s"] / r["trained_clips"] for r in runs]

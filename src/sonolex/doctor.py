@@ -22,6 +22,9 @@ OPTIONAL = {
     "lhotse": ("bridges", "lhotse cuts"),
     "datasets": ("bridges", "Hugging Face datasets"),
     "pytorch_optimizer": ("lars", "the LARS optimiser"),
+    "pocketsphinx": ("asr", "transcripts by PocketSphinx"),
+    "transformers": ("whisper", "transcripts by Whisper-type models"),
+    "sentencepiece": ("speecht5", "SpeechT5, together with transformers"),
 }
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +12,23 @@ import numpy as np
 from sonolex import terminal
 from sonolex.audio.views import Views
 from sonolex.compare import compare_runs, text_tables
-from sonolex.data.columns import STANDARD_COLUMNS
 from sonolex.data.loader import Loading
-from sonolex.data.manifest import Manifest, ManifestError, read_manifest
-from sonolex.data.splits import disjoint_splits
+from sonolex.data.manifest import Manifest, ManifestError
+from sonolex.data.parts import divide
 from sonolex.devices import AUTO, find_device
 from sonolex.files import recover, save_json
+from sonolex.fit_table import SKIP, checked_table, guess_task, require_enough, require_same_clips
 from sonolex.locks import only_here
 from sonolex.names import spelled
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html
 from sonolex.scoring import class_name
-from sonolex.systems.base import system_type
+from sonolex.systems.base import LONGEST_STARTER_S, Processor, system_type
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.loop import train
+from sonolex.train.preflight import has_audio, long_texts, unreadable_clips
 from sonolex.train.run import Budget, Data, Optim, Run
-
-SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
-SPLIT_NAMES = {"dev": "validation", "val": "validation", "valid": "validation", "eval": "test"}
-MAX_CLASSES = 200
-SMALLEST_NUMBER_OF_CLIPS = 12
-
-
-@dataclass(frozen=True)
-class Table:
-    """A user's table after all checks: usable rows, and what has to be said about the rest."""
-
-    manifest: Manifest
-    notes: list[str]
+from sonolex.train.sources import new_processor
 
 
 def fit(
@@ -78,17 +64,27 @@ def fit(
     path = Path(path)
     find_device(device)  # before the table is read
     folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
-    table = checked_table(path, label=label, skip_bad=skip_bad)
+    reader, started = system_type(system, trust_code=True), _started(start_from, system)
+    limits = started[1].config if started else reader.starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1]
+    longest_s = limits.longest_s if any("audio" in accepted for accepted in reader.accepts) else np.inf
+    table = checked_table(path, label=label, skip_bad=skip_bad, longest_s=longest_s, reader=system)
     for line in (*_found(table.manifest, label), *table.notes):
         say(line)
     kind, task, note = guess_task(table.manifest, label)
     say(note)
-    manifest, note = with_splits(table.manifest, label if kind == "classification" else None, seed=seed)
-    say(note)
+    strata = [class_name(v) for v in table.manifest.column(label)] if kind == "classification" else None
+    divided = divide(table.manifest, strata=strata, seed=seed, names_speakers=label == "speaker")
+    for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
+        say(line)
+    processor = started[1] if started else None
+    manifest, notes = _with_short_texts(divided.manifest, system, processor, limits, skip_bad=skip_bad)
+    for line in notes:
+        say(line)
     with only_here(folder, "fit", "trains in"):
         recover(folder)
-        protocol = _write_protocol(folder, manifest, kind, task)
-        run = _run(protocol, manifest, system=system, start_from=start_from, epochs=epochs, seed=seed)
+        require_same_clips(folder, manifest, label)
+        protocol = _write_protocol(folder, manifest, kind, task, divided.warnings)
+        run = _run(protocol, manifest, system=system, start_from=start_from, started=started, epochs=epochs, seed=seed)
         say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
         results = train(run, folder / "run", device=device, quiet=quiet)
         say(text_tables(compare_runs([folder])))
@@ -101,123 +97,6 @@ def fit(
     return results
 
 
-def checked_table(path: Path, *, label: str, skip_bad: bool) -> Table:
-    """Return the usable rows of a table.
-
-    Raises:
-        ManifestError: wrong header or unusable rows, all of them (unusable rows only unless ``skip_bad``).
-    """
-    manifest = read_manifest(path)
-    names = manifest.table.column_names
-    problems = _header_problems(names, label)
-    if problems:
-        raise ManifestError(str(path), problems)
-    labels, texts = manifest.column(label), manifest.column("text")
-    full, bad = manifest.probed(range(len(manifest)))
-    unlabelled = [r for r in range(len(manifest)) if labels[r] is None and r not in bad]
-    if bad and not skip_bad:
-        listed = [f"row {r + 1}: {problem}" for r, problem in sorted(bad.items())]
-        raise ManifestError(str(path), listed, cure="Repair these rows, or leave them out with --skip-bad.")
-    usable = [r for r in range(len(manifest)) if r not in bad and labels[r] is not None]
-    notes = [f"left out, row {r + 1}: {problem}" for r, problem in sorted(bad.items())]
-    if unlabelled:
-        notes.append(f"left out: {len(unlabelled)} rows without {label!r}")
-    if len(usable) < SMALLEST_NUMBER_OF_CLIPS:
-        raise ManifestError(
-            str(path),
-            [f"it must have at least {SMALLEST_NUMBER_OF_CLIPS} usable rows, but has {len(usable)}", *notes],
-        )
-    if "text" in names and not any(texts):
-        notes.append("column 'text' is empty: audio only")
-    return Table(full.take(usable), notes)
-
-
-def guess_task(manifest: Manifest, label: str) -> tuple[str, dict[str, Any], str]:
-    """Return the task's kind, its config as JSON, and a sentence that says why.
-
-    Raises:
-        ManifestError: one class only, or too many.
-    """
-    values = manifest.column(label)
-    distinct = Counter(class_name(v) for v in values)
-    fractional = any(isinstance(v, float) and not v.is_integer() for v in values)
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values) and (
-        fractional or len(distinct) > 30
-    ):
-        task = {
-            "name": label,
-            "label": label,
-            "centre": float(np.mean(values)),
-            "spread": float(np.std(values) or 1.0),
-        }
-        return (
-            "regression",
-            task,
-            f"task: regression, because {label!r} holds numbers ({min(values):g} to {max(values):g})",
-        )
-    if len(distinct) < 2 or len(distinct) > MAX_CLASSES:
-        raise ManifestError("the table", [f"{label!r} must have 2 to {MAX_CLASSES} classes, but has {len(distinct)}"])
-    classes = sorted(distinct)
-    return (
-        "classification",
-        {"name": label, "label": label, "classes": classes},
-        f"task: classification, because {label!r} holds {len(classes)} different values: "
-        + ", ".join(f"{terminal.visible(c)} ({distinct[c]})" for c in classes[:20]),
-    )
-
-
-def with_splits(manifest: Manifest, stratify: str | None, *, seed: int) -> tuple[Manifest, str]:
-    """Return the table with a ``split`` column of train, validation and test, and a sentence that says how."""
-    given = [SPLIT_NAMES.get(s or "", s) for s in manifest.column("split")]
-    if set(given) == set(SHARES):
-        return manifest.with_column("split", given), "split: as given in column 'split'"
-    speakers = manifest.column("speaker")
-    strata = [class_name(v) for v in manifest.column(stratify)] if stratify else None
-    if all(s is not None for s in speakers) and len(set(speakers)) >= len(SHARES):
-        splits = disjoint_splits(speakers, shares=SHARES, seed=seed, strata=strata)
-        parts = {n: len({s for s, p in zip(speakers, splits, strict=True) if p == n}) for n in SHARES}
-        note = "split: by speaker, no speaker in two parts: " + ", ".join(f"{n} {c}" for n, c in parts.items())
-        return manifest.with_column("split", splits), note
-    ids = manifest.column("id")
-    splits = _stratified(strata or [""] * len(ids), seed)
-    reason = "no column 'speaker'" if not any(speakers) else "too few or missing speakers"
-    note = (
-        f"split: at random, WARNING: {reason}, so the same voices are in training and test and the scores flatter. "
-        "Add a speaker column for an honest number."
-    )
-    return manifest.with_column("split", splits), note
-
-
-def _header_problems(names: list[str], label: str) -> list[str]:
-    problems = []
-    if label not in names:
-        near = difflib.get_close_matches(label, names, n=1)
-        problems.append(
-            f"column {label!r} is missing; it has {names}." + (f" Did you mean {near[0]!r}?" if near else "")
-        )
-    if not {"audio", "audio_bytes", "text"} & set(names):
-        problems.append(f"a column 'audio' (paths) or 'text' is missing; it has {names}.")
-    for wanted in ("audio", "speaker", "text", "split"):
-        near = [] if wanted in names else difflib.get_close_matches(wanted, names, n=1, cutoff=0.75)
-        if near and near[0] != label and near[0] not in STANDARD_COLUMNS:
-            problems.append(f"column {near[0]!r} looks like {wanted!r}: rename it, or name it differently")
-    return problems
-
-
-def _stratified(strata: list[str], seed: int) -> list[str]:
-    """Deal the rows of every stratum to the splits in proportion, at random; every split gets some if it can."""
-    rng = np.random.default_rng(seed)
-    splits = ["train"] * len(strata)
-    for value in sorted(set(strata)):
-        rows = rng.permutation([i for i, s in enumerate(strata) if s == value])
-        num_held = max(1, round(SHARES["test"] * len(rows))) if len(rows) >= 3 else 0
-        for i in rows[:num_held]:
-            splits[i] = "test"
-        for i in rows[num_held : 2 * num_held]:
-            splits[i] = "validation"
-    return splits
-
-
 def _found(manifest: Manifest, label: str) -> list[str]:
     speakers = {s for s in manifest.column("speaker") if s is not None}
     texts = sum(bool(t) for t in manifest.column("text"))
@@ -228,30 +107,68 @@ def _found(manifest: Manifest, label: str) -> list[str]:
     ]
 
 
-def _write_protocol(folder: Path, manifest: Manifest, kind: str, task: dict[str, Any]) -> str:
-    """Write manifest and protocol.json, so that the test part can be scored again later; return its path."""
-    has_audio = bool(np.any(manifest.durations_s > 0))
+def _started(start_from: str | None, system: str) -> tuple[Any, Processor] | None:
+    """Return configuration and processor of the model to start from, if there is one."""
+    if start_from is None:
+        return None
+    model, processor, _ = load_model(model_folder(start_from), own={system})
+    return model.system.config, processor
+
+
+def _with_short_texts(
+    manifest: Manifest, system: str, processor: Processor | None, config: Any, *, skip_bad: bool
+) -> tuple[Manifest, list[str]]:
+    """Return the clips whose transcripts the system can read, and which were left out.
+
+    Raises:
+        ManifestError: transcripts that are too long, unless ``skip_bad``.
+    """
+    reader = system_type(system, trust_code=True)
+    if "text" not in reader.readable(modalities_of(manifest)) or not long_texts(manifest.column("text"), config):
+        return manifest, []
+    processor = processor or new_processor(system, config, manifest.where(split="train"))
+    bad = unreadable_clips(manifest, processor, ("text",))
+    if bad and not skip_bad:
+        raise ManifestError("the table", list(bad.values()), cure=SKIP)
+    kept = manifest.take([row for row in range(len(manifest)) if row not in bad])
+    notes = [f"left out: {problem}" for problem in bad.values()]
+    require_enough(len(kept), "the table", notes)
+    return kept, notes
+
+
+def modalities_of(manifest: Manifest) -> list[str]:
+    """Return what the clips of a table have."""
     has_text = any(manifest.column("text"))
-    by_speaker = len(
-        {(s, p) for s, p in zip(manifest.column("speaker"), manifest.column("split"), strict=True)}
-    ) == len(set(manifest.column("speaker"))) and all(manifest.column("speaker"))
+    return [m for m, present in (("audio", has_audio(manifest).any()), ("text", has_text)) if present]
+
+
+def _write_protocol(folder: Path, manifest: Manifest, kind: str, task: dict[str, Any], warnings: Sequence[str]) -> str:
+    """Write manifest and protocol.json, so that the test part can be scored again later; return its path."""
+    speakers, parts = manifest.column("speaker"), manifest.column("split")
+    by_speaker = all(speakers) and len(set(zip(speakers, parts, strict=True))) == len(set(speakers))
     manifest.write(folder / "manifest.arrow")
-    modalities = [m for m, present in (("audio", has_audio), ("text", has_text)) if present]
-    card = {"manifest": "manifest.arrow", "kind": kind, "task": task, "modalities": modalities}
-    save_json(folder / "protocol.json", card | {"disjoint": ["speaker"] if by_speaker else []})
+    card = {"manifest": "manifest.arrow", "kind": kind, "task": task, "modalities": modalities_of(manifest)}
+    notes = "; ".join(f"WARNING: {w}" for w in warnings)
+    save_json(folder / "protocol.json", card | {"disjoint": ["speaker"] if by_speaker else [], "notes": notes})
     return str(folder / "protocol.json")
 
 
 def _run(
-    protocol: str, manifest: Manifest, *, system: str, start_from: str | None, epochs: int | None, seed: int
+    protocol: str,
+    manifest: Manifest,
+    *,
+    system: str,
+    start_from: str | None,
+    started: tuple[Any, Processor] | None,
+    epochs: int | None,
+    seed: int,
 ) -> Run:
     rules = find_protocol(protocol)
     num_train = len(manifest.where(split="train"))
     kind = system_type(system, trust_code=True)
     config, processor = kind.starter(num_clips=num_train, longest_s=float(manifest.durations_s.max()))
-    if start_from is not None:
-        started, loaded, _ = load_model(model_folder(start_from), own={system})
-        config, processor = started.system.config, loaded.config
+    if started is not None:
+        config, processor = started[0], started[1].config
     modalities = kind.readable(rules.modalities)
     both = len(modalities) == 2
     loading = Loading(

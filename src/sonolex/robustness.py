@@ -46,8 +46,8 @@ def robustness(
         raise ValueError(f"`sweeps` must be some of {', '.join(SWEEPS)}, but has {', '.join(unknown)}.")
 
     def scores(degradation: Degradation | None) -> dict[str, Any]:
-        options: dict[str, Any] = {"device": device, "trust_code": trust_code}
-        results = evaluate_model(model, protocol, fold=fold, root=root, degradation=degradation, **options)
+        options: dict[str, Any] = {"degradation": degradation, "device": device, "trust_code": trust_code}
+        results = evaluate_model(model, protocol, fold=fold, root=root, **options)
         return {k: results[k] for k in ("protocol", "fold", "fingerprint", "primary", "scores")}
 
     clean = scores(None)

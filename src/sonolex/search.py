@@ -37,16 +37,11 @@ class SoundIndex:
     """An opened index. The model is loaded at the first query that needs it.
 
     Attributes:
-        model: run folder, model folder or ``hub:ORG/NAME``: what was asked for, or else what the index names.
+        model: run folder, model folder or hub id: what was asked for, or else what the index names.
     """
 
     def __init__(
-        self,
-        files: VectorFiles,
-        *,
-        model: str | Path | None = None,
-        device: str = AUTO,
-        trust_code: bool = False,
+        self, files: VectorFiles, *, model: str | Path | None = None, device: str = AUTO, trust_code: bool = False
     ):
         self._files, self._device, self._trust_code = files, device, trust_code
         self.model = str(model or files.card.model)

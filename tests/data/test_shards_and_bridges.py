@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from sonolex.audio import shards
 from sonolex.audio.io import AudioError, probe_audio, read_audio
 from sonolex.data import bridges
 from sonolex.data.loader import Loader, Loading
@@ -81,3 +87,52 @@ def test_embedded_bytes_are_audio(corpus):
 
     rows = [{"id": "a", "audio_bytes": Path(str(corpus[0].audio)).read_bytes()}]
     assert np.array_equal(waves(manifest_from_rows(rows))[0], waves(corpus)[0])
+
+
+def shard_of(path, audio, **options):
+    pq.write_table(pa.table({"id": [str(i) for i in range(len(audio))], "audio": audio}), path, **options)
+
+
+def test_a_value_that_thousands_of_rows_share_stays_one_in_memory(corpus, tmp_path):
+    clip = Path(str(corpus[0].audio)).read_bytes()
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array([clip + bytes(900_000)]))
+    shard_of(tmp_path / "a.parquet", shared, row_group_size=5000, store_schema=False)  # 4.6 GB as plain values
+    for row in (0, 4999):
+        assert np.array_equal(read_audio(f"{tmp_path}/a.parquet#{row}", rate_hz=8000), waves(corpus)[0])
+    assert sum(column.nbytes for column in shards._KEPT.values()) < 100 << 20
+
+
+def test_row_groups_too_large_to_hold_are_refused_and_few_are_kept(corpus, tmp_path, monkeypatch):
+    write_shards(corpus, tmp_path)
+    monkeypatch.setattr(shards, "MOST_KEPT_BYTES", 1)
+    assert np.array_equal(read_audio(f"{tmp_path}/shard-00000.parquet#40", rate_hz=8000), waves(corpus)[40])
+    assert np.array_equal(read_audio(f"{tmp_path}/shard-00000.parquet#1", rate_hz=8000), waves(corpus)[1])
+    assert len(shards._KEPT) == 1
+    monkeypatch.setattr(shards, "MOST_GROUP_BYTES", 1000)
+    with pytest.raises(AudioError, match="at most 1,000 bytes"):
+        read_audio(f"{tmp_path}/shard-00000.parquet#41", rate_hz=8000)
+
+
+def test_a_shard_that_was_written_again_is_read_again(corpus, tmp_path):
+    for first in (0, 5):
+        write_shards(corpus.take([first]), tmp_path)
+        assert np.array_equal(read_audio(f"{tmp_path}/shard-00000.parquet#0", rate_hz=8000), waves(corpus)[first])
+
+
+def test_shards_of_other_columns_and_types_pipes_and_absurd_rows_are_refused_by_name(corpus, tmp_path):
+    pq.write_table(pa.table({"sound": [b"x"]}), tmp_path / "a.parquet")
+    shard_of(tmp_path / "b.parquet", pa.array(["text"]))
+    shard_of(tmp_path / "c.parquet", pa.array([{"bytes": b"x", "path": "y"}]))
+    shard_of(tmp_path / "d.parquet", pa.array([None], pa.binary()))
+    os.mkfifo(tmp_path / "e.parquet")
+    for name, said in (
+        ("a.parquet#0", "column 'audio'"),
+        ("b.parquet#0", "holds str"),
+        ("c.parquet#0", "column 'audio' of encoded files"),
+        ("d.parquet#0", "is empty"),
+        ("d.parquet#" + "9" * 40, "row 999"),
+        ("d.parquet#²", "missing"),
+        ("e.parquet#0", "regular file"),
+    ):
+        with pytest.raises(AudioError, match=said):
+            read_audio(str(tmp_path / name), rate_hz=8000)

@@ -94,6 +94,40 @@ def test_a_protocol_of_ones_own_is_a_json_file(tmp_path):
         find_protocol(str(tmp_path / "p.json"))
 
 
+def own_protocol(folder, **changes):
+    card = {"manifest": "m.arrow", "kind": "classification", "modalities": ["text"], "disjoint": []}
+    task = {"name": "mood", "label": "mood", "classes": ["a", "b"], **changes}
+    (folder / "p.json").write_text(json.dumps(card | {"task": task}))
+    return find_protocol(str(folder / "p.json"))
+
+
+def test_the_fingerprint_of_ones_own_clips_covers_what_they_are_and_how_they_are_scored(tmp_path):
+    manifest = manifest_from_rows(ROWS)
+    protocol = own_protocol(tmp_path)
+    words = manifest.with_column("text", ["other words", *manifest.column("text")[1:]])
+    heard = manifest.with_column("audio_digest", [f"d{i}" for i in range(12)])
+    again = manifest.with_column("audio_digest", ["new", *(f"d{i}" for i in range(1, 12))])
+    audio = replace(protocol, modalities=("audio",))
+    prints = [protocol.fingerprint(m) for m in (manifest, words)]
+    prints += [audio.fingerprint(m) for m in (manifest, heard, again)]
+    prints.append(own_protocol(tmp_path, metric_names=["accuracy"]).fingerprint(manifest))
+    moods = manifest.with_column("feeling", manifest.column("mood"))
+    prints.append(own_protocol(tmp_path, label="feeling").fingerprint(moods))
+    assert len(set(prints)) == len(prints)
+    assert protocol.fingerprint(heard) == prints[0]  # a model that reads words alone hears nothing
+    assert own_protocol(tmp_path, dropout=0.5, weight=2.0).fingerprint(manifest) == prints[0]
+
+
+def test_a_card_of_ones_own_clips_says_which_speakers_are_known_and_which_audio_is_not_covered(tmp_path):
+    protocol = replace(own_protocol(tmp_path), modalities=("audio", "text"))
+    rows = [dict(r) for r in ROWS]
+    rows[-1]["speaker"] = "train0"
+    card = protocol.card(manifest_from_rows(rows))
+    assert card["fold given, speakers"] == "1 of 3 in the report part are in training or selection too"
+    assert card["fold given, audio"] == "known of 0 of 12 clips (column audio_digest)"
+    assert "scoring" not in PROTOCOL.card(manifest_from_rows(ROWS))  # fingerprints of corpora stay as published
+
+
 def test_unknown_protocols_suggest_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'iemocap4'"):
         find_protocol("iemocap")

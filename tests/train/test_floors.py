@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import soundfile
 
 from sonolex import scoring
-from sonolex.protocols.base import Fold, Protocol
+from sonolex.data.manifest import Manifest
+from sonolex.protocols.base import PARTS, Fold, Protocol
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.regression import RegressionConfig
 from sonolex.tasks.retrieval import RetrievalConfig
 from sonolex.tasks.tagging import TaggingConfig
 from sonolex.tasks.verification import VerificationConfig
-from sonolex.train.floors import clip_statistics, floors_of_fold
+from sonolex.train.floors import _cache_key, clip_statistics, floors_of_fold
 
 
 def split(manifest):
@@ -44,6 +46,29 @@ def test_floors_are_fitted_on_training_clips_and_cached(corpus):
     assert np.ptp(floors["tags"]["majority"], axis=0).max() == 0
     again = floors_of_fold(protocol, fold, "f" * 12)
     assert all(np.array_equal(again[t][f], v) for t, fs in floors.items() for f, v in fs.items())
+
+
+def test_floors_of_other_audio_are_not_those_in_the_cache(corpus, tmp_path):
+    """Two projects with the same table of labels had one fingerprint, and so 0.625 was shown for pure noise."""
+    task = ClassificationConfig("pitch", classes=("low", "high"), label="pitch")
+    protocol = Protocol("floors-key", "x", split, (task,), "accuracy")
+    noise = tmp_path / "audio"
+    noise.mkdir()
+    rng = np.random.default_rng(0)
+    for clip in corpus:
+        soundfile.write(noise / f"{clip.id}.wav", rng.normal(size=4000) * 0.1, 8000)
+    other = Manifest(corpus.table, root=tmp_path)
+    (mine,), (theirs,) = protocol.folds(corpus), protocol.folds(other)
+    pitch = [("low", "high").index(p) for p in mine.report.column("pitch")]
+    answers = [floors_of_fold(protocol, f, "e" * 12)["pitch"]["log_mel_svm"].argmax(1) for f in (mine, theirs)]
+    assert (answers[0] == pitch).all() and (answers[1] != pitch).any()
+
+    def digested(fold):
+        return Fold("only", *(fold.part(p).with_column("audio_digest", ["d"] * len(fold.part(p))) for p in PARTS))
+
+    assert len({_cache_key(protocol, f) for f in (mine, theirs, digested(mine), digested(theirs))}) == 3
+    relabelled = Fold("only", mine.train.with_column("pitch", ["low"] * len(mine.train)), mine.selection, mine.report)
+    assert _cache_key(protocol, relabelled) != _cache_key(protocol, mine)
 
 
 def test_statistics_do_not_depend_on_the_order_of_clips(corpus):

@@ -19,7 +19,7 @@ def test_a_second_training_or_probing_says_who_trains_in_the_folder(corpus, tmp_
             probe(small_run(corpus.root, tasks=(MOOD,), frozen_classifier="linear"), tmp_path)
 
 
-def test_what_killed_processes_left_is_gone(tmp_path):
+def test_what_killed_processes_left_is_gone(corpus, tmp_path):
     for name in (
         ".building-7.ab-results.json",
         "checkpoints/.building-7.ab-best/x",
@@ -28,7 +28,7 @@ def test_what_killed_processes_left_is_gone(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     (tmp_path / ".replaced-7.ab-model").mkdir()
-    with entered(tmp_path):
+    with entered(tmp_path, small_run(corpus.root)):
         pass
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if ".locks" not in str(p)) == [
         "checkpoints",

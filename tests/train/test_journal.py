@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import sys
-import types
 
 import pytest
 import rich
@@ -14,7 +13,6 @@ def test_events_come_back_and_a_half_written_line_is_left_out(tmp_path):
     book = journal.Journal(tmp_path)
     book.write("step", step=1, total=2.0)
     book.write("step", step=2, total=1.0)
-    book.close()
     with (tmp_path / "journal.jsonl").open("a") as f:
         f.write('{"event": "st')
     assert [(e["event"], e["step"]) for e in journal.read_journal(tmp_path)] == [("step", 1), ("step", 2)]
@@ -41,27 +39,31 @@ def test_other_processes_write_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_tensorboard_gets_the_numbers_of_every_step_where_it_is_installed(tmp_path, monkeypatch):
-    written = []
+def test_tensorboard_reads_the_numbers_of_every_step_and_of_every_start(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
+    for step, total in ((3, 0.5), (4, 0.25)):
+        journal.Journal(tmp_path).write("step", {"total": total}, step=step, clips=4)
+    read = accumulator(str(tmp_path / "tensorboard"))
+    read.Reload()
+    assert [(e.step, e.value) for e in read.Scalars("step/total")] == [(3, 0.5), (4, 0.25)]
+    assert read.Tags()["scalars"] == ["step/total"]
 
-    class SummaryWriter:
-        def __init__(self, folder):
-            written.append(folder)
 
-        def add_scalar(self, name, value, step):
-            written.append((name, value, step))
-
-        def close(self):
-            written.append("closed")
-
-    module = types.ModuleType("torch.utils.tensorboard.writer")
-    module.SummaryWriter = SummaryWriter
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.ModuleType("torch.utils.tensorboard"))
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", module)
+def test_a_full_disk_is_told_of_where_it_happens_and_not_in_another_thread(tmp_path, monkeypatch):
     book = journal.Journal(tmp_path)
-    book.write("step", step=3, total=0.5, clips=4)
-    book.close()
-    assert written == [str(tmp_path / "tensorboard"), ("step/total", 0.5, 3), "closed"]
+    monkeypatch.setattr("sonolex.train.board.append_bytes", _full)
+    with pytest.raises(OSError, match="No space left"):
+        book.write("step", step=1, total=0.5)
+
+
+def _full(path, rest):
+    raise OSError(28, "No space left on device", str(path))
+
+
+def test_where_tensorboard_is_missing_there_is_no_board(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    journal.Journal(tmp_path).write("step", step=1, total=0.5)
+    assert [p.name for p in tmp_path.iterdir()] == ["journal.jsonl"]
 
 
 def test_the_bar_counts_steps_from_where_a_run_goes_on():

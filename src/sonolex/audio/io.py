@@ -191,6 +191,8 @@ def _opened(source: AudioSource, where: Where) -> Iterator[tuple[AudioInfo, int,
                 num_samples = file.frames if found is None else _known_samples(file.frames, found, where)
                 info = _checked_info(file.samplerate, file.channels, num_samples, where)
                 yield info, encoded.size, partial(_decoded_blocks, encoded, file, where)
+        if encoded.changed():
+            raise where.error("audio must stay as it is while it is read, but changed", "audio", "Read it again.")
     finally:
         encoded.close()
 
@@ -219,7 +221,9 @@ def _pcm_blocks(encoded: Encoded, pcm: PcmSamples, where: Where, start: int, sto
         wanted = (min(first + step, stop) - first) * frame
         piece = encoded.view(pcm.start + first * frame, wanted)
         if len(piece) < wanted:
-            raise where.error("audio must stay whole while it is read, but became shorter", "audio", "Read it again.")
+            raise where.error(
+                "audio must stay as it is while it is read, but became shorter", "audio", "Read it again."
+            )
         yield np.frombuffer(piece, pcm.kind).reshape(-1, pcm.num_channels)
 
 

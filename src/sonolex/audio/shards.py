@@ -83,14 +83,14 @@ class _Shard:
             import pyarrow.parquet as pq
 
             source = self.file if self.version else addresses.open_remote(self.file, where)
-            # as a dictionary, a value that a million rows share stays one value in memory
-            shard = pq.ParquetFile(source, read_dictionary=["audio"])
-            if "audio" not in shard.schema_arrow.names:
+            try:  # as a dictionary, a value that a million rows share stays one value in memory
+                shard = pq.ParquetFile(source, read_dictionary=["audio"])
+            except KeyError:
                 raise where.error(
-                    f"shard must have a column 'audio', but has {shard.schema_arrow.names[:20]}",
+                    "shard must have a column 'audio' of encoded files, but has none",
                     "audio",
                     "Write the shards again (sonolex.data.shards.write_shards).",
-                )
+                ) from None
             groups = [shard.metadata.row_group(g).num_rows for g in range(shard.num_row_groups)]
             _OPEN[self] = (shard, np.cumsum([0, *groups]))
             if len(_OPEN) > MOST_OPEN:

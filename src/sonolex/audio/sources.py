@@ -48,6 +48,9 @@ class HeldBytes:
     def for_decoder(self) -> BinaryIO | int:
         return io.BytesIO(self.encoded)
 
+    def changed(self) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 
@@ -60,13 +63,17 @@ class FileIdentity(NamedTuple):
     size: int
     modified_ns: int
 
+    @classmethod
+    def of(cls, found: os.stat_result) -> FileIdentity:
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
 
 class OpenFile:
     """A regular file on disk, open: whoever renames or replaces it meanwhile changes nothing."""
 
     def __init__(self, descriptor: int, found: os.stat_result):
         self.descriptor, self.size = descriptor, found.st_size
-        self.identity = FileIdentity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        self.identity = FileIdentity.of(found)
         self.head = self._read(0, HEAD_BYTES if self.size > SMALL_BYTES else SMALL_BYTES)
 
     def at(self, start: int, count: int) -> bytes:
@@ -92,6 +99,10 @@ class OpenFile:
     def for_decoder(self) -> BinaryIO | int:
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         return self.descriptor
+
+    def changed(self) -> bool:
+        """True if the file was written to since it was opened."""
+        return FileIdentity.of(os.fstat(self.descriptor)) != self.identity
 
     def close(self) -> None:
         os.close(self.descriptor)

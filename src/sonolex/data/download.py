@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import shutil
-import urllib.error
-import urllib.request
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sonolex.configs import find_module, module_names
+from sonolex.data.archives import unpack
+from sonolex.data.transfer import Expected, Progress, fetch, require_http, text_at
+from sonolex.locks import only_here
 
-CHUNK_BYTES = 1 << 20
-TIMEOUT_S = 60
 ZENODO_FILE = re.compile(r"(https?://[^/]+)/records?/(\d+)/files/")
+MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 def download_corpus(
@@ -24,7 +21,7 @@ def download_corpus(
     folder: str | Path,
     *,
     mirror: str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Fetch and unpack the files of a corpus that names its ``DOWNLOADS``; return the folder.
 
@@ -35,8 +32,8 @@ def download_corpus(
         progress: called with file name, bytes so far and bytes in all (0 if unknown).
 
     Raises:
-        ValueError: a corpus that cannot be downloaded; a checksum that differs.
-        OSError: the address cannot be reached.
+        ValueError: a corpus that cannot be downloaded; a file that is not what it must be.
+        OSError: the address cannot be reached; the disk is full; another process downloads to the folder.
     """
     addresses: Sequence[str] = getattr(find_module("data.corpora", corpus, trust_code=True), "DOWNLOADS", ())
     if not addresses:
@@ -45,94 +42,52 @@ def download_corpus(
             f"`corpus` must be one that may be downloaded ({', '.join(known)}), but is {corpus!r}. Its licence or host "
             "wants you to fetch it yourself; its module says from where."
         )
+    if mirror is not None:
+        require_http("mirror", mirror)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    checksums = _checksums(addresses, mirror)
-    for address in addresses:
-        name = address.rsplit("/", 1)[1]
-        fetch(f"{mirror.rstrip('/')}/{name}" if mirror else address, folder / name, checksums.get(name), progress)
-        if name.endswith(".zip"):
-            _unpack(folder / name)
+    with only_here(folder, "download", "downloads"):
+        expected = _expected(addresses, mirror)
+        for address in addresses:
+            name = address.rsplit("/", 1)[1]
+            place = f"{mirror.rstrip('/')}/{name}" if mirror else address
+            fetch(place, folder / name, expected.get(name), progress)
+            if name.endswith(".zip"):
+                unpack(folder / name)
     return folder
 
 
-def fetch(
-    address: str, file: Path, md5: str | None = None, progress: Callable[[str, int, int], None] | None = None
-) -> None:
-    """Download one file, going on from ``FILE.part``; check it, and only then give it its name.
+def _expected(addresses: Sequence[str], mirror: str | None) -> dict[str, Expected]:
+    """Return checksums by file name: those of the mirror's md5sums.txt, or of the Zenodo record; {} if there are none.
 
     Raises:
-        ValueError: the checksum differs; the part is removed, so that the next call starts again.
         OSError: the address cannot be reached.
+        ValueError: what is there are no checksums.
     """
-    if file.is_file() and (md5 is None or _md5(file) == md5):
-        return
-    part = file.with_name(f"{file.name}.part")
-    done = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(address, headers={"Range": f"bytes={done}-"} if done else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            resumed = answer.status == 206
-            done = done if resumed else 0
-            total = done + int(answer.headers.get("Content-Length") or 0)
-            with part.open("ab" if resumed else "wb") as f:
-                while piece := answer.read(CHUNK_BYTES):
-                    f.write(piece)
-                    done += len(piece)
-                    if progress:
-                        progress(file.name, done, total)
-        if total and done < total:
-            raise OSError(f"{address} ended after {done} of {total} bytes. Give the same command again to go on.")
-    except urllib.error.HTTPError as e:
-        if e.code != 416:  # the part is already whole
-            raise OSError(f"{address} cannot be had: {e}.") from e
-    found = _md5(part) if md5 else None
-    if found != md5:
-        part.unlink()
-        raise ValueError(f"{file.name} must have MD5 {md5}, but has {found}. It was removed: give the command again.")
-    part.replace(file)
-
-
-def _checksums(addresses: Sequence[str], mirror: str | None) -> dict[str, str]:
-    """Return MD5 sums by file name: the mirror's md5sums.txt, or those of the Zenodo record; {} if there are none."""
     if mirror:
-        try:
-            with urllib.request.urlopen(f"{mirror.rstrip('/')}/md5sums.txt", timeout=TIMEOUT_S) as answer:
-                lines = answer.read().decode("utf-8").splitlines()
-        except urllib.error.HTTPError:
-            return {}
-        return {name.lstrip("*"): md5 for md5, name in (line.split(maxsplit=1) for line in lines if line.strip())}
-    sums: dict[str, str] = {}
+        place = f"{mirror.rstrip('/')}/md5sums.txt"
+        return {name: Expected(md5) for name, md5 in _md5_lines(place, text_at(place) or "")}
+    found: dict[str, Expected] = {}
     for host, record in sorted({m.groups() for a in addresses if (m := ZENODO_FILE.match(a))}):
-        with urllib.request.urlopen(f"{host}/api/records/{record}", timeout=TIMEOUT_S) as answer:
-            files = json.load(answer)["files"]
-        sums |= {f["key"]: f["checksum"].removeprefix("md5:") for f in files if f["checksum"].startswith("md5:")}
-    return sums
+        place = f"{host}/api/records/{record}"
+        try:
+            for file in json.loads(text_at(place) or "")["files"]:
+                md5, size = str(file["checksum"]).removeprefix("md5:"), file.get("size")
+                found[str(file["key"])] = Expected(
+                    md5 if MD5.fullmatch(md5) else None, size if isinstance(size, int) else None
+                )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise ValueError(f"{place} must list the files of a record, but does not. Try a mirror.") from None
+    return found
 
 
-def _unpack(archive: Path) -> None:
-    """Unpack a zip beside itself once; members that would leave the folder are refused."""
-    marker = archive.with_name(f".{archive.name}.unpacked")
-    if marker.is_file() and marker.stat().st_mtime >= archive.stat().st_mtime:
-        return
-    folder = archive.parent.resolve()
-    with zipfile.ZipFile(archive) as z:
-        for member in z.infolist():
-            target = (folder / member.filename).resolve()
-            if not target.is_relative_to(folder):
-                raise ValueError(f"{archive.name} must hold files below its folder, but has {member.filename!r}.")
-            if member.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with z.open(member) as source, target.open("wb") as f:
-                shutil.copyfileobj(source, f, CHUNK_BYTES)
-    marker.touch()
-
-
-def _md5(file: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with file.open("rb") as f:
-        while piece := f.read(CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+def _md5_lines(place: str, text: str) -> list[tuple[str, str]]:
+    """Return file names and sums of what md5sum writes."""
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            md5, _, name = line.strip().partition(" ")
+            if not MD5.fullmatch(md5) or not name.strip():
+                raise ValueError(f"{place}, line {number}, must be an MD5 sum and a file name, but is {line[:60]!r}.")
+            found.append((name.strip().lstrip("*"), md5.lower()))
+    return found

@@ -248,7 +248,13 @@ class Manifest:
             try:
                 info = probe_audio(clip.audio, clip_id=clip.id)
                 rates[row] = info.rate_hz
-                if np.isnan(durations[row]):
+                if (clip.offset_s or 0.0) >= info.duration_s:
+                    problems[row] = (
+                        f"offset must lie in 0 to {info.duration_s:.3f} s, but is {clip.offset_s} (clip {clip.id!r}, "
+                        f"file {clip.audio if isinstance(clip.audio, str) else 'embedded'}, field 'offset_s'). "
+                        "Correct the manifest."
+                    )
+                elif np.isnan(durations[row]):
                     durations[row] = info.duration_s - (clip.offset_s or 0.0)
             except AudioError as e:
                 problems[row] = str(e)

@@ -22,6 +22,8 @@ from sonolex.tasks.base import TaskConfig, task_type
 from sonolex.terminal import visible
 
 PARTS = ("train", "selection", "report")
+CONTENT = {"audio": "audio_digest", "text": "text"}  # columns that say what a clip is, by modality
+DECIDES_SCORES = ("label", "metric_names", "open_vocabulary", "tune_thresholds", "num_folds", "num_neighbours")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Protocol:
         modalities: what a model may read; text that gives the answer away is left out here.
         published: numbers of the papers by row and metric, to stand beside ours.
         notes: what a reader must know before comparing.
+        own_clips: the clips are a user's own, so the fingerprint covers what they are as well: their decoded audio and
+            their words, the speakers that parts share, and all of a task that decides a score. A corpus that everybody
+            has is known by its name, and its fingerprints are published.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Protocol:
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     corpus_options: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
+    own_clips: bool = False
 
     def __post_init__(self) -> None:
         if self.selects_on_report and "report part" not in self.selection_rule:
@@ -108,12 +114,38 @@ class Protocol:
             "metrics_version": 1,
         }
         labels = [getattr(t, "label", None) for t in self.tasks]
+        if self.own_clips:
+            card |= self._card_of_own(folds)
+            labels += [c for m, c in CONTENT.items() if m in self.modalities]
         for fold in folds:
             for name in PARTS:
                 part = fold.part(name)
                 columns = [part.column("id"), *(part.column(n) for n in labels if n)]
                 card[f"fold {fold.name}, {name}"] = f"{len(part)} clips, " + digest(sorted(zip(*columns, strict=True)))
         return card
+
+    def _card_of_own(self, folds: Sequence[Fold]) -> dict[str, Any]:
+        """Return what else decides scores on clips that only their owner knows."""
+        card: dict[str, Any] = {
+            "scoring": [{n: v for n, v in configs.to_json(t).items() if n in DECIDES_SCORES} for t in self.tasks],
+            "disjoint": list(self.disjoint),
+        }
+        for fold in folds:
+            card[f"fold {fold.name}, speakers"] = _heard_speakers(fold)
+            digests = [d for name in PARTS for d in fold.part(name).column("audio_digest")]
+            known = sum(d is not None for d in digests)
+            if "audio" in self.modalities and known < len(digests):
+                card[f"fold {fold.name}, audio"] = f"known of {known} of {len(digests)} clips (column audio_digest)"
+        return card
+
+
+def _heard_speakers(fold: Fold) -> str:
+    """Return in words how many speakers of the report part are heard before."""
+    of = {name: {s for s in fold.part(name).column("speaker") if s is not None} for name in PARTS}
+    if not of["report"]:
+        return "unknown"
+    heard = of["report"] & (of["train"] | of["selection"])
+    return f"{len(heard)} of {len(of['report'])} in the report part are in training or selection too"
 
 
 def find_protocol(name: str, *, trust_code: bool = False) -> Protocol:
@@ -135,6 +167,7 @@ class _Written:
     task: Mapping[str, Any]
     modalities: tuple[str, ...] = ("audio", "text")
     disjoint: tuple[str, ...] = ()
+    notes: str = ""
 
 
 def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
@@ -143,7 +176,8 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     The file names the manifest, which must have a ``split`` column with train, validation and test, and the task::
 
         {"manifest": "manifest.arrow", "kind": "classification", "modalities": ["audio", "text"],
-         "task": {"name": "emotion", "label": "emotion", "classes": ["angry", "sad"]}, "disjoint": ["speaker"]}
+         "task": {"name": "emotion", "label": "emotion", "classes": ["angry", "sad"]}, "disjoint": ["speaker"],
+         "notes": "what a reader must know"}
 
     The manifest lies in the file's folder or below it, so that a protocol that was sent to somebody reads nothing else
     there. Names are built in; ``trust_code`` lets ``kind`` be the dotted path of a module.
@@ -166,6 +200,8 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
         primary=kind.primary_metric,
         disjoint=("id", *saved.disjoint),
         modalities=saved.modalities,
+        notes=saved.notes,
+        own_clips=True,
     )
 
 

@@ -1,6 +1,6 @@
 """A Whisper-type model through transformers: a local folder or hub:ORG/NAME, greedy decoding, 30 s at a time.
 
-Needs transformers. Weights are read from safetensors only.
+Needs the extra ``whisper``. Weights are read from safetensors only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Whisper:
         try:
             from transformers import WhisperForConditionalGeneration, WhisperProcessor
         except ImportError as e:
-            raise ImportError("transformers must be installed for Whisper: pip install transformers.") from e
+            raise ImportError("Whisper needs transformers: pip install 'sonolex[whisper]'.") from e
         folder = checkpoint_folder(place)
         self.name = f"whisper:{place}"
         self._processor = WhisperProcessor.from_pretrained(folder)

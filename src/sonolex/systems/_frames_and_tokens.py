@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,10 @@ class FramesAndTokensConfig(ProcessorConfig):
         super().__post_init__()
         one_of("long_clip", self.long_clip, ("refuse", "cut"))
         one_of("cleaner", self.cleaner, tuple(text_.CLEANERS))
+
+    @property
+    def longest_s(self) -> float:
+        return math.inf if self.long_clip == "cut" else self.max_frames * self.hop_ms / 1000
 
 
 class FramesAndTokensProcessor(Processor):

@@ -6,6 +6,7 @@ with class and distillation token. Clips keep their own length: padding is never
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,6 +82,11 @@ class SpectrogramConfig(ProcessorConfig):
                 f"`max_frames` must be at most {MOST_FIXED_VALUES // self.num_mels} with frames='fixed', which pads "
                 f"every clip to it, but is {self.max_frames}."
             )
+
+    @property
+    def longest_s(self) -> float:
+        cuts = self.long_clip == "cut" or self.frames == "fixed"
+        return math.inf if cuts else self.max_frames * self.hop_ms / 1000
 
 
 class SpectrogramProcessor(Processor):

@@ -7,6 +7,7 @@ A system module holds a subclass of each and names the system in ``SYSTEM``. Not
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -72,6 +73,11 @@ class ProcessorConfig:
         ]
         if problems:
             raise ValueError(" ".join(problems))
+
+    @property
+    def longest_s(self) -> float:
+        """Seconds from which on a clip is refused. Default: never."""
+        return math.inf
 
 
 class Processor(abc.ABC):

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from sonolex import metrics
+from sonolex import configs, metrics
 from sonolex.arrays import load_arrays, save_arrays
 from sonolex.audio.features import delta, librosa_log_mel
 from sonolex.configs import cache_folder
+from sonolex.data.digests import clips_digests
 from sonolex.data.manifest import Clip, Manifest
 from sonolex.files import recover
 from sonolex.locks import holding
 from sonolex.names import spelled
-from sonolex.protocols.base import PARTS, Fold, Protocol
+from sonolex.protocols.base import PARTS, Fold, Protocol, digest
 from sonolex.scoring import class_name, tags_of
 
 VERSION = 2
@@ -39,9 +40,10 @@ def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str
     """Return {task: {floor: scores of the report clips}}, in the report part's order.
 
     Scores have the form of the task's own: (B, C) class scores, (B, 1) values, (B, D) embeddings. They are computed
-    once per fingerprint and fold, and cached.
+    once per fingerprint, fold and clips (`_cache_key`), and cached.
     """
-    path = cache_folder() / "floors" / f"v{VERSION}-{fingerprint}-{spelled(fold.name)}.npz"
+    key = _cache_key(protocol, fold)
+    path = cache_folder() / "floors" / f"v{VERSION}-{fingerprint}-{spelled(fold.name)}-{key}.npz"
     with holding(path.parent, path.name):  # who comes second reads what the first one wrote
         if path.is_file():
             flat = {tuple(key.split("/")): v for key, v in load_arrays(path, most_bytes=MOST_BYTES).items()}
@@ -51,6 +53,19 @@ def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str
         floors = {task.name: _floors_of_task(task, fold, statistics) for task in protocol.tasks}
         save_arrays(path, {f"{spelled(task)}/{floor}": v for task, fs in floors.items() for floor, v in fs.items()})
     return floors
+
+
+def _cache_key(protocol: Protocol, fold: Fold) -> str:
+    """Return a digest of all that decides floors: clips and audio of every part, tasks, and how they are computed.
+
+    Audio without a digest is known by its file: place, size and time of the last change.
+    """
+    import sklearn
+
+    settings = [VERSION, RATE_HZ, NUM_MFCC, NUM_MELS, SVM_COSTS, MOST_WORDS, sklearn.__version__, np.__version__]
+    labels = [str(getattr(t, "label", "")) for t in protocol.tasks]
+    clips = [clips_digests(fold.part(name), ("id", "offset_s", "duration_s", *labels), places=True) for name in PARTS]
+    return digest([settings, [{"kind": t.kind, **configs.to_json(t)} for t in protocol.tasks], clips])
 
 
 def clip_statistics(manifest: Manifest) -> dict[str, np.ndarray]:

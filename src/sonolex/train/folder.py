@@ -9,6 +9,7 @@ from typing import Any
 
 from sonolex.files import load_object, recover
 from sonolex.locks import only_here
+from sonolex.train.contents import require_same_clips
 from sonolex.train.run import Run
 from sonolex.train.sources import require_same_run
 
@@ -20,22 +21,25 @@ def finished(folder: Path, run: Run) -> dict[str, Any] | None:
     """Return the results of a run that is finished, None of one that is not.
 
     Raises:
-        ValueError: the folder holds another run, or results.json cannot be read.
+        ValueError: the folder holds another run, or one of other clips, or results.json cannot be read.
     """
     if not (folder / RESULTS).is_file():
         return None
     require_same_run(folder, run)
+    require_same_clips(folder, run, finished=True)
     return load_object(folder / RESULTS, cure="Remove this file, and the same command writes it again.")
 
 
 @contextmanager
-def entered(folder: Path) -> Iterator[None]:
+def entered(folder: Path, run: Run) -> Iterator[None]:
     """Context: this process alone works in a run's folder; what killed ones left half-written there is gone.
 
     Raises:
         Held: another process trains in it.
+        ValueError: the folder holds another run.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    require_same_run(folder, run)
     with only_here(folder, LOCK, "trains in"):
         for place in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
             recover(place)

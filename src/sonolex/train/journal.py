@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sonolex.files import append_line, drop_half_line, write_text, writing
+from sonolex.files import append_line, drop_half_line, write_text
 from sonolex.terminal import visible
+from sonolex.train.board import Board
 
 T = TypeVar("T")
 MOST_BYTES = 1 << 30
@@ -25,8 +26,7 @@ class Journal:
         self.path, self.active, self._started = folder / "journal.jsonl", active, time.time()
         if active:
             drop_half_line(self.path)
-        self._board_folder = folder / "tensorboard"
-        self._board = _tensorboard(self._board_folder) if active else None
+        self._board = _board(folder / "tensorboard") if active else None
 
     def write(self, event: str, measured: Mapping[str, float] | None = None, /, **values: Any) -> None:
         """Append one event.
@@ -42,10 +42,8 @@ class Journal:
         line, values = own | named, values | named
         append_line(self.path, json.dumps(line))
         if self._board is not None and "step" in values:
-            with writing(self._board_folder):
-                for name, value in values.items():
-                    if isinstance(value, float):
-                        self._board.add_scalar(f"{event}/{name}", value, values["step"])
+            numbers = {f"{event}/{name}": value for name, value in values.items() if isinstance(value, float)}
+            self._board.write(numbers, step=values["step"])
 
     def write_bad_clips(self, by_process: Sequence[Mapping[str, str]], *, step: int) -> None:
         """List clips that cannot be used, with what is wrong with them, in ``bad_clips.jsonl``."""
@@ -54,11 +52,6 @@ class Journal:
             lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
             write_text(self.path.with_name("bad_clips.jsonl"), "".join(f"{line}\n" for line in lines))
             self.write("bad_clips", step=step, count=len(bad))
-
-    def close(self) -> None:
-        if self._board is not None:
-            with writing(self._board_folder):
-                self._board.close()
 
 
 @contextmanager
@@ -142,10 +135,8 @@ def training_curve(folder: Path, event: str, name: str) -> tuple[list[int], list
     return steps, [by_step[s] for s in steps]
 
 
-def _tensorboard(folder: Path) -> Any:
+def _board(folder: Path) -> Board | None:
     try:
-        from torch.utils.tensorboard.writer import SummaryWriter
+        return Board(folder)
     except ImportError:
         return None
-    with writing(folder):
-        return SummaryWriter(str(folder))

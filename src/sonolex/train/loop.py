@@ -29,10 +29,12 @@ from sonolex.files import remove_folder, save_json
 from sonolex.nn.dropout import drawn_from
 from sonolex.terminal import visible
 from sonolex.train import checkpoint, group, optim, sources
+from sonolex.train.contents import require_same_clips, write_clips
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
 from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar, waited
+from sonolex.train.preflight import require_fitting, require_labels
 from sonolex.train.processes import launched
 from sonolex.train.results import write_results
 from sonolex.train.run import Run, Source
@@ -71,11 +73,13 @@ def train(
         return results
     fabric = launched(run, device=device)
     with ExitStack() as inside:
-        if fabric.is_global_zero:
-            inside.enter_context(entered(folder))
+        group.said_by_first(lambda: inside.enter_context(entered(folder, run)))
+        with group.first_alone():
+            require_same_clips(folder, run)
         inside.enter_context(torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []))
         training = _Training(run, folder, fabric, earlier or {}, quiet, watch)
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
+            write_clips(folder, run)
             save_json(folder / "recipe.json", run)
             sources.write_heard(folder, run, training.clips, earlier or {})
         return training.go()
@@ -89,7 +93,10 @@ class _Training:
         self.clips, budget = _clips_of(run.data.train), run.budget
         with group.first_alone():
             sources.require_unseen_report(run, self.clips, earlier)
+        require_labels(run.tasks, self.clips)
         self.model, self.processor, start = sources.build(run, self.clips, earlier=earlier)
+        others = [_clips_of(part) for part in (run.data.selection, run.data.report) if part]
+        require_fitting(run, self.processor, [self.clips, *others])
         optim.freeze(self.model, run.optim.frozen)
         self.held = optim.held_groups(self.model, run.optim, 0)
         self.module, self.optimizer = fabric.setup(self.model, optim.build_optimizer(self.model, run.optim))
@@ -144,7 +151,6 @@ class _Training:
             while not self._finished():
                 self._epoch(bar)
         results = self._report()
-        self.journal.close()
         return results
 
     def _epoch(self, bar: Any) -> None:
@@ -371,11 +377,11 @@ class _Training:
         if not self.fabric.is_global_zero:
             return
         place = self.folder / "checkpoints"
-        old = checkpoint.latest_checkpoint(place)
         new = place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"
         checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
-        if old is not None and old != new:
-            remove_folder(old)
+        for old in place.glob("step-*"):  # one, or two where a process was killed between these lines
+            if old != new:
+                remove_folder(old)
 
     def _listing_bad_clips(self, steps: Iterator[StepBatches]) -> Iterator[StepBatches]:
         """Yield the steps; where loading stops, as it does past `max_bad_clips`, list this process's bad clips."""

@@ -25,11 +25,12 @@ from sonolex.data.manifest import Manifest
 from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.scoring import class_name, group_numbers, separate_folds
+from sonolex.train.contents import require_same_clips, write_clips
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
-from sonolex.train.sources import build, load_sources, require_same_run, require_unseen_report
+from sonolex.train.sources import build, load_sources, require_unseen_report
 
 SVM_COSTS = (1.0, 10.0, 100.0)
 LINEAR_COSTS = (0.01, 0.1, 1.0, 10.0)
@@ -52,8 +53,8 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, dev
     if not run.tasks or any(t.kind != "classification" for t in run.tasks):
         raise ValueError(f"`tasks` of run {run.name!r} must be classifications to be probed.")
     place = find_device(device)
-    with entered(folder):
-        require_same_run(folder, run)
+    with entered(folder, run):
+        require_same_clips(folder, run)
         return _probed(run, folder, earlier or {}, place)
 
 
@@ -63,6 +64,7 @@ def _probed(run: Run, folder: Path, earlier: dict[str, Path], place: torch.devic
     require_unseen_report(run, train, earlier)
     model, processor, _ = build(run, train, earlier=earlier)
     model = model.to(place)
+    write_clips(folder, run)
     save_json(folder / "recipe.json", run)
     cache = FeatureCache(run.data.loading.cache_mb)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sonolex import configs
+from sonolex.data.checks import require_unchanged
 from sonolex.data.manifest import Manifest
 from sonolex.files import save_json
 from sonolex.names import spelled
@@ -35,7 +36,7 @@ def write_results(
     Args:
         asked: the modalities of one of ``Data.also_report``: a row of its own, in a folder within the run's.
     """
-    trained_clips = sum(training_curve(folder, "step", "clips")[1])
+    trained_clips = int(sum(training_curve(folder, "step", "clips")[1]))
     row = run.row or run.name
     if asked:
         folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"
@@ -74,6 +75,8 @@ def protocol_results(
     protocol: Protocol, fold: Fold, manifest: Manifest, model: Model, folder: Path | None
 ) -> dict[str, Any]:
     """Return what ties scores to their protocol; write the floors' predictions under ``folder`` if one is given."""
+    if protocol.own_clips:
+        require_unchanged(fold.report)
     card = protocol.card(manifest)
     floors: dict[str, Any] = {}
     for task, by_floor in floors_of_fold(protocol, fold, digest(card)).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sonolex import configs
+from sonolex import configs, terminal
 from sonolex.data.loader import clip_seed
 from sonolex.data.manifest import FORMATS, Manifest, concatenate, read_manifest
 from sonolex.files import load_json, load_object, save_json
@@ -29,7 +30,7 @@ def load_source(source: Source) -> Manifest:
     """Return the clips of a source, with durations."""
     options = tuple(sorted(source.options.items()))
     if source.manifest is not None:
-        manifest = read_manifest(source.manifest)
+        manifest = _own_manifest(source.manifest)
     elif source.corpus is not None:
         manifest = _corpus(source.corpus, options)
     else:
@@ -98,10 +99,9 @@ def _heard_before(run: Run, earlier: Mapping[str, Path]) -> set[str]:
     path = Path(earlier.get(run.init_from, run.init_from)) / HEARD
     if not path.is_file():
         return set()
-    cure = "Train that run again in another folder."
-    heard = load_json(path, cure=cure)
+    heard = load_json(path, cure="Train that run again in another folder.")
     if not isinstance(heard, list) or not all(isinstance(s, str) for s in heard):
-        raise ValueError(f"{path} must be a list of recordings, but is not. {cure}")
+        raise ValueError(f"{path} must be a list of recordings, but is not. Write or copy it again.")
     return set(heard)
 
 
@@ -150,10 +150,7 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
     columns = {n: manifest.column(n) for n in manifest.table.column_names}
     tasks = tuple(t.matched(columns) for t in run.tasks)
     if run.init_from is None:
-        transcripts = [t for t in manifest.column("text") if t]
-        waves = _waves(manifest, run.processor.rate_hz)
-        pairs = _pairs(manifest, run.processor.rate_hz)
-        processor = kind.processor_type.create(run.processor, transcripts=transcripts, waves=waves, pairs=pairs)
+        processor = new_processor(run.system, run.processor, manifest)
         config = kind.matched(run.config, processor)
         model = build_model(kind, config, tasks, seed=run.seed)
         return model, processor, Start(imports=model.system.import_pretrained(run.pretrained))
@@ -170,6 +167,14 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
     config = kind.matched(run.config, processor)
     model = build_model(kind, config, tasks, seed=run.seed)
     return model, processor, Start(load_system_weights(model, start.state_dict()))
+
+
+def new_processor(system: str, config: Any, manifest: Manifest) -> Processor:
+    """Return a processor with what has to be learned learned from the clips of ``manifest``."""
+    transcripts = [t for t in manifest.column("text") if t]
+    waves, pairs = _waves(manifest, config.rate_hz), _pairs(manifest, config.rate_hz)
+    kind = system_type(system, trust_code=True).processor_type
+    return kind.create(config, transcripts=transcripts, waves=waves, pairs=pairs)
 
 
 def _waves(manifest: Manifest, rate_hz: int) -> Iterator[np.ndarray]:
@@ -191,6 +196,19 @@ def _pairs(manifest: Manifest, rate_hz: int) -> Iterator[tuple[np.ndarray, str]]
 def spread(count: int) -> list[int]:
     """Return up to CLIPS_MEASURED row numbers out of so many, evenly."""
     return np.unique(np.linspace(0, count - 1, CLIPS_MEASURED).round().astype(int)).tolist() if count else []
+
+
+def _own_manifest(path: str) -> Manifest:
+    """Return a user's manifest, and say once what has to be said about how it was read."""
+    manifest = read_manifest(path)
+    if manifest.notes and path not in _SAID:
+        _SAID.add(path)
+        for note in manifest.notes:
+            terminal.say(f"{path}: {note}", file=sys.stderr)
+    return manifest
+
+
+_SAID: set[str] = set()
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,191 @@
+"""Training, validation and test part of a user's table: as its ``split`` column says, or divided here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sonolex.data.checks import same_audio
+from sonolex.data.columns import ManifestError
+from sonolex.data.manifest import Manifest
+from sonolex.data.splits import disjoint_splits
+
+SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+PART_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Divided:
+    """A table with train, validation or test in ``split``, how that came about, and what flatters its scores."""
+
+    manifest: Manifest
+    notes: list[str]
+    warnings: list[str]
+
+
+def divide(manifest: Manifest, *, strata: Sequence[str] | None, seed: int, names_speakers: bool = False) -> Divided:
+    """Return the table divided as its column ``split`` says, or by speaker, or at random; what is missing is said.
+
+    Args:
+        strata: a class for every clip, of which every part gets its share.
+        names_speakers: the question is who speaks, so every speaker has to be in training.
+
+    Raises:
+        ManifestError: a ``split`` that does not say train, validation or test in every row; with ``names_speakers``,
+            a speaker of the test part that is not in training.
+    """
+    given = _given(manifest)
+    if given is not None:
+        parts, notes = _with_validation(manifest, given, strata, seed, names_speakers)
+    elif names_speakers:
+        parts, notes = _within_speakers(manifest, seed)
+    else:
+        parts, notes = _divided(manifest, strata, seed)
+    warnings = _of_speakers(manifest, parts, given is not None, names_speakers)
+    again = same_audio(manifest, parts)
+    if again:
+        listed = ", ".join(f"{a} = {b}" for a, b in again[:NAMES_SHOWN])
+        warnings.append(f"{len(again)} clips have the same audio as a clip of another part ({listed})")
+    return Divided(manifest.with_column("split", parts), notes, warnings)
+
+
+def _given(manifest: Manifest) -> list[str] | None:
+    """Return the parts that the column ``split`` names; None if it is absent or empty."""
+    values = manifest.column("split")
+    if not any(values):
+        return None
+    parts = [PART_NAMES.get((v or "").strip().casefold()) for v in values]
+    counts = Counter("(empty)" if v is None else repr(v) for v in values)
+    listed = ", ".join(f"{v} in {n} rows" for v, n in counts.most_common(10))
+    cure = "Correct the column, or remove it and the table is divided by speaker."
+    if None in parts:
+        wanted = "train, validation (dev, val, valid) or test (eval) in every row"
+        raise ManifestError("column 'split'", [f"it must say {wanted}, but says {listed}"], cure=cure)
+    if not {"train", "test"} <= set(parts):
+        problem = f"it must name clips to train on and clips to test on, but says {listed}"
+        raise ManifestError("column 'split'", [problem], cure=cure)
+    return [str(p) for p in parts]
+
+
+def _with_validation(
+    manifest: Manifest, given: list[str], strata: Sequence[str] | None, seed: int, names_speakers: bool
+) -> tuple[list[str], list[str]]:
+    """Return given parts, with validation taken from train if there is none, and how."""
+    counts = Counter(given)
+    if "validation" in counts:
+        return given, ["split: as given in column 'split': " + ", ".join(f"{n} {counts[n]}" for n in SHARES)]
+    rows = [i for i, p in enumerate(given) if p == "train"]
+    speakers = [manifest.column("speaker")[i] for i in rows]
+    shares = {n: SHARES[n] / (SHARES["train"] + SHARES["validation"]) for n in ("train", "validation")}
+    own_strata = [strata[i] for i in rows] if strata is not None else None
+    if not names_speakers and None not in speakers and len(set(speakers)) >= 2:
+        inner, how = disjoint_splits(speakers, shares=shares, seed=seed, strata=own_strata), "by speaker"
+    else:
+        groups = speakers if names_speakers else own_strata or [""] * len(rows)
+        inner = _stratified([str(g) for g in groups], seed, held=("validation",), share=shares["validation"])
+        how = "at random"
+    parts = list(given)
+    for row, part in zip(rows, inner, strict=True):
+        parts[row] = part
+    if "validation" not in parts:
+        raise ManifestError("column 'split'", ["its training part is too small to take validation clips from"])
+    note = f"split: as given in column 'split'; it has no validation part, so that was taken from train {how}: "
+    counts = Counter(parts)
+    return parts, [note + ", ".join(f"{n} {counts[n]}" for n in SHARES)]
+
+
+def _divided(manifest: Manifest, strata: Sequence[str] | None, seed: int) -> tuple[list[str], list[str]]:
+    speakers = manifest.column("speaker")
+    if None not in speakers and len(set(speakers)) >= len(SHARES):
+        parts = disjoint_splits(speakers, shares=SHARES, seed=seed, strata=strata)
+        counts = {n: len({s for s, p in zip(speakers, parts, strict=True) if p == n}) for n in SHARES}
+        return parts, [
+            "split: by speaker, no speaker in two parts: " + ", ".join(f"{n} {c}" for n, c in counts.items())
+        ]
+    parts = _stratified(strata or [""] * len(manifest), seed)
+    return parts, ["split: at random, because there are " + ("too few speakers" if any(speakers) else "no speakers")]
+
+
+def _within_speakers(manifest: Manifest, seed: int) -> tuple[list[str], list[str]]:
+    """Return parts that all speakers are in: by session or recording where every speaker has enough, else at random."""
+    speakers = manifest.column("speaker")
+    for column in ("session", "source_id"):
+        places = manifest.column(column)
+        if None in places:
+            continue
+        if min(Counter(speaker for speaker, _ in set(zip(speakers, places, strict=True))).values()) < len(SHARES):
+            continue
+        parts = [""] * len(speakers)
+        for speaker in sorted(set(speakers)):
+            rows = [i for i, s in enumerate(speakers) if s == speaker]
+            own = disjoint_splits([places[i] for i in rows], shares=SHARES, seed=seed)
+            for row, part in zip(rows, own, strict=True):
+                parts[row] = part
+        return parts, [f"split: within speakers, who are what is asked for; no {column} in two parts"]
+    parts = _stratified([str(s) for s in speakers], seed)
+    few = sorted(s for s, n in Counter(speakers).items() if n < len(SHARES))
+    notes = ["split: within speakers, who are what is asked for, at random"]
+    if few:
+        listed = f"{len(few)} speakers have fewer than {len(SHARES)} clips"
+        notes.append(f"{listed}: all in training, none tested ({_some(few)})")
+    return parts, notes
+
+
+def _stratified(
+    strata: Sequence[str], seed: int, *, held: Sequence[str] = ("test", "validation"), share: float = SHARES["test"]
+) -> list[str]:
+    """Deal the rows of every stratum to the parts in proportion, at random; every part gets some if it can."""
+    rng = np.random.default_rng(seed)
+    parts = ["train"] * len(strata)
+    for value in sorted(set(strata)):
+        rows = rng.permutation([i for i, s in enumerate(strata) if s == value])
+        num_held = max(1, round(share * len(rows))) if len(rows) > len(held) else 0
+        for place, name in enumerate(held):
+            for i in rows[place * num_held : (place + 1) * num_held]:
+                parts[i] = name
+    return parts
+
+
+def _of_speakers(manifest: Manifest, parts: Sequence[str], given: bool, names_speakers: bool) -> list[str]:
+    """Return what has to be known about who speaks in which part."""
+    speakers = manifest.column("speaker")
+    of = {n: {s for s, p in zip(speakers, parts, strict=True) if p == n and s is not None} for n in SHARES}
+    if names_speakers:
+        unknown = sorted((of["test"] | of["validation"]) - of["train"])
+        if unknown:
+            raise ManifestError(
+                "column 'split'",
+                [f"all speakers must be in training to be told apart, but {len(unknown)} are not ({_some(unknown)})"],
+            )
+        return []
+    if not any(speakers):
+        return [
+            "no column 'speaker', so the same voices may be in training and test and the scores flatter. "
+            "Add a speaker column for an honest number"
+        ]
+    warnings = []
+    both = sorted(of["test"] & (of["train"] | of["validation"]))
+    if both:
+        warnings.append(
+            f"{len(both)} of the {len(of['test'])} speakers of the test part are in training or validation too "
+            f"({_some(both)}), so the scores flatter"
+        )
+    both = sorted(of["validation"] & of["train"]) if given else []
+    if both:
+        warnings.append(f"{len(both)} speakers of the validation part are in training too ({_some(both)})")
+    unnamed = sum(s is None for s in speakers)
+    if unnamed:
+        warnings.append(f"{unnamed} clips have no speaker: whether their voices are in two parts is not known")
+    return warnings
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")

@@ -1,0 +1,76 @@
+"""What clips a run was begun with, kept in its folder: the same command after they changed is another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sonolex.data.digests import clips_digests
+from sonolex.data.manifest import Manifest
+from sonolex.files import load_object, save_json
+from sonolex.protocols.base import find_protocol
+from sonolex.train.run import Run, Source
+from sonolex.train.sources import load_sources
+
+CLIPS = "clips.json"
+COLUMNS = ("id", "text", "speaker", "offset_s")
+
+
+def write_clips(folder: Path, run: Run) -> None:
+    """Write digests of a run's clips by part and column."""
+    save_json(folder / CLIPS, _clips_of(run))
+
+
+def require_same_clips(folder: Path, run: Run, *, finished: bool = False) -> None:
+    """Raise ValueError if the folder holds a run that was begun with other clips, saying which columns differ.
+
+    Args:
+        finished: nothing will be trained, so only a user's own manifests are read again, where they still are.
+    """
+    path = folder / CLIPS
+    if not path.is_file() or (finished and not _are_own(run)):
+        return
+    saved = load_object(path, cure="Remove this file, and the same command writes it again.")
+    changes = _changes(saved, _clips_of(run))
+    if changes:
+        raise ValueError(
+            f"{folder} must hold a run of the same clips, but since then {'; '.join(changes)}. "
+            "Name another folder, or remove this one to start again."
+        )
+
+
+def _clips_of(run: Run) -> dict[str, dict[str, Any]]:
+    parts = {"training": run.data.train, "selection": run.data.selection, "report": run.data.report}
+    return {name: _digests(load_sources(sources), run) for name, sources in parts.items() if sources}
+
+
+def _digests(clips: Manifest, run: Run) -> dict[str, Any]:
+    names = [*COLUMNS, *clips.label_columns, *(getattr(t, "label", "") for t in run.tasks)]
+    return {"number": len(clips), **clips_digests(clips, names, places=False)}
+
+
+def _changes(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return what differs, in words; a column that only one of them has decided nothing."""
+    changes = []
+    for part in sorted(set(saved) & set(wanted)):
+        old, new = saved[part], wanted[part]
+        if old.get("number") != new["number"]:
+            changes.append(f"the {part} clips are {new['number']} instead of {old.get('number')}")
+            continue
+        differing = [repr(n) for n in new if n in old and old[n] != new[n]]
+        if differing:
+            changes.append(f"{', '.join(differing)} of {part} clips changed")
+    return changes
+
+
+def _are_own(run: Run) -> bool:
+    """Return whether all of a run's clips are a user's own manifests, which are still there."""
+    data = run.data
+    return all(_is_own(source) for source in (*data.train, *data.selection, *data.report))
+
+
+def _is_own(source: Source) -> bool:
+    if source.manifest is not None:
+        return Path(source.manifest).exists()
+    name = source.protocol or ""
+    return name.endswith(".json") and Path(name).is_file() and Path(find_protocol(name).corpus).exists()
