@@ -17,7 +17,7 @@ ALLOWED = {
     "configs": set(),
     "files": {"configs"},
     "locks": {"files"},
-    "hub": set(),
+    "hub": {"terminal"},
     "terminal": set(),
     "names": set(),
     "arrays": {"files"},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -19,7 +20,8 @@ def trained(corpus, tmp_path_factory):
     train(
         small_run(corpus.root, tasks=(PITCH,), budget=Budget(epochs=12, batch_s=8, select="last")), folder, quiet=True
     )
-    rows = {"manifest": str(corpus.root / "manifest.arrow"), "kind": "classification", "modalities": ["audio"]}
+    shutil.copytree(corpus.root, folder.parent / "corpus")  # a protocol's manifest lies with it
+    rows = {"manifest": "corpus/manifest.arrow", "kind": "classification", "modalities": ["audio"]}
     task = {"name": "pitch", "label": "pitch", "classes": ["low", "high"]}
     (folder.parent / "protocol.json").write_text(json.dumps(rows | {"task": task}))
     return folder, folder.parent / "protocol.json"

@@ -26,7 +26,7 @@ def saved(corpus, tmp_path_factory):
         config = CalmProcessorConfig(rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200)
         processor = CalmProcessor.create(config, transcripts=corpus.column("text"))
         calm = CalmConfig(**SIZES, blocks=(Blocks(12, 6),), grid=Grid(6, 8, 3, 4, num_mels=16), pooled=pooled)
-        model = build_model("calm", Calm.matched(calm, processor), (RetrievalConfig("words"),), seed=0)
+        model = build_model(Calm, Calm.matched(calm, processor), (RetrievalConfig("words"),), seed=0)
         place = tmp_path_factory.mktemp("model") / pooled
         save_model(place, model, processor, provenance={})
         return place

@@ -28,7 +28,7 @@ def test_every_layer_is_compared(name, places, corpus, tmp_path, monkeypatch):
     processor = kind.processor_type.create(PROCESSORS[name], transcripts=corpus.column("text"), waves=iter(waves))
     model = Model(build_system(name, kind.matched(config, processor)), {})
     save_model(tmp_path / "model", model, processor, provenance={})
-    monkeypatch.setattr(module, "find_protocol", lambda name: Rules())
+    monkeypatch.setattr(module, "find_protocol", lambda name, **_: Rules())
     monkeypatch.setattr(module, "protocol_manifest", lambda rules, options: corpus)
     monkeypatch.setattr(module, "find_fold", lambda rules, manifest, fold: type("Fold", (), {"report": corpus}))
     rows = similarity(tmp_path / "model", "any", out=tmp_path / "out")

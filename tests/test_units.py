@@ -106,7 +106,7 @@ def speechlm():
 
 def test_units_of_a_models_layer(spoken, tmp_path, speechlm):
     system, processor = speechlm
-    save_model(tmp_path / "model", Model(system, []), processor, provenance={})
+    save_model(tmp_path / "model", Model(system, {}), processor, provenance={})
     found = make_units(spoken, out=tmp_path / "out.csv", num_units=5, model=tmp_path / "model", layer=1)
     assert {int(u) for u in found.column("units")[0].split()} <= set(range(5))
     with pytest.raises(ValueError, match="`layer` must be below 2"):

@@ -180,15 +180,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     from sonolex.evaluate import evaluate_model
 
-    results = evaluate_model(
-        arguments.model,
-        arguments.protocol,
-        fold=arguments.fold,
-        root=arguments.root,
-        out=arguments.out,
-        device=arguments.device,
-        trust_code=arguments.trust_code,
-    )
+    results = evaluate_model(arguments.model, arguments.protocol, **_scoring(arguments))
     shown = {k: results[k] for k in ("protocol", "fold", "fingerprint", "scores", "floors")}
     say(json.dumps(_in_json(shown), indent=2, allow_nan=False))
 
@@ -205,16 +197,7 @@ def robustness(arguments: argparse.Namespace) -> None:
     from sonolex.robustness import robustness as sweep
     from sonolex.robustness import robustness_lines
 
-    results = sweep(
-        arguments.model,
-        arguments.protocol,
-        fold=arguments.fold,
-        root=arguments.root,
-        out=arguments.out,
-        sweeps=arguments.sweeps,
-        device=arguments.device,
-        trust_code=arguments.trust_code,
-    )
+    results = sweep(arguments.model, arguments.protocol, sweeps=arguments.sweeps, **_scoring(arguments))
     say("\n".join(robustness_lines(results)))
 
 
@@ -224,15 +207,7 @@ def similarity(arguments: argparse.Namespace) -> None:
     from sonolex.similarity import similarity as measure
     from sonolex.similarity import similarity_lines
 
-    rows = measure(
-        arguments.model,
-        arguments.protocol,
-        fold=arguments.fold,
-        root=arguments.root,
-        out=arguments.out,
-        device=arguments.device,
-        trust_code=arguments.trust_code,
-    )
+    rows = measure(arguments.model, arguments.protocol, **_scoring(arguments))
     say("\n".join(similarity_lines(rows)))
     if arguments.out:
         say(f"{Path(arguments.out) / 'similarity.json'}, {plot_similarity(arguments.out)}")
@@ -349,13 +324,8 @@ def index(arguments: argparse.Namespace) -> None:
     """Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
     from sonolex.search import build_index
 
-    added, total = build_index(
-        arguments.folder,
-        model=arguments.model,
-        out=arguments.out,
-        device=arguments.device,
-        trust_code=arguments.trust_code,
-    )
+    options = {"device": arguments.device, "trust_code": arguments.trust_code}
+    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out, **options)
     say(f"{arguments.out}: {total} recordings, {added} of them new")
 
 
@@ -392,6 +362,11 @@ def _options_of(function: Any, words: list[str]) -> dict[str, Any]:
     capture.__doc__ = function.__doc__
     tyro.cli(capture, args=words)
     return given
+
+
+def _scoring(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that all verbs have which score a model."""
+    return {n: getattr(arguments, n) for n in ("fold", "root", "out", "device", "trust_code")}
 
 
 def _texts(arguments: argparse.Namespace) -> list[str] | None:

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sonolex.terminal import say
+
 HUB = "hub:"
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]*", re.ASCII)
@@ -46,7 +48,7 @@ def _downloaded(name: str, files: Sequence[str]) -> Path:
         raise ValueError(f"a place on the hub must be {HUB}ORG/NAME or {HUB}ORG/NAME@REVISION, but is {HUB}{name!r}.")
     from huggingface_hub import snapshot_download
 
-    print(f"downloading {name} from the Hugging Face hub, or what of it is not here yet", file=sys.stderr)
+    say(f"downloading {name} from the Hugging Face hub, or what of it is not here yet", file=sys.stderr)
     try:
         found = snapshot_download(
             repository, revision=revision or None, allow_patterns=list(files), ignore_patterns=["*/*"]

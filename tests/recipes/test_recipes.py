@@ -78,7 +78,7 @@ def test_the_laboratory_starts_from_a_given_model_and_counts_only_the_labels_of_
     for seed in (0, 1):
         processor = kind.processor_type.create(kind.processor_type.config_type(), transcripts=["one two"])
         config = kind.matched(kind.config_type.tiny(width=32 * (seed + 1)), processor)
-        save_model(tmp_path / f"given-{seed}", build_model("ctal", config, (), seed=0), processor, provenance={})
+        save_model(tmp_path / f"given-{seed}", build_model(kind, config, (), seed=0), processor, provenance={})
     runs = recipe(joint=str(tmp_path / "given-{seed}"), shares=(0.1, 1.0), seeds=(0, 1))
     assert {r.init_from for r in runs if r.row.startswith("joint: text,")} >= {str(tmp_path / "given-1")}
     assert {r.config.width for r in runs if r.seed == 1} == {64} and not [

@@ -67,7 +67,7 @@ def small_model(system: str, folder: Path) -> Path:
     processor = kind.processor_type.create(processor_config, transcripts=texts)
     mood = ClassificationConfig("mood", label="mood", classes=("good", "bad"))
     task = RetrievalConfig("words") if system == "calm" else mood
-    model = build_model(system, kind.matched(config, processor), (task,), seed=0)
+    model = build_model(kind, kind.matched(config, processor), (task,), seed=0)
     save_model(folder, model, processor, provenance={"run": "fuzz"})
     return folder
 

@@ -16,8 +16,8 @@ from benchmarks.fuzzing.cases import Mutation
 def warm() -> None:
     import safetensors.torch  # noqa: F401
 
-    import sonolex.nn.backbones
-    import sonolex.nn.fairseq  # noqa: F401
+    import sonolex.nn.fairseq
+    import sonolex.nn.published  # noqa: F401
 
 
 def make(folder: Path) -> None:
@@ -64,8 +64,8 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 
 
 def use(folder: Path, out: Path) -> Any:
-    from sonolex.nn.backbones import read_weights
     from sonolex.nn.fairseq import read_fairseq
+    from sonolex.nn.published import read_weights
 
     before = _methods()
     released = next(folder.glob("*.pt"), None)

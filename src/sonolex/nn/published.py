@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sonolex.files import load_object
 from sonolex.hub import local_or_hub
+from sonolex.terminal import say
 from sonolex.torch_file import read_torch
 from sonolex.weights import read_tensors
 
@@ -57,7 +58,7 @@ def read_weights(place: str | Path) -> dict[str, Tensor]:
             return _indexed(index, read)
         if len(files) > 1 and folder / main in files:
             others = ", ".join(f.name for f in files if f.name != main)
-            print(f"{folder}: reading {main}, not {others}", file=sys.stderr)
+            say(f"{folder}: reading {main}, not {others}", file=sys.stderr)
             files = [folder / main]
         if len(files) > 1:
             names = ", ".join(f.name for f in files)
