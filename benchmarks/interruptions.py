@@ -164,7 +164,7 @@ def _seen_by_strace(command: Command, goods: Path, place: Path, whole: Ended) ->
     """Return how many calls below the folder strace saw, beside those that were counted."""
     if shutil.which("strace") is None:
         return "; not compared with strace, which is not installed"
-    out, log = _fresh(command, goods, place)
+    out, _ = _fresh(command, goods, place)
     out.parent.mkdir(exist_ok=True)
     trace = place / "strace.log"
     code = "import sys, torch; torch.set_num_threads(1); from sonolex.cli import main; sys.exit(main(sys.argv[1:]))"

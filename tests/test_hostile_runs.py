@@ -403,7 +403,10 @@ def test_an_error_about_a_hostile_name_is_visible_too(tmp_path, capsys):
     hostile_run(tmp_path / "b", fingerprint="bbb")
     assert main(["compare", str(tmp_path)]) == 2
     assert main(["compare", str(tmp_path / f"none{ESC}")]) == 2
-    assert "\x1b" not in capsys.readouterr().err
+    hostile_run(tmp_path / "alone" / "a")
+    assert main(["compare", str(tmp_path / "alone"), "--against", "nothing"]) == 2
+    told = capsys.readouterr().err
+    assert "\x1b" not in told and told.count("\n") == 3  # one line each
     with pytest.raises(SystemExit):
         main(["compare", "x", f"--wrong{ESC}"])
     assert "--wrong\\x1b" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""What `benchmarks.interruptions` needs: a library that counts a process's writes and stops at one, and what it runs."""
+"""What `benchmarks.interruptions` needs: a library that counts writes and stops a process at one, and what it runs."""

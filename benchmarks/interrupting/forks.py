@@ -59,7 +59,7 @@ def warm() -> None:
 
 
 def run(words: Sequence[str], folder: Path, log: Path, *, at: int = 0, mode: int = COUNT) -> Ended:
-    """Run ``sonolex`` with these words in a fork; its steps below ``folder`` are counted, and it stops at step ``at``."""
+    """Run ``sonolex`` with these words in a fork, which counts its steps below ``folder`` and stops at step ``at``."""
     log.unlink(missing_ok=True)
     said = log.with_suffix(".said")
     sys.stdout.flush()

@@ -93,9 +93,10 @@ def compare_runs(folders: Sequence[str | Path]) -> list[Table]:
         other = first.setdefault(r["protocol"], r)
         if r["fingerprint"] != other["fingerprint"]:
             differing = [k for k in sorted({*r["card"], *other["card"]}) if r["card"].get(k) != other["card"].get(k)]
+            named = visible(", ".join(differing)) or "nothing else"
             raise ValueError(
                 f"results must have one fingerprint to be compared, but {other['folder']} has {other['fingerprint']} "
-                f"and {r['folder']} has {r['fingerprint']}. They differ in: {', '.join(differing)}."
+                f"and {r['folder']} has {r['fingerprint']}. They differ in: {named}."
             )
     tables = []
     for protocol in sorted(first):

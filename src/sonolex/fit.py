@@ -64,9 +64,10 @@ def fit(
     path = Path(path)
     find_device(device)  # before the table is read
     folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
-    reader, started = system_type(system, trust_code=True), _started(start_from, system)
-    limits = started[1].config if started else reader.starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1]
-    longest_s = limits.longest_s if any("audio" in accepted for accepted in reader.accepts) else np.inf
+    listener = system_type(system, trust_code=True)
+    started = _started(start_from, system)
+    limits = started[1].config if started else listener.starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1]
+    longest_s = limits.longest_s if any("audio" in accepted for accepted in listener.accepts) else np.inf
     table = checked_table(path, label=label, skip_bad=skip_bad, longest_s=longest_s, reader=system)
     for line in (*_found(table.manifest, label), *table.notes):
         say(line)
@@ -123,8 +124,8 @@ def _with_short_texts(
     Raises:
         ManifestError: transcripts that are too long, unless ``skip_bad``.
     """
-    reader = system_type(system, trust_code=True)
-    if "text" not in reader.readable(modalities_of(manifest)) or not long_texts(manifest.column("text"), config):
+    read = system_type(system, trust_code=True).readable(modalities_of(manifest))
+    if "text" not in read or not long_texts(manifest.column("text"), config):
         return manifest, []
     processor = processor or new_processor(system, config, manifest.where(split="train"))
     bad = unreadable_clips(manifest, processor, ("text",))

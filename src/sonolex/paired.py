@@ -55,7 +55,8 @@ def differences(table: Table, reference: str, *, num_draws: int = DRAWS, seed: i
     rows = [r for r in table.rows if r.saved]
     named = {r.name: r for r in rows}
     if reference not in named:
-        raise ValueError(f"`against` must be a row of {table.protocol} ({', '.join(named)}), but is {reference!r}.")
+        rows_named = terminal.visible(f"{table.protocol} ({', '.join(named)})")
+        raise ValueError(f"`against` must be a row of {rows_named}, but is {reference!r}.")
     base = named[reference]
     return [_difference(table.primary, row, base, num_draws, seed) for row in rows if row is not base]
 

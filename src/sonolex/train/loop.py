@@ -75,7 +75,6 @@ def train(
     with ExitStack() as inside:
         if fabric.is_global_zero:
             inside.enter_context(entered(folder))
-        with group.first_alone():
             require_same_clips(folder, run)
         inside.enter_context(torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []))
         training = _Training(run, folder, fabric, earlier or {}, quiet, watch)

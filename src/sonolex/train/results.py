@@ -36,7 +36,7 @@ def write_results(
     Args:
         asked: the modalities of one of ``Data.also_report``: a row of its own, in a folder within the run's.
     """
-    trained_clips = sum(training_curve(folder, "step", "clips")[1])
+    trained_clips = int(sum(training_curve(folder, "step", "clips")[1]))
     row = run.row or run.name
     if asked:
         folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"

@@ -173,8 +173,9 @@ def new_processor(system: str, config: Any, manifest: Manifest) -> Processor:
     """Return a processor with what has to be learned learned from the clips of ``manifest``."""
     transcripts = [t for t in manifest.column("text") if t]
     waves, pairs = _waves(manifest, config.rate_hz), _pairs(manifest, config.rate_hz)
-    kind = system_type(system, trust_code=True).processor_type
-    return kind.create(config, transcripts=transcripts, waves=waves, pairs=pairs)
+    return system_type(system, trust_code=True).processor_type.create(
+        config, transcripts=transcripts, waves=waves, pairs=pairs
+    )
 
 
 def _waves(manifest: Manifest, rate_hz: int) -> Iterator[np.ndarray]:
