@@ -95,6 +95,7 @@ def test_a_protocol_of_ones_own_is_a_json_file(tmp_path):
 
 
 def own_protocol(folder, **changes):
+    manifest_from_rows(ROWS, root=folder).write(folder / "m.arrow")
     card = {"manifest": "m.arrow", "kind": "classification", "modalities": ["text"], "disjoint": []}
     task = {"name": "mood", "label": "mood", "classes": ["a", "b"], **changes}
     (folder / "p.json").write_text(json.dumps(card | {"task": task}))
