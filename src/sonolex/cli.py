@@ -16,15 +16,16 @@ from sonolex.configs import find_module
 from sonolex.devices import AUTO, use_threads
 from sonolex.files import atomic_file, write_text
 from sonolex.terminal import say, say_json, visible
-from sonolex.train.group import first_alone, is_first, together
+from sonolex.train.group import first_alone, is_first, said_once, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code. Mistakes of the user are one message, not a traceback."""
     parser = arguments_parser({function.__name__: function for function in VERBS})
-    arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.verb not in ("train", "table", "prepare", "sweep"):
-        parser.error(f"unknown arguments: {' '.join(rest)}")
+    with said_once():
+        arguments, rest = parser.parse_known_args(argv)
+        if rest and arguments.verb not in ("train", "table", "prepare", "sweep"):
+            parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
         with together(arguments.verb, shared=arguments.verb in SHARED):
@@ -123,7 +124,8 @@ def _fenced(lines: Sequence[str]) -> list[str]:
 def _recipe_and_runs(arguments: argparse.Namespace) -> tuple[Any, Sequence[Any]]:
     module = find_module("recipes", arguments.recipe)
     recipe = module.tiny if arguments.tiny else module.recipe
-    options = _options_of(recipe, arguments.rest)
+    with said_once():
+        options = _options_of(recipe, arguments.rest)
     with first_alone():  # a recipe may look into its corpus, which may have to be made
         return module, recipe(**options)
 

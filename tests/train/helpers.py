@@ -1,4 +1,4 @@
-"""Small complete runs, and a program that trains one: tests kill it, or start it on two processes."""
+"""Small complete runs, and a program that trains one: tests kill it."""
 
 from __future__ import annotations
 

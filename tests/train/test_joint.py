@@ -43,6 +43,7 @@ CONFIG = VcrAstConfig(
     hidden_patches="dropped",
     expander_width=24,
 )
+UNEVEN = {"batch_clips": 6}
 PROCESSOR = SpectrogramConfig(rate_hz=8000, num_mels=16, max_frames=400, mean=-8.0, std=3.0)
 
 
@@ -169,17 +170,20 @@ def test_a_step_of_two_batches_is_the_step_of_one(corpus, tmp_path, system):
         assert torch.allclose(weights[0][key].float(), weights[1][key].float(), atol=1e-5), key
 
 
-def test_two_processes_train_as_one_does(corpus, tmp_path):
-    whole = vicreg_run(corpus.root)
-    train(whole, tmp_path / "one", quiet=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29533", "--module"]
-    words = [*command, "tests.train.test_joint", str(corpus.root), str(tmp_path / "two")]
+def test_three_processes_train_as_one_does_even_where_one_has_no_clips(corpus, tmp_path):
+    train(vicreg_run(corpus.root, **UNEVEN), tmp_path / "one", quiet=True)
+    assert 2 in [e["clips"] for e in read_journal(tmp_path / "one") if e["event"] == "step"]  # too few for three
+    launcher = ["--nproc-per-node=3", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--module"]
+    command = [sys.executable, "-m", "torch.distributed.run", *launcher]
+    words = [*command, "tests.train.test_joint", str(corpus.root), str(tmp_path / "three")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (final_weights(tmp_path / n) for n in ("one", "two"))
+    one, three = (final_weights(tmp_path / n) for n in ("one", "three"))
     for key in one:
-        assert torch.allclose(one[key].float(), two[key].float(), atol=1e-5), key
+        assert torch.allclose(one[key].float(), three[key].float(), atol=1e-5), key
+    steps = [[e["clips"] for e in read_journal(tmp_path / n) if e["event"] == "step"] for n in ("one", "three")]
+    assert steps[0] == steps[1]
 
 
 def test_the_selection_loss_does_not_depend_on_the_batches_it_is_read_in(corpus, tmp_path):
@@ -214,5 +218,5 @@ def test_a_wide_expander_is_advised_against(corpus, tmp_path, capsys):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(vicreg_run(sys.argv[1]), Path(sys.argv[2]), quiet=True)
+    train(vicreg_run(sys.argv[1], **UNEVEN), Path(sys.argv[2]), quiet=True)
     print(json.dumps("done"))

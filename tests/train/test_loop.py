@@ -26,10 +26,8 @@ from tests.train.helpers import MOOD, PITCH, final_weights, small_run
 ROOT = Path(__file__).parents[2]
 
 
-def start(corpus, folder: Path, options: dict, *, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
-    words = [sys.executable, *launcher, "-m", "tests.train.helpers", str(corpus.root), str(folder), json.dumps(options)]
-    if launcher:
-        words = [sys.executable, *launcher, "--module", *words[words.index("-m") + 1 :]]
+def start(corpus, folder: Path, options: dict) -> subprocess.Popen:
+    words = [sys.executable, "-m", "tests.train.helpers", str(corpus.root), str(folder), json.dumps(options)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     return subprocess.Popen(
         words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -90,25 +88,22 @@ def test_killed_at_random_steps_and_started_again_the_weights_are_bit_identical(
     assert scores[0] == scores[1]
 
 
-def test_two_processes_match_one_and_see_each_clip_once(corpus, tmp_path):
-    options = {"dropout": 0.3, "budget": {"epochs": 2, "batch_clips": 5, "checkpoint_steps": 0}}
-    one = start(corpus, tmp_path / "one", options)
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d")
-    launcher += ("--rdzv-endpoint=localhost:0",)
-    two = start(corpus, tmp_path / "two", options, launcher=launcher)
-    assert one.wait() == 0, one.stdout.read()
-    assert two.wait() == 0, two.stdout.read()
-    first, second = final_weights(tmp_path / "one"), final_weights(tmp_path / "two")
-    assert first.keys() == second.keys()
-    assert max(float((first[k] - second[k]).abs().max()) for k in first) < 1e-5
-    curves = [training_curve(tmp_path / n, "step", "total") for n in ("one", "two")]
-    assert curves[0][0] == curves[1][0]
-    assert np.allclose(curves[0][1], curves[1][1], atol=1e-5)
+def test_steps_that_are_repeated_count_once(corpus, tmp_path):
+    run = small_run(corpus.root, tasks=(PITCH,), budget=Budget(epochs=2, batch_s=8, batch_clips=8))
+
+    def ended(step, value):
+        raise KeyboardInterrupt  # before the state is saved, so that the epoch is repeated
+
+    with pytest.raises(KeyboardInterrupt):
+        train(run, tmp_path, quiet=True, watch=ended)
+    assert train(run, tmp_path, quiet=True)["trained_clips"] == 2 * len(corpus.where(split="train"))
+    steps = [e["step"] for e in read_journal(tmp_path) if e["event"] == "step"]
+    assert len(steps) > len(set(steps))
 
 
 def test_accumulated_batches_are_one_large_batch_not_a_mean_of_means(corpus, tmp_path):
     """Batches of unequal size: a mean of means would weight the clips of the small one more."""
-    base = small_run(corpus.root, dropout=0.0, optim=Optim(lr=1e-3, clip_norm=0.0))
+    base = small_run(corpus.root, dropout=0.3, optim=Optim(lr=1e-3, clip_norm=0.0))
     data = replace(base.data, loading=Loading(num_workers=0))
     rows = len(corpus.where(split="train"))
     whole = replace(base, data=data, budget=Budget(epochs=1, batch_s=1e6, batch_clips=rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig
@@ -14,7 +15,7 @@ from tests.train.helpers import HEIGHT
 PITCH = ClassificationConfig("pitch", label="pitch", classes=("low", "high"), dropout=0.2)
 
 
-def recipe(*, manifest: str, lr: float = 1e-3, epochs: int = 2, on_bad_clip: str = "error") -> list[Run]:
+def recipe(*, manifest: str, lr: float = 1e-3, epochs: int = 2) -> list[Run]:
     """Return the three runs over a manifest with the parts train, validation and test."""
 
     def part(split: str) -> tuple[Source, ...]:
@@ -29,7 +30,7 @@ def recipe(*, manifest: str, lr: float = 1e-3, epochs: int = 2, on_bad_clip: str
         data=Data(
             train=part("train"),
             selection=part("validation"),
-            loading=Loading(drop_text=0.3, num_workers=1, on_bad_clip=on_bad_clip),
+            loading=Loading(views=Views(gain_db=3, speed=0.1, num_mel_masks=1), drop_text=0.3, num_workers=1),
         ),
         # A small eps makes AdamW turn the rounding of gradients near 0 into steps of full size.
         optim=Optim(lr=lr, eps=1e-4),

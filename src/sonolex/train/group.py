@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -52,6 +52,14 @@ def join() -> None:
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
+
+
+def leave() -> None:
+    """Take leave of the other processes."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def gathered(value: T) -> list[T]:
@@ -106,10 +114,22 @@ def first_alone() -> Iterator[None]:
     if not is_first():
         wait()
     try:
-        yield
+        with said_once():
+            yield
     finally:
         if is_first():
             wait()
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Context: what every process writes to the terminal, only the first one does."""
+    with ExitStack() as stack:
+        if not is_first():
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield
 
 
 @contextmanager
@@ -137,6 +157,7 @@ def together(verb: str, *, shared: bool) -> Iterator[None]:
         join()
         yield
         wait()  # one that ends early could not be told from one that was killed
+        leave()
     except BaseException as e:
         group.failed(e)
         raise
@@ -182,9 +203,9 @@ class _Group:
             self.end(noticed=True)
         if not self._ending.acquire(blocking=False):
             time.sleep(SAME_MISTAKE_S)  # the thread that ends this process is at it
+        if isinstance(error, KeyboardInterrupt) and not is_first():
+            raise SystemExit(130) from None
         if isinstance(error, KeyboardInterrupt | SystemExit):
-            if not is_first():
-                raise SystemExit(130) from None
             return
         text = f"{error}" if isinstance(error, ValueError | TypeError | OSError | ImportError) else repr(error)
         first = self._first_to_say(f"rank {rank()}: {text}")
