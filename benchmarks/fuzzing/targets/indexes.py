@@ -15,8 +15,6 @@ NUM_RECORDINGS = 40
 
 
 def warm() -> None:
-    import usearch.index  # noqa: F401
-
     import sonolex.search  # noqa: F401
 
     models.warm()
