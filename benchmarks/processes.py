@@ -1,5 +1,7 @@
 """Several processes through the command line: they finish, they train what one does, and they end together.
 
+    python -m benchmarks processes
+
 Twenty launches of three recipes on two and three processes, against the same command on one; then ten launches of which
 one process is killed (SIGKILL) at a random moment, and the same command again. Linux, two free cores: half an hour.
 """

@@ -92,9 +92,7 @@ def report(folder: Path) -> None:
 def tensorboard(folder: Path) -> None:
     from sonolex.train.journal import Journal
 
-    journal = Journal(folder)
-    journal.write("step", step=1, loss=0.5)
-    journal.close()
+    Journal(folder).write("step", step=1, loss=0.5)
     if not list(folder.glob("tensorboard/*tfevents*")):  # a run goes on without, and doctor says how to have it
         raise ImportError("no TensorBoard: pip install 'sonolex[tensorboard]'")
 

@@ -65,8 +65,8 @@ def recipe(
 def tiny() -> list[Run]:
     """Return a pre-training and one fold, for a few steps."""
     small = replace(SMALL, num_layers=1, width=32, num_heads=2, ffn_width=64, conv_width=8)
-    runs = recipe(seeds=(0,), folds=("1",), epochs=1, pretrain_epochs=2)[1:3]
-    return [replace(r, config=small, budget=replace(r.budget, max_steps=12)) for r in runs]
+    runs = recipe(seeds=(0,), folds=("1",), epochs=1, pretrain_epochs=4)[1:3]
+    return [replace(r, config=small, budget=replace(r.budget, max_steps=36)) for r in runs]
 
 
 def _pretraining(fold: str, seed: int, epochs: int) -> Run:
