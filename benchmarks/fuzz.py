@@ -39,7 +39,7 @@ def run(options: Sequence[str] = ()) -> None:
     arguments = _arguments(options)
     # Before anything is imported that would start threads: a fork of a process with threads may hang.
     os.environ |= dict.fromkeys(ONE_THREAD, "1") | {"TOKENIZERS_PARALLELISM": "false"}
-    os.environ |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "HF_HOME": str(arguments.out.resolve() / "home")}
+    os.environ |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "HF_HOME": str(arguments.out / "home")}
     limits = Limits(arguments.memory_gb, arguments.seconds)
     if arguments.replay:
         raise SystemExit(_replay(arguments.replay, arguments.out, limits))
@@ -72,7 +72,9 @@ def fuzz(
     workers: int,
     limits: Limits,
 ) -> dict[str, dict[str, Any]]:
-    """Return counts, bugs, the peak of memory and the longest case by target; the time is shared equally.
+    """Return counts, bugs, the peak of memory and the longest case by target.
+
+    What is left of the time is shared by the targets that are left; making good files and attacks count.
 
     Raises:
         RuntimeError: a process of ours ended early, or a good file is not answered.
@@ -83,16 +85,17 @@ def fuzz(
     found: dict[str, dict[str, Any]] = {}
     columns = (TextColumn("{task.description:12}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[said]}"))
     with Progress(*columns) as bar:
-        for target in targets:
-            share_s = seconds / len(targets)
+        ends = time.monotonic() + seconds
+        for number, target in enumerate(targets):
+            started = time.monotonic()
+            share_s = max(0.0, ends - started) / (len(targets) - number)
             line = bar.add_task(target, total=share_s if cases == FOREVER else cases, said="good files")
             maker = context.Process(target=worker.make_goods, args=(target, out / "goods"))
             maker.start()
             maker.join()
             if maker.exitcode:
                 raise RuntimeError(f"the good files of {target} must be made, but are not (see above)")
-            plan = {"seconds": share_s, "cases": cases, "seed": seed, "attacks": attacks}
-            started = time.monotonic()
+            plan = {"ends": started + share_s, "cases": cases, "seed": seed, "attacks": attacks}
             for summary in _shards(context, target, workers, plan, out, limits):
                 found[target] = summary
                 done = time.monotonic() - started if cases == FOREVER else sum(summary["counts"].values())
@@ -198,6 +201,7 @@ def _arguments(options: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"), help="folder of what ends badly")
     parser.add_argument("--replay", type=Path, help="folder of a kept case")
     arguments = parser.parse_args(options)
+    arguments.out = arguments.out.resolve()
     if arguments.cases is not None:
         arguments.minutes = FOREVER
     return arguments

@@ -32,8 +32,8 @@ def make_goods(target: str, goods: Path) -> None:
 def work(target: str, shard: int, shards: int, plan: dict, out: Path, limits: Limits, connection: Connection) -> None:
     """Run every ``shards``-th case of a target and send counts as they come.
 
-    ``plan`` has the seed, the number of cases or the seconds, and whether there are attacks. Cases that end
-    badly are saved under ``out``.
+    ``plan`` has the seed, the number of cases, when to end (of `time.monotonic`), and whether there are attacks. Cases
+    that end badly are saved under ``out``.
     """
     find_target(target).warm()
     shift = _Shift(target, out, limits, connection, Box(out / "boxes" / f"{target}-{shard}"))
@@ -42,9 +42,8 @@ def work(target: str, shard: int, shards: int, plan: dict, out: Path, limits: Li
     gc.freeze()  # so that a child does not copy the pages of objects it never touches
     for name in sorted(attacks.of_target(target))[shard::shards] if plan["attacks"] else []:
         shift.run(Case(target, attack=name))
-    ends = time.monotonic() + plan["seconds"]
     number = shard
-    while number < plan["cases"] and time.monotonic() < ends:
+    while number < plan["cases"] and time.monotonic() < plan["ends"]:
         shift.run(Case(target, number, plan["seed"]))
         number += shards
     shift.tell(finished=True)
