@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonolex.files import load_object, require_file
+from sonolex.tokenizer_limits import require_bounded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -214,6 +215,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         # A sentence model's file may pad every text to 128 tokens and cut longer ones in silence; batches pad here.
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        require_bounded(tokenizer, file)
         return _complete(tokenizer, file)
     vocab, merges, words = path / "vocab.json", path / "merges.txt", path / "vocab.txt"
     if vocab.is_file() and merges.is_file():

@@ -90,7 +90,7 @@ def test_a_kind_outside_the_package_needs_trust(folder, tmp_path, monkeypatch):
     (tmp_path / "harm" / "task.py").write_text("from sonolex.tasks.classification import TASK")
     monkeypatch.syspath_prepend(tmp_path)
     for kind in ("harm.task", "os.path", "base", "__init__", "../x"):
-        with pytest.raises(ValueError, match="`tasks` must be one of"):
+        with pytest.raises(ValueError, match=r"p\.json, kind: `tasks` must be one of"):
             find_protocol(written(folder, kind=kind))
     assert "harm" not in sys.modules
     assert find_protocol(written(folder, kind="harm.task"), trust_code=True).tasks[0].name == "mood"

@@ -187,7 +187,10 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
         ValueError: fields that are missing, unknown or of another type, or a manifest elsewhere.
     """
     saved = configs.from_json(_Written, load_object(path), where=str(path))
-    kind = task_type(saved.kind, trust_code=trust_code)
+    try:
+        kind = task_type(saved.kind, trust_code=trust_code)
+    except ValueError as e:
+        raise ValueError(f"{path}, kind: {e}") from e
     task = configs.from_json(kind.config_type, saved.task, where=f"{path}, task")
     unknown = sorted(set(saved.modalities) - {"audio", "text"})
     if unknown or not saved.modalities:
