@@ -204,7 +204,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     Raises:
         FileNotFoundError: none of these files is there.
-        ValueError: one of them is broken.
+        ValueError: one of them is broken, or its tokenizer lacks RoBERTa's and BERT's special tokens.
     """
     from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Tokenizer
 
@@ -257,6 +257,10 @@ def _complete(tokenizer: Tokenizer, file: Path) -> Tokenizer:
         raise ValueError(
             f"{file} must number its {len(ids)} tokens from 0 to {len(ids) - 1}, but has ids up to {max(ids)}."
         )
+    try:
+        special_ids(tokenizer)
+    except ValueError as e:
+        raise ValueError(f"{file}: {e}") from None
     return tokenizer
 
 
