@@ -290,7 +290,8 @@ class _Read:
 
 def _not_finite(item: Item) -> ValueError:
     return ValueError(
-        f"{item.name}: the model's answer must be finite numbers, but holds NaN or infinity. Check its config and weights."
+        f"{item.name}: the model's answer must be finite numbers, but holds NaN or infinity. Check its config and "
+        "weights."
     )
 
 

@@ -199,7 +199,9 @@ class Pipeline:
         if long == "window":
             return self._listener.windows(window_s, hop_s)
         if window_s is not None or hop_s is not None or pool != "mean":
-            raise ValueError("`window_s`, `hop_s` and `pool` are for long='window' (--long window), but long is 'refuse'.")
+            raise ValueError(
+                "`window_s`, `hop_s` and `pool` are for long='window' (--long window), but long is 'refuse'."
+            )
         return None
 
     def require_tasks(self) -> None:
@@ -283,7 +285,9 @@ class Pipeline:
         """
         save_model(Path(folder), self.model, self.processor, provenance=self.info.get("provenance", {}))
         if self.card or licence:
-            (Path(folder) / CARD).write_text(with_licence(self.card or read_card(Path(folder)), licence), encoding="utf-8")
+            (Path(folder) / CARD).write_text(
+                with_licence(self.card or read_card(Path(folder)), licence), encoding="utf-8"
+            )
 
     def push_to_hub(self, hub_id: str, *, private: bool = False, licence: str = "") -> str:
         """Upload the model folder to the Hugging Face hub and return its address. Needs a login and the network."""

@@ -12,9 +12,10 @@ import math
 import os
 import pkgutil
 import reprlib
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,6 +67,23 @@ def find_module(package: str, name: str, *, trust_code: bool = False) -> types.M
     if not hasattr(module, PROMISED[package]):
         raise ValueError(f"`{name}` must have {PROMISED[package]} to be one of `{package}`, but has not.")
     return module
+
+
+def look_here_for(names: Iterable[Any]) -> None:
+    """Let Python find modules in the working folder if one of ``names``, which the user typed, is a dotted path.
+
+    ``python -m sonolex`` looks there in any case. The folder comes last, so that no file in it stands for an installed
+    module, and without such a name it is not looked into: a stranger's folder runs nothing.
+    """
+    here = str(Path.cwd())
+    if any(map(_is_dotted, names)) and not {"", here} & set(sys.path):
+        sys.path.append(here)
+
+
+def _is_dotted(name: Any) -> bool:
+    """Return whether a name can be that of a module in a package, and is no file."""
+    parts = name.split(".") if isinstance(name, str) else ()
+    return len(parts) > 1 and all(map(str.isidentifier, parts)) and not Path(name).exists()
 
 
 def to_json(config: Any) -> Any:

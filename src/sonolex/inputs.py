@@ -15,7 +15,21 @@ from sonolex.answering import Item
 from sonolex.data.manifest import FORMATS
 from sonolex.data.table_rows import Row, table_rows
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64", ".rf64")
+AUDIO_SUFFIXES = (
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".mp3",
+    ".opus",
+    ".aif",
+    ".aiff",
+    ".au",
+    ".caf",
+    ".sph",
+    ".w64",
+    ".rf64",
+)
 BETWEEN = "://"  # is in addresses, which are no paths
 
 
@@ -105,7 +119,8 @@ def _recordings(folder: str, note: Callable[[str], None]) -> Iterator[Asked]:
             f"`inputs` must be recordings ({', '.join(AUDIO_SUFFIXES)}), or folders with some, but {folder} has none."
         )
     if others:
-        note(f"{folder}: {heard:,} recordings; {others:,} other files were not read")
+        were = "1 other file was" if others == 1 else f"{others:,} other files were"
+        note(f"{folder}: {heard:,} recordings; {were} not read")
 
 
 def _of_table(

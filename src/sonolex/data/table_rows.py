@@ -1,8 +1,8 @@
 """A table row by row, for a model that only answers: what is wrong with a row is that row's own problem.
 
-Training looks at all rows at once (`sonolex.data.manifest`); answering needs one at a time, so that memory does not grow
-with a CSV, TSV or JSONL file. A Parquet or Arrow file is opened as for training, with all its checks, and its columns
-stay in memory (Arrow files from 32 MB on stay on disk). Rows count from 1, without the header.
+Training looks at all rows at once (`sonolex.data.manifest`); answering needs one at a time, so that memory does not
+grow with a CSV, TSV or JSONL file. A Parquet or Arrow file is opened as for training, with all its checks, and its
+columns stay in memory (Arrow files from 32 MB on stay on disk). Rows count from 1, without the header.
 """
 
 from __future__ import annotations

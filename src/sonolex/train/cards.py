@@ -40,7 +40,9 @@ NO_LICENCE = (
 
 def basic_card(model: Model, provenance: Mapping[str, Any]) -> str:
     """Return the card of a model whose training data nobody told."""
-    return "\n".join([*_front(), *_model_lines(model), *_use_lines(), "## Licence", "", NO_LICENCE, "", _made(provenance)])
+    return "\n".join(
+        [*_front(), *_model_lines(model), *_use_lines(), "## Licence", "", NO_LICENCE, "", _made(provenance)]
+    )
 
 
 def write_card(
@@ -104,7 +106,12 @@ def _made(provenance: Mapping[str, Any]) -> str:
 
 def _model_lines(model: Model) -> list[str]:
     accepted = "; ".join(sorted(" + ".join(sorted(m)) for m in model.system.accepts))
-    lines = [f"# {model.system.name}", "", f"{count_parameters(model):,} parameters. Its system can read: {accepted}.", ""]
+    lines = [
+        f"# {model.system.name}",
+        "",
+        f"{count_parameters(model):,} parameters. Its system can read: {accepted}.",
+        "",
+    ]
     for name, task in model.task_items():
         classes = [markdown(c) for c in getattr(task.config, "classes", ())]
         more = [f"and {len(classes) - CLASSES_LISTED} more"] * (len(classes) > CLASSES_LISTED)
@@ -124,7 +131,12 @@ def _data_lines(model: Model, parts: Mapping[str, Manifest], results: Mapping[st
         shown = markdown(Path(str(results["protocol"])).name)
         lines += [f"Protocol {shown}, fold {markdown(results.get('fold'))}, fingerprint {results['fingerprint']}.", ""]
     read = " and ".join(results.get("trained_modalities") or results.get("modalities") or ())
-    lines += [f"Trained on {read or 'what the clips have'}.", "", "| part | clips | hours | speakers |", "|---|---|---|---|"]
+    lines += [
+        f"Trained on {read or 'what the clips have'}.",
+        "",
+        "| part | clips | hours | speakers |",
+        "|---|---|---|---|",
+    ]
     for name in PARTS:
         if (part := parts.get(name)) is not None:
             lines.append(f"| {name} | {len(part)} | {part.hours:.2f} | {len(_speakers(part)) or 'not known'} |")
@@ -140,10 +152,19 @@ def _class_lines(model: Model, parts: Mapping[str, Manifest]) -> list[str]:
     names = [n for n in PARTS if n in parts]
     for name, task in model.task_items():
         classes, column = getattr(task.config, "classes", ()), getattr(task.config, "label", "")
-        if not classes or len(classes) > CLASSES_LISTED or any(column not in parts[n].table.column_names for n in names):
+        if (
+            not classes
+            or len(classes) > CLASSES_LISTED
+            or any(column not in parts[n].table.column_names for n in names)
+        ):
             continue
         counts = [_class_counts(parts[n].column(column), task.config.kind) for n in names]
-        lines += [f"Clips of each class of {markdown(name)}:", "", f"| class | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+        lines += [
+            f"Clips of each class of {markdown(name)}:",
+            "",
+            f"| class | {' | '.join(names)} |",
+            "|---" * (len(names) + 1) + "|",
+        ]
         lines += [f"| {markdown(c)} | {' | '.join(str(found[str(c)]) for found in counts)} |" for c in classes]
         lines.append("")
     return lines
@@ -221,7 +242,9 @@ def _limit_lines(parts: Mapping[str, Manifest], results: Mapping[str, Any]) -> l
     if results.get("notes"):
         lines.append(f"- {markdown(results['notes'])}")
     lines.append("- Recordings, languages, microphones and rooms unlike those of the training clips were not tested.")
-    lines.append("- Scores of a class are not probabilities that anybody calibrated. Every clip gets one of the classes.")
+    lines.append(
+        "- Scores of a class are not probabilities that anybody calibrated. Every clip gets one of the classes."
+    )
     return [*lines, ""]
 
 

@@ -29,7 +29,8 @@ def corpus_root(root: str | Path | None, *names: str) -> Path:
         if (Path(base or "") / name).is_dir():
             return Path(base or "") / name
     raise FileNotFoundError(
-        f"`root` must name the folder of {names[0]}: pass root=…, or set SONOLEX_DATA to the folder that holds it."
+        f"the corpus {names[0]} must be on this machine, but no folder is named: set SONOLEX_DATA to the folder that "
+        f"holds {' or '.join(names)}/, or name it with --root (prepare, evaluate; root=… in Python)."
     )
 
 
