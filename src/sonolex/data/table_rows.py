@@ -103,7 +103,7 @@ def _csv_cells(path: Path, named: Mapping[str, str]) -> Iterator[Mapping[str, An
                 raise ManifestError(str(path), ["it is empty"])
             wanted = _wanted([cell.strip() for cell in header], named, path)
             for line in lines:
-                if not any(map(str.strip, line)):
+                if not line:  # "," is a row that says nothing; a blank line is none
                     continue
                 if len(line) != len(header):
                     yield f"line {lines.line_num} must have {len(header)} cells, but has {len(line)}"
