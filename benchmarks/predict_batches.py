@@ -7,6 +7,8 @@ Untrained models of the sizes that `fit` begins with, on 200 clips of 1 to 4 s, 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -23,17 +25,23 @@ SIZES = {"one by one": 0.01, "as chosen": BATCH_S["cpu"], "32 s": 32.0, "120 s":
 def run() -> None:
     torch.set_num_threads(1)
     for system in ("ctal", "ast"):
-        listener = _listener(system)
-        rng = np.random.default_rng(0)
-        rate_hz = listener.processor.config.rate_hz
-        waves = [0.1 * rng.normal(size=round(rate_hz * rng.uniform(SHORTEST_S, LONGEST_S))) for _ in range(CLIPS)]
-        items = [Item((wave.astype(np.float32), rate_hz), name=str(n)) for n, wave in enumerate(waves)]
-        cases = {name: lambda size=size: list(listener.hear(items, batch_s=size)) for name, size in SIZES.items()}
         print(f"  {system}:")
-        seconds = interleaved(cases, rounds=3)  # type: ignore[arg-type]
+        seconds = _measured(_listener(system))
         table(seconds, what="s", scale=1.0)
         claim(f"{system}, over clips one by one", ratio(seconds, "as chosen", "one by one"), 1.0)
         claim(f"{system}, over 120 s", ratio(seconds, "as chosen", "120 s"), 1.1)
+
+
+def _measured(listener: Listener) -> dict[str, list[float]]:
+    rng = np.random.default_rng(0)
+    rate_hz = listener.processor.config.rate_hz
+    waves = [0.1 * rng.normal(size=round(rate_hz * rng.uniform(SHORTEST_S, LONGEST_S))) for _ in range(CLIPS)]
+    items = [Item((wave.astype(np.float32), rate_hz), name=str(n)) for n, wave in enumerate(waves)]
+
+    def heard(batch_s: float) -> object:
+        return list(listener.hear(items, batch_s=batch_s))
+
+    return interleaved({name: partial(heard, size) for name, size in SIZES.items()}, rounds=3)
 
 
 def _listener(system: str) -> Listener:

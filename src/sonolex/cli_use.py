@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonolex.files import atomic_file
+from sonolex.progress import counting
 from sonolex.terminal import say
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ def embed(arguments: argparse.Namespace) -> None:
         vectors, starts_s = model.embed_windows(one, window_s=arguments.window_s, hop_s=arguments.hop_s)
         say(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
     else:
-        vectors = np.stack(list(model.vectors(asked.item for asked in _asked(arguments, model))))
+        found = []
+        with counting("vectors") as advance:
+            for vector in model.vectors(asked.item for asked in _asked(arguments, model)):
+                found.append(vector)
+                advance(1)
+        vectors = np.stack(found)
     with atomic_file(Path(arguments.out)) as building, building.open("wb") as file:
         np.save(file, vectors)
     say(f"{arguments.out}: {vectors.shape}")

@@ -83,7 +83,7 @@ def model_folder(place: str | Path) -> Path:
     path = Path(place)
     if (path / "model" / "config.json").is_file():
         return path / "model"
-    return local_or_hub(place, wanted="a run or model folder", files=("*.json", "*.safetensors"))
+    return local_or_hub(place, wanted="a run or model folder", files=("*.json", "*.safetensors", CARD))
 
 
 @dataclass(frozen=True)
