@@ -215,7 +215,7 @@ def test_or_each_window_has_a_line_and_the_default_window_is_the_longest_clip(pl
     [
         (["--window-s", "5"], "are for long='window'"),
         (["--pool", "each"], "are for long='window'"),
-        (["--long", "window", "--window-s", "0"], "must be positive"),
+        (["--long", "window", "--window-s", "0"], "must be at least 0.01"),
         (["--long", "window", "--window-s", "20"], "`window_s` must be at most 7.9"),
         (["--long", "window", "--window-s", "2", "--hop-s", "3"], "parts are left out"),
     ],

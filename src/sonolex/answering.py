@@ -21,6 +21,7 @@ from sonolex.types import Example
 BATCH_S = {"cpu": 16.0}  # of clips of 1 to 4 s, a CPU is fastest at 8 to 32 s (benchmarks/predict_batches.py)
 OTHER_BATCH_S = 120.0
 BATCHES_READ = 8  # at a time, so that clips of similar length share a batch
+SHORTEST_WINDOW_S = 0.01
 WINDOW_SHARES = (1.0, 0.99, 0.98, 0.95, 0.9)  # of a model's longest clip: frames overlap its ends
 
 
@@ -49,15 +50,18 @@ class Windows:
     The last window is moved back to end with the recording.
 
     Raises:
-        ValueError: a window or hop that is not positive, or a hop that would leave parts out.
+        ValueError: a window or hop below `SHORTEST_WINDOW_S`, or a hop that would leave parts out.
     """
 
     window_s: float
     hop_s: float
 
     def __post_init__(self) -> None:
-        if not (self.window_s > 0 and self.hop_s > 0):
-            raise ValueError(f"`window_s` and `hop_s` must be positive, but are {self.window_s:g} and {self.hop_s:g}.")
+        if not (self.window_s >= SHORTEST_WINDOW_S and self.hop_s >= SHORTEST_WINDOW_S):
+            raise ValueError(
+                f"`window_s` and `hop_s` must be at least {SHORTEST_WINDOW_S}, but are {self.window_s:g} and "
+                f"{self.hop_s:g}."
+            )
         if self.hop_s > self.window_s:
             raise ValueError(
                 f"`hop_s` must be at most `window_s` ({self.window_s:g}), or parts are left out, but is {self.hop_s:g}."
@@ -113,8 +117,11 @@ class Listener:
                 f"but has {' + '.join(sorted(given)) or 'nothing'}."
             )
 
-    def windows(self, window_s: float | None, hop_s: float | None) -> Windows:
-        """Return how long recordings are cut; default: the model's longest clip, without overlap.
+    def windows(self, window_s: float | None, hop_s: float | None, *, trained_s: float = float("inf")) -> Windows:
+        """Return how long recordings are cut; default: the longest clip of the training, without overlap.
+
+        Args:
+            trained_s: the length of that clip; where it is not known, the longest clip that the model takes counts.
 
         Raises:
             ValueError: windows that are longer than that, or none given where the model has no longest clip.
@@ -128,11 +135,11 @@ class Listener:
                 f"`window_s` must be at most {self._longest_window_s():g}, this model's longest clip, but is "
                 f"{window_s:g}."
             )
-        if not np.isfinite(longest_s):
+        found = trained_s if trained_s < longest_s and self._fits(trained_s) else self._longest_window_s()
+        if not np.isfinite(found):
             raise ValueError(
                 "`window_s` must be given for a model whose clips may have any length (its processor has no limit)."
             )
-        found = self._longest_window_s()
         return Windows(found, found if hop_s is None else hop_s)
 
     def hear(

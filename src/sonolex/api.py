@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sonolex.answering import Heard, Item, Listener, Windows, named_items
+from sonolex.answering import SHORTEST_WINDOW_S, Heard, Item, Listener, Windows, named_items
 from sonolex.audio.io import AudioSource
 from sonolex.devices import AUTO, find_device
 from sonolex.progress import counting
@@ -150,7 +150,8 @@ class Pipeline:
         Args:
             on_error: "raise" the first error, or "return" each one in the place of the item's answer.
             long: "refuse" a recording that is longer than the model's longest clip, or hear it in "window"s.
-            window_s, hop_s: length of a window, and from one to the next; default: the longest clip, no overlap.
+            window_s, hop_s: length of a window, and from one to the next; default: the longest clip it was trained on
+                (or, if its folder does not say, the longest it takes), no overlap.
             pool: "mean" decides by the mean of the windows' scores; "each" returns, with ``long="window"``, a list of
                 ``{"start_s", "end_s", "answers": {task: answer}}`` in the place of an item's answer.
         """
@@ -197,12 +198,18 @@ class Pipeline:
         one_of("long", long, ("refuse", "window"))
         one_of("pool", pool, ("mean", "each"))
         if long == "window":
-            return self._listener.windows(window_s, hop_s)
+            return self._listener.windows(window_s, hop_s, trained_s=self._longest_trained_s())
         if window_s is not None or hop_s is not None or pool != "mean":
             raise ValueError(
                 "`window_s`, `hop_s` and `pool` are for long='window' (--long window), but long is 'refuse'."
             )
         return None
+
+    def _longest_trained_s(self) -> float:
+        """Return the length of the longest clip of the training; infinite where the model's folder does not say it."""
+        provenance = self.info.get("provenance")
+        said = provenance.get("longest_clip_s") if isinstance(provenance, dict) else None
+        return float(said) if type(said) in (int, float) and said >= SHORTEST_WINDOW_S else float("inf")
 
     def require_tasks(self) -> None:
         """Raise ValueError if there is nothing that `predict` could say."""

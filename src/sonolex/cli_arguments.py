@@ -264,7 +264,9 @@ def _errors_and_windows(p: argparse.ArgumentParser) -> None:
         default="refuse",
         help="a recording beyond the model's longest clip is an error (default), or is heard in windows",
     )
-    p.add_argument("--window-s", type=float, help="with --long window: their length (default: the longest clip)")
+    p.add_argument(
+        "--window-s", type=float, help="with --long window: their length (default: that of the longest training clip)"
+    )
     p.add_argument("--hop-s", type=float, help="with --long window: from one to the next (default: no overlap)")
     p.add_argument(
         "--pool",

@@ -78,4 +78,11 @@ def test_a_copy_keeps_the_card_and_names_a_licence_that_was_given(run_folder, ca
 
 
 def test_what_the_model_was_trained_to_read_is_saved_with_it(run_folder):
-    assert sonolex.load(str(run_folder)).modalities == ("audio", "text")
+    model = sonolex.load(str(run_folder))
+    assert model.modalities == ("audio", "text")
+
+
+def test_long_recordings_are_cut_like_the_longest_clip_of_the_training(run_folder, corpus):
+    longest_s = max(corpus.where(split="train").durations_s)
+    windows = sonolex.load(str(run_folder)).windows("window")
+    assert windows is not None and windows.window_s == pytest.approx(longest_s, abs=1e-3) and longest_s < 2

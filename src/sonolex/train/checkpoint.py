@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from sonolex import configs
+from sonolex.data.manifest import Manifest
 from sonolex.files import atomic_folder, load_object, save_json
 from sonolex.hub import local_or_hub
 from sonolex.systems.base import Processor, System, seeded_build, system_name, system_type
@@ -69,9 +70,11 @@ def save_model(folder: Path, model: Model, processor: Processor, *, provenance: 
         (building / CARD).write_text(basic_card(model, provenance), encoding="utf-8")
 
 
-def provenance_of(run: Run, *, step: int) -> dict[str, Any]:
-    """Return what a model folder says about the training of its weights."""
-    return {"run": run.name, "step": step, "seed": run.seed, "modalities": list(run.data.loading.modalities)}
+def provenance_of(run: Run, *, step: int, clips: Manifest) -> dict[str, Any]:
+    """Return what a model folder says about the training of its weights on ``clips``."""
+    longest_s = max((float(s) for s in clips.durations_s if math.isfinite(s)), default=0.0)
+    heard = {"modalities": list(run.data.loading.modalities), "longest_clip_s": round(longest_s, 3)}
+    return {"run": run.name, "step": step, "seed": run.seed} | heard
 
 
 def model_folder(place: str | Path) -> Path:

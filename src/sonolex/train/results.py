@@ -91,7 +91,7 @@ def _write_card(
     if evaluation is not None:
         predicted = {n: (evaluation.labels[n], s, evaluation.groups.get(n)) for n, s in evaluation.scores.items()}
     starts = [*([run.init_from] if run.init_from else []), *run.pretrained.values()]
-    provenance = provenance_of(run, step=results["selected_step"])
+    provenance = provenance_of(run, step=results["selected_step"], clips=parts["train"])
     write_card(folder, model, provenance, parts=parts, results=results, predicted=predicted, starts=starts)
 
 
