@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from sonolex.data.manifest import Manifest, ManifestError
 from sonolex.data.parts import divide
 from sonolex.devices import AUTO, find_device
 from sonolex.files import recover, save_json
-from sonolex.fit_table import SKIP, checked_table, guess_task, require_enough, require_same_clips
+from sonolex.fit_table import SKIP, checked_table, require_enough, require_same_clips
+from sonolex.fit_task import Guess, guess_tasks, strata_of
 from sonolex.locks import only_here
 from sonolex.names import spelled
 from sonolex.protocols.base import find_protocol
 from sonolex.report import write_html
-from sonolex.scoring import class_name
 from sonolex.systems.base import LONGEST_STARTER_S, Processor, system_type
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.loop import train
@@ -34,7 +34,11 @@ from sonolex.train.sources import new_processor
 def fit(
     path: str | Path,
     *,
-    label: str,
+    label: str | Sequence[str] | None = None,
+    task: Sequence[str] = (),
+    multilabel: str = "",
+    columns: Mapping[str, str] | None = None,
+    merge_variants: bool = False,
     system: str = "ctal",
     start_from: str | None = None,
     epochs: int | None = None,
@@ -49,7 +53,12 @@ def fit(
 
     Args:
         path: CSV, TSV, JSONL, Parquet or Arrow with ``audio`` and/or ``text``, ``label`` and optionally ``speaker``
-            and ``split``.
+            and ``split``; or a folder with a subfolder for each class.
+        label: the column, or several, each a task of one model; for a folder, what its classes are called.
+        task: what columns ask, if not what is guessed: classification, regression or tagging, or ``COLUMN=KIND``.
+        multilabel: what separates several labels in a cell.
+        columns: which columns are ``audio``, ``text`` and ``speaker``, if they are called otherwise.
+        merge_variants: labels that differ only in capitals, blanks or forms of a character are one class.
         start_from: run folder, model folder or ``hub:ORG/NAME`` to start from.
         epochs: default by the number of clips.
         out: folder of the run; the same call again goes on where it stopped.
@@ -63,17 +72,28 @@ def fit(
     """
     path = Path(path)
     find_device(device)  # before the table is read
-    folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
     reader, started = system_type(system, trust_code=True), _started(start_from, system)
     limits = started[1].config if started else reader.starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1]
     longest_s = limits.longest_s if any("audio" in accepted for accepted in reader.accepts) else np.inf
-    table = checked_table(path, label=label, skip_bad=skip_bad, longest_s=longest_s, reader=system)
-    for line in (*_found(table.manifest, label), *table.notes):
+    table = checked_table(
+        path,
+        label=label,
+        skip_bad=skip_bad,
+        longest_s=longest_s,
+        reader=system,
+        chosen=columns,
+        multilabel=multilabel,
+        merge_variants=merge_variants,
+    )
+    labels = table.labels
+    folder = Path(out) if out else Path("runs") / f"fit-{path.resolve().stem}-{'+'.join(map(spelled, labels))}"
+    for line in (*_found(table.manifest, labels), *table.notes):
         say(line)
-    kind, task, note = guess_task(table.manifest, label)
-    say(note)
-    strata = [class_name(v) for v in table.manifest.column(label)] if kind == "classification" else None
-    divided = divide(table.manifest, strata=strata, seed=seed, names_speakers=label == "speaker")
+    guesses = guess_tasks(table.manifest, labels, asked=task, several=table.several)
+    for guess in guesses:
+        say(guess.note)
+    strata = strata_of(table.manifest, guesses)
+    divided = divide(table.manifest, strata=strata, seed=seed, names_speakers=labels == ("speaker",))
     for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
         say(line)
     processor = started[1] if started else None
@@ -82,8 +102,8 @@ def fit(
         say(line)
     with only_here(folder, "fit", "trains in"):
         recover(folder)
-        require_same_clips(folder, manifest, label)
-        protocol = _write_protocol(folder, manifest, kind, task, divided.warnings)
+        require_same_clips(folder, manifest, labels)
+        protocol = _write_protocol(folder, manifest, guesses, divided.warnings)
         run = _run(protocol, manifest, system=system, start_from=start_from, started=started, epochs=epochs, seed=seed)
         say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
         results = train(run, folder / "run", device=device, quiet=quiet)
@@ -97,13 +117,13 @@ def fit(
     return results
 
 
-def _found(manifest: Manifest, label: str) -> list[str]:
+def _found(manifest: Manifest, labels: Sequence[str]) -> list[str]:
     speakers = {s for s in manifest.column("speaker") if s is not None}
     texts = sum(bool(t) for t in manifest.column("text"))
     audio = int(np.sum(manifest.durations_s > 0))
     return [
-        f"found: {len(manifest)} clips with {label!r}, {audio} with audio ({manifest.hours:.2f} h), {texts} with text, "
-        f"{len(speakers) or 'no'} speakers"
+        f"found: {len(manifest)} clips with {' or '.join(map(repr, labels))}, {audio} with audio "
+        f"({manifest.hours:.2f} h), {texts} with text, {len(speakers) or 'no'} speakers"
     ]
 
 
@@ -142,12 +162,15 @@ def modalities_of(manifest: Manifest) -> list[str]:
     return [m for m, present in (("audio", has_audio(manifest).any()), ("text", has_text)) if present]
 
 
-def _write_protocol(folder: Path, manifest: Manifest, kind: str, task: dict[str, Any], warnings: Sequence[str]) -> str:
+def _write_protocol(folder: Path, manifest: Manifest, guesses: Sequence[Guess], warnings: Sequence[str]) -> str:
     """Write manifest and protocol.json, so that the test part can be scored again later; return its path."""
     speakers, parts = manifest.column("speaker"), manifest.column("split")
     by_speaker = all(speakers) and len(set(zip(speakers, parts, strict=True))) == len(set(speakers))
     manifest.write(folder / "manifest.arrow")
-    card = {"manifest": "manifest.arrow", "kind": kind, "task": task, "modalities": modalities_of(manifest)}
+    tasks: dict[str, Any] = {"tasks": [{"kind": guess.kind, **guess.settings} for guess in guesses]}
+    if len(guesses) == 1:
+        tasks = {"kind": guesses[0].kind, "task": guesses[0].settings}
+    card = {"manifest": "manifest.arrow", **tasks, "modalities": modalities_of(manifest)}
     notes = "; ".join(f"WARNING: {w}" for w in warnings)
     save_json(folder / "protocol.json", card | {"disjoint": ["speaker"] if by_speaker else [], "notes": notes})
     return str(folder / "protocol.json")
