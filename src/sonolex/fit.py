@@ -17,7 +17,7 @@ from sonolex.data.manifest import Manifest, ManifestError
 from sonolex.data.parts import divide
 from sonolex.devices import AUTO, find_device
 from sonolex.files import recover, save_json
-from sonolex.fit_table import SKIP, checked_table, require_enough, require_same_clips
+from sonolex.fit_table import SKIP, checked_table, either, require_enough, require_same_clips
 from sonolex.fit_task import Guess, guess_tasks, strata_of
 from sonolex.locks import only_here
 from sonolex.names import spelled
@@ -122,7 +122,7 @@ def _found(manifest: Manifest, labels: Sequence[str]) -> list[str]:
     texts = sum(bool(t) for t in manifest.column("text"))
     audio = int(np.sum(manifest.durations_s > 0))
     return [
-        f"found: {len(manifest)} clips with {' or '.join(map(repr, labels))}, {audio} with audio "
+        f"found: {len(manifest)} clips with {either(labels)}, {audio} with audio "
         f"({manifest.hours:.2f} h), {texts} with text, {len(speakers) or 'no'} speakers"
     ]
 

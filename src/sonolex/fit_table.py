@@ -94,7 +94,8 @@ def checked_table(
     notes += checked.notes
     notes += [f"left out, {places.one(r)}: {problem}" for r, problem in sorted(bad.items())]
     if unlabelled:
-        notes.append(f"left out: {len(unlabelled)} rows without {_or(labels)}: {places.several(unlabelled)}")
+        notes.append(f"left out: {len(unlabelled)} rows without {either(labels)}: {places.several(unlabelled)}")
+    notes += _partly_known(labels, columns, usable)
     require_enough(len(usable), str(path), notes)
     if "text" in manifest.table.column_names and not any(manifest.column("text")):
         notes.append("column 'text' is empty: audio only")
@@ -123,6 +124,16 @@ def named_labels(asked: Sequence[str], names: Sequence[str], *, where: str) -> l
     if twice:
         raise ManifestError(where, [f"`--label` must name different columns, but names {twice[0]!r} twice"])
     return found
+
+
+def either(names: Sequence[str]) -> str:
+    """Return names as a choice.
+
+    >>> either(["age"]), either(["age", "mood", "tone"])
+    ("'age'", "'age', 'mood' or 'tone'")
+    """
+    shown_names = list(map(repr, names))
+    return " or ".join([*([", ".join(shown_names[:-1])] if len(names) > 1 else []), shown_names[-1]])
 
 
 def require_enough(count: int, where: str, notes: Sequence[str]) -> None:
@@ -265,8 +276,14 @@ def _perhaps_speaker(manifest: Manifest, labels: Sequence[str]) -> list[str]:
     return [f"column {n!r} may say who speaks: if it does, --speaker-column {n!r}" for n in names[:1]]
 
 
-def _or(labels: Sequence[str]) -> str:
-    return " or ".join(map(repr, labels))
+def _partly_known(labels: Sequence[str], columns: Sequence[Sequence[object]], usable: Sequence[int]) -> list[str]:
+    """Return a sentence for each of several labels that some usable rows lack."""
+    missing = {name: sum(column[r] is None for r in usable) for name, column in zip(labels, columns, strict=True)}
+    return [
+        f"{n!r} is not known of {count} of the {len(usable)} rows, which count for the others only"
+        for n, count in missing.items()
+        if count
+    ]
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ def require_unchanged(manifest: Manifest) -> None:
 
 
 class _Nearby:
-    """What a missing file's message may add: a name beside it that differs in capitals only, or that it is of Windows."""
+    """What a missing file's message may add: a name that differs in capitals only, or that its path is of Windows."""
 
     def __init__(self) -> None:
         self._names: dict[Path, dict[str, str]] = {}

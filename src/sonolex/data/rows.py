@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,6 @@ def _where(mask: Any, problem: str, places: Places) -> list[str]:
 
 def stems(paths: Sequence[str | None]) -> list[str | None]:
     """Return file names without suffix where no other row has the same, else the whole path; None without a path."""
-    stems = [PurePath(p).stem or None if p else None for p in paths]
+    stems = [(PureWindowsPath if "\\" in p else PurePath)(p).stem or None if p else None for p in paths]
     counts = Counter(stems)
     return [stem if counts[stem] == 1 else path or None for stem, path in zip(stems, paths, strict=True)]

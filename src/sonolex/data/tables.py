@@ -43,6 +43,7 @@ WHOLE = re.compile(r"0|-?[1-9]\d*", re.ASCII)
 SEPARATOR_LINE = re.compile(r"sep=([,;\t])", re.ASCII)  # what Excel may write above the header
 COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)  # a number as it is written in Berlin
 DECIMAL = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+EXCEL = ' (Excel: "CSV UTF-8")'
 SURROGATE = re.compile("[\ud800-\udfff]")
 LARGEST_WHOLE = 2**53  # from here on a float is no longer exact
 INFINITE_WORDS = frozenset({"inf", "+inf", "-inf", "infinity", "-infinity"})
@@ -79,7 +80,10 @@ def csv_table(path: Path, *, chosen: Mapping[str, str] | None = None) -> Read:
         if len(line) != len(header)
     ]
     if problems:
-        raise ManifestError(where, problems)
+        cure = (
+            f"Put quotes round cells that hold {delimiter!r} or a line end, and give every column a cell in every line."
+        )
+        raise ManifestError(where, problems, cure=cure)
     found = Findings(Places(numbers[1:]))
     written = [[line[place].strip() or None for line in lines[1:]] for place in range(len(header))]
     kept = [i for i, name in enumerate(header) if name or not _is_nobodys(i, written[i], found)]
@@ -175,7 +179,7 @@ def _decoded(path: Path) -> str:
     content = path.read_bytes()
     found = next((kind for mark, kind in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
     if found is not None:
-        raise ManifestError(str(path), [f"it must be UTF-8 text, but is {found}: save it as UTF-8 text"])
+        raise ManifestError(str(path), [f"it must be UTF-8 text, but is {found}: save it as UTF-8 text{EXCEL}"])
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise ManifestError(str(path), [f"it holds NUL bytes (line {line}), so it is no UTF-8 text (UTF-16?)"])
@@ -183,10 +187,8 @@ def _decoded(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         line, byte = content.count(b"\n", 0, e.start) + 1, content[e.start]
-        raise ManifestError(
-            str(path),
-            [f"it must be UTF-8 text, but line {line} holds byte 0x{byte:02x} (Latin-1?): save it as UTF-8 text"],
-        ) from None
+        problem = f"it must be UTF-8 text, but line {line} holds byte 0x{byte:02x} (Latin-1?)"
+        raise ManifestError(str(path), [f"{problem}: save it as UTF-8 text{EXCEL}"]) from None
 
 
 def _cells(text: str, delimiter: str, where: str) -> tuple[list[list[str]], list[int]]:

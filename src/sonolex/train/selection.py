@@ -16,7 +16,8 @@ def selection_value(model: Model, evaluation: Evaluation, metric: str = "") -> f
     """Return what checkpoints are compared by, larger is better: the mean of the tasks' primary metrics.
 
     Each is measured in its task's unit (`Task.unit`), so that years and points of a scale weigh alike. A pre-training
-    counts minus the weighted total of its own terms, as it enters the loss: what is only journaled (weight 0), penalties and the losses of other tasks are no part of it.
+    counts minus the weighted total of its own terms, as it enters the loss: what is only journaled (weight 0),
+    penalties and the losses of other tasks are no part of it.
 
     Args:
         metric: instead of the primary ones, of the tasks that have it.
