@@ -106,4 +106,5 @@ def _waited_for(child: int) -> int:
 
 def plain(path: str) -> str:
     """Return a path without what differs from run to run: process ids and marks of temporary names."""
-    return re.sub(r"\.(building|replaced)-\d+\.[0-9a-f]+-", r".\1-", re.sub(r"events\.out\S*", "events", path))
+    path = re.sub(r"\.tmp\w{6}", ".tmp", re.sub(r"events\.out\S*", "events", path))
+    return re.sub(r"\.(building|replaced)-\d+\.[0-9a-f]+-", r".\1-", path)

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sonolex import configs
 from sonolex.data.manifest import FORMATS, Manifest
 from sonolex.data.splits import require_disjoint
 from sonolex.files import load_object, require_file
-from sonolex.tasks.base import TaskConfig, task_type
+from sonolex.tasks.base import Task, TaskConfig, build_task, task_type
 from sonolex.terminal import visible
 
 PARTS = ("train", "selection", "report")
@@ -202,7 +204,7 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     values = load_object(path)
     saved = configs.from_json(_SeveralTasks if "tasks" in values else _OneTask, values, where=str(path))
     pairs = [(saved.kind, saved.task)] if isinstance(saved, _OneTask) else _kinds_of(saved.tasks, path)
-    kinds = [task_type(kind, trust_code=trust_code) for kind, _ in pairs]
+    kinds = [_found_kind(kind, path, trust_code=trust_code) for kind, _ in pairs]
     tasks = tuple(
         configs.from_json(kind.config_type, settings, where=f"{path}, task")
         for kind, (_, settings) in zip(kinds, pairs, strict=True)
@@ -210,6 +212,8 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise ValueError(f"`tasks` must have different names, but are {repr(names)[:80]} ({path}).")
+    for task in tasks:
+        _require_buildable(task, path)
     unknown = sorted(set(saved.modalities) - {"audio", "text"})
     if unknown or not saved.modalities:
         raise ValueError(f"`modalities` must be audio, text or both, but are {saved.modalities!r:.80} ({path}).")
@@ -234,6 +238,22 @@ def _kinds_of(tasks: Sequence[Mapping[str, Any]], path: Path) -> list[tuple[str,
     if wrong:
         raise ValueError(f"each of `tasks` must name its `kind`, but one has {repr(wrong[0])[:80]} ({path}).")
     return [(task["kind"], {n: v for n, v in task.items() if n != "kind"}) for task in tasks]
+
+
+def _found_kind(kind: str, path: Path, *, trust_code: bool) -> type[Task]:
+    try:
+        return task_type(kind, trust_code=trust_code)
+    except ValueError as e:
+        raise ValueError(f"{path}, kind: {e}") from e
+
+
+def _require_buildable(task: TaskConfig, path: Path) -> None:
+    """Raise ValueError, naming the file, if no task can be built from its settings; no weight takes memory here."""
+    try:
+        with torch.device("meta"):
+            build_task(task, 1)
+    except Exception as e:  # numbers that no task can have fail anywhere in it, as anything
+        raise ValueError(f"{path}, task: {' '.join(str(e).split())[:300]}") from e
 
 
 def _beside(path: Path, name: str) -> Path:
