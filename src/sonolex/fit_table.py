@@ -15,7 +15,7 @@ from sonolex.data.checks import check_clips
 from sonolex.data.column_names import PERHAPS_SPEAKERS, meaning, shown
 from sonolex.data.columns import STANDARD_COLUMNS
 from sonolex.data.folders import folder_manifest, is_class_folder
-from sonolex.data.labels import renamed, spelling_lines, tag_counts, variants
+from sonolex.data.labels import quoted, renamed, spelling_lines, tag_counts, variants
 from sonolex.data.manifest import FORMATS, Manifest, ManifestError, read_manifest
 from sonolex.data.problems import Places
 from sonolex.data.tags import TAG_SEPARATOR, split_tags
@@ -229,7 +229,7 @@ def _with_slashes(manifest: Manifest, notes: list[str]) -> Manifest:
     found = {p: s for p, s in slashes.items() if not (manifest.root / p).exists() and (manifest.root / s).is_file()}
     if found:
         example, read = next(iter(found.items()))
-        notes.append(f"{len(found)} paths are written as on Windows: {example!r} is read as {read!r}")
+        notes.append(f"{len(found)} paths are written as on Windows: '{example}' is read as '{read}'")
     return manifest.with_column("audio", [found.get(p, p) for p in paths])
 
 
@@ -260,7 +260,8 @@ def _with_one_spelling(manifest: Manifest, name: str, several: bool, merge: bool
         changed = [renamed(v, names, several=several) for v in values]
         rows = sum(a != b for a, b in zip(values, changed, strict=True))
         if rows:
-            listed = ", ".join(f"{other!r} is read as {kept!r}" for other, kept in names.items())
+            pairs = [quoted([other, kept]) for other, kept in names.items()]
+            listed = ", ".join(f"{other} is read as {kept}" for other, kept in pairs)
             notes.append(f"merged spellings of {name!r} in {rows} rows: {listed}")
             manifest, texts = manifest.with_column(name, changed), [v for v in changed if isinstance(v, str)]
             counts = tag_counts(texts) if several else Counter(texts)

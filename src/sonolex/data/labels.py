@@ -38,6 +38,16 @@ def variants(counts: Counter[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def quoted(names: Sequence[str]) -> list[str]:
+    """Return names in quotes; letter by letter where they would look the same.
+
+    >>> quoted(["Sad", "sad"]), quoted(["caf\u00e9", "cafe\u0301"])
+    (["'Sad'", "'sad'"], ["'caf\\xe9'", "'cafe\\u0301'"])
+    """
+    looks = Counter(unicodedata.normalize("NFC", name) for name in names)
+    return [ascii(n) if looks[unicodedata.normalize("NFC", n)] > 1 else repr(n) for n in names]
+
+
 def renamed(cell: Any, names: dict[str, str], *, several: bool) -> Any:
     """Return a label with names replaced; each of them where a cell holds several."""
     if not isinstance(cell, str):
@@ -86,14 +96,15 @@ def spelling_lines(name: str, counts: Counter[str]) -> list[str]:
     """Return warnings of names of column ``name`` that look like one name in several spellings."""
     lines = []
     for group in variants(counts):
-        shown = ", ".join(f"{n!r} ({counts[n]})" for n in group)
+        names = quoted(group)
+        shown = ", ".join(f"{q} ({counts[n]})" for q, n in zip(names, group, strict=True))
         lines.append(
             f"WARNING: labels of {name!r} that differ only in capitals, blanks or forms of a character are different "
-            f"classes: {shown}. --merge-variants makes them {group[0]!r}; or correct the table."
+            f"classes: {shown}. --merge-variants makes them {names[0]}; or correct the table."
         )
     for rare, frequent in near_spellings(counts):
         lines.append(
-            f"WARNING: label {rare!r} of {name!r} ({counts[rare]} clips) looks like {frequent!r} "
+            f"WARNING: label {rare!r} of {name!r} ({_clips(counts[rare])}) looks like {frequent!r} "
             f"({counts[frequent]}) misspelt. Correct the table if it is."
         )
     return lines
@@ -121,6 +132,10 @@ def tag_counts(cells: Sequence[str]) -> Counter[str]:
     return Counter(
         name for cell in cells for name in {n.strip() for n in cell.split(TAG_SEPARATOR)} if name and name != NO_TAG
     )
+
+
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"
 
 
 def _is_rare(count: int, of: int) -> bool:
