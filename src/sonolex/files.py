@@ -199,7 +199,7 @@ def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Wri
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
-        raise ValueError(f"{not_utf8(path)} {cure}") from None
+        raise ValueError(f"{path} must hold JSON, but {not_utf8(path)} and is no UTF-8 text. {cure}") from None
     except (ValueError, RecursionError) as e:  # ValueError: JSON, UTF-8, integers of more than 4,300 digits
         raise ValueError(f"{path} must hold JSON, but cannot be read: {e}. {cure}") from None
 
@@ -225,18 +225,18 @@ def utf8_text(path: Path) -> Iterator[TextIO]:
         try:
             yield file
         except UnicodeDecodeError:
-            raise ValueError(f"{not_utf8(path)} Save it as UTF-8 text.") from None
+            raise ValueError(f"{path} must be UTF-8 text, but {not_utf8(path)}. Save it as UTF-8 text.") from None
 
 
 def not_utf8(path: Path) -> str:
-    """Return a sentence that names the first line of a file that is no UTF-8 text, and what is wrong with it."""
+    """Return what the first line of a file that is no UTF-8 text holds."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as e:
-                return f"{path} must be UTF-8 text, but line {number} holds byte 0x{line[e.start]:02x} (Latin-1?)."
-    return f"{path} must be UTF-8 text, but is not."
+                return f"line {number} holds byte 0x{line[e.start]:02x} (Latin-1?)"
+    return "a line of it ends within a character"
 
 
 @contextmanager
