@@ -102,37 +102,3 @@ def test_a_row_that_says_one_class_only_is_marked(tmp_path):
     table = text_tables(compare_runs([tmp_path]))
     marked = [line.split("  ")[1] for line in table.splitlines() if "says one class only" in line]
     assert marked == ["flat (!) says one class only"]  # the majority floor does so by design
-
-
-def _numbers(folder, groups, *, known=True):
-    """Make a run of numbers that are right but for an error of each group's own."""
-    make_run(folder)
-    rng = np.random.default_rng(0)
-    error_of = dict(zip(dict.fromkeys(groups), rng.normal(size=len(groups)), strict=False))
-    labels = rng.normal(size=len(groups))
-    saved = {
-        "scorer": "regression",
-        "options": {"metric_names": ["mae", "ccc", "pearson"]},
-        "clip_ids": [f"c{i}" for i in range(len(groups))],
-        "labels": [None, *labels[1:].tolist()],
-        "scores": [[float(v + error_of[g])] for v, g in zip(labels, groups, strict=True)],
-        "groups": groups,
-    }
-    if not known:
-        del saved["groups"]
-    (folder / "predictions" / "mood.json").write_text(json.dumps(saved))
-    (folder / "floors" / "mood.majority.json").unlink()
-    (table,) = compare_runs([folder])
-    return next(r for r in table.rows if r.name == "model"), text_tables([table])
-
-
-def test_intervals_of_numbers_are_drawn_over_speakers(tmp_path):
-    by_speaker, text = _numbers(tmp_path / "a", [f"s{i % 6}" for i in range(60)])
-    assert set(by_speaker.intervals) == {"mae", "ccc", "pearson"} and text.count("[") == 3
-    for name, (low, high) in by_speaker.intervals.items():
-        assert low <= by_speaker.by_seed[0][name] <= high
-    over_clips, _ = _numbers(tmp_path / "b", [f"s{i % 6}" for i in range(60)], known=False)
-    width = [np.ptp(row.intervals["mae"]) for row in (by_speaker, over_clips)]
-    assert over_clips.by_seed == by_speaker.by_seed and width[0] > 1.5 * width[1]
-    few, text = _numbers(tmp_path / "c", [f"s{i % 4}" for i in range(60)])
-    assert few.intervals == {} and "[" not in text

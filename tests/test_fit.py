@@ -229,7 +229,7 @@ def test_clips_and_transcripts_that_are_too_long_are_all_named_or_all_left_out(c
     def stop(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sonolex.fit.train", stop)
+    monkeypatch.setattr("sonolex.fit_joint.train", stop)
     said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         fit(table, label="mood", out=tmp_path / "out", skip_bad=True, quiet=True, say=lambda t: said.append(str(t)))

@@ -42,7 +42,7 @@ def untrained(monkeypatch):
     def stop(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sonolex.fit.train", stop)
+    monkeypatch.setattr("sonolex.fit_joint.train", stop)
 
 
 def said(capsys, *words: object) -> str:

@@ -20,8 +20,7 @@ from sonolex.terminal import markdown, visible
 
 BOOTSTRAP_DRAWS = 300
 EER_DRAWS = 30
-FEWEST_GROUPS = 5  # speakers that an interval is drawn from; of fewer none is given
-INTERVALS_OF_NUMBERS = ("mae", "ccc", "pearson")
+INTERVAL_OF = ("balanced_accuracy", "eer")
 
 
 @dataclass
@@ -37,7 +36,7 @@ class Row:
     saved: dict[int, dict[str, Any]] = field(default_factory=dict)
     published: bool = False
     floor: bool = False
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
     notes: str = ""
     runs: list[Path] = field(default_factory=list)
     modalities: tuple[str, ...] = ()
@@ -159,7 +158,7 @@ def markdown_tables(tables: Sequence[Table]) -> str:
             f"### {markdown(table.protocol)} · {markdown(table.task)}",
             "",
             f"{table.num_clips} clips, fingerprint `{table.fingerprint}`. ± is the deviation over seeds, […] a 95 % "
-            "bootstrap interval over clips (of numbers over speakers, from five on).",
+            "bootstrap interval over clips.",
             "",
             f"| | {' | '.join(markdown(metric_title(n)) for n in names)} | seeds |",
             f"|---|{'---|' * (len(names) + 1)}",
@@ -222,7 +221,7 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> R
         {seed: score(pooled) for seed, pooled in pooled_of.items()},
         pooled_of,
         notes=notes,
-        intervals=_intervals(first),
+        interval=_interval(first),
         runs=[r["folder"] for r in runs],
         modalities=tuple(runs[0].get("modalities", ())),
     )
@@ -237,7 +236,7 @@ def _floor_rows(task: str, runs: list[dict[str, Any]]) -> list[Row]:
             continue
         pooled = _pooled([r["folder"] / "floors" / path.name for r in one_seed])
         values = {0: score(pooled)}
-        rows.append(Row(f"floor: {floor}", task, values, {0: pooled}, floor=True, intervals=_intervals(pooled)))
+        rows.append(Row(f"floor: {floor}", task, values, {0: pooled}, floor=True, interval=_interval(pooled)))
     return rows
 
 
@@ -264,39 +263,16 @@ def _pooled(paths: list[Path]) -> dict[str, Any]:
     return joined
 
 
-def _intervals(predictions: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return intervals by metric: of numbers over speakers (or recordings) where they are known, else over clips."""
+def _interval(predictions: dict[str, Any]) -> tuple[float, float] | None:
     if predictions["scorer"] == "verification":
         speakers = np.array([str(label) for label in predictions["labels"]])
         same, scores = metrics.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
         pairs = np.stack(np.triu_indices(len(speakers), k=1), 1)
-        return {"eer": metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)}
-    if predictions["scorer"] == "regression":
-        return _intervals_of_numbers(predictions)
+        return metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
     if predictions["scorer"] != "classification":
-        return {}
+        return None
     true_B, predicted_B = decisions(predictions)
-    found = metrics.bootstrap_interval(metrics.balanced_accuracy, true_B, predicted_B, num_draws=BOOTSTRAP_DRAWS)
-    return {"balanced_accuracy": found}
-
-
-def _intervals_of_numbers(predictions: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    known = [i for i, v in enumerate(predictions["labels"]) if v is not None]
-    groups_B = None
-    if any(g is not None for g in predictions.get("groups") or ()):
-        groups_B = scoring.group_numbers([predictions["groups"][i] for i in known], len(known))
-        if len(np.unique(groups_B)) < FEWEST_GROUPS:
-            return {}
-    true_B = np.array([float(predictions["labels"][i]) for i in known])
-    predicted_B = np.asarray(predictions["scores"], float)[known, 0]
-    names = [n for n in predictions["options"]["metric_names"] if n in INTERVALS_OF_NUMBERS]
-    return {
-        name: metrics.bootstrap_interval(
-            metrics.REGRESSION[name], true_B, predicted_B, groups_B=groups_B, num_draws=BOOTSTRAP_DRAWS
-        )
-        for name in names
-        if known
-    }
+    return metrics.bootstrap_interval(metrics.balanced_accuracy, true_B, predicted_B, num_draws=BOOTSTRAP_DRAWS)
 
 
 def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -324,6 +300,6 @@ def cell(row: Row, metric: str) -> str:
     if value is None:
         return ""
     text = f"{value:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
-    if metric in row.intervals and deviation is None:
-        text += f" [{row.intervals[metric][0]:.3f}, {row.intervals[metric][1]:.3f}]"
+    if row.interval is not None and metric in INTERVAL_OF and deviation is None:
+        text += f" [{row.interval[0]:.3f}, {row.interval[1]:.3f}]"
     return text

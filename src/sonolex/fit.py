@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,24 +9,16 @@ from typing import Any
 import numpy as np
 
 from sonolex import terminal
-from sonolex.audio.views import Views
-from sonolex.compare import compare_runs, text_tables
-from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError
 from sonolex.data.parts import divide
 from sonolex.devices import AUTO, find_device
-from sonolex.files import recover, save_json
-from sonolex.fit_table import SKIP, checked_table, either, require_enough, require_same_clips
-from sonolex.fit_task import Guess, guess_tasks, strata_of
-from sonolex.locks import only_here
+from sonolex.fit_joint import fit_together, modalities_of
+from sonolex.fit_table import SKIP, checked_table, either, require_enough
+from sonolex.fit_task import guess_tasks, strata_of
 from sonolex.names import spelled
-from sonolex.protocols.base import find_protocol
-from sonolex.report import write_html
 from sonolex.systems.base import LONGEST_STARTER_S, Processor, system_type
 from sonolex.train.checkpoint import load_model, model_folder
-from sonolex.train.loop import train
-from sonolex.train.preflight import has_audio, long_texts, unreadable_clips
-from sonolex.train.run import Budget, Data, Optim, Run
+from sonolex.train.preflight import long_texts, unreadable_clips
 from sonolex.train.sources import new_processor
 
 
@@ -100,21 +91,20 @@ def fit(
     manifest, notes = _with_short_texts(divided.manifest, system, processor, limits, skip_bad=skip_bad)
     for line in notes:
         say(line)
-    with only_here(folder, "fit", "trains in"):
-        recover(folder)
-        require_same_clips(folder, manifest, labels)
-        protocol = _write_protocol(folder, manifest, guesses, divided.warnings)
-        run = _run(protocol, manifest, system=system, start_from=start_from, started=started, epochs=epochs, seed=seed)
-        say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
-        results = train(run, folder / "run", device=device, quiet=quiet)
-        say(text_tables(compare_runs([folder])))
-        try:
-            say(f"\nreport: {write_html([folder], folder / 'report.html')}")
-        except (ImportError, ValueError, OSError) as e:  # the model is trained and saved, whatever becomes of its page
-            say(f"no report.html: {e}")
-    say(f"model: {folder / 'run' / 'model'}")
-    say(f"predict with: sonolex predict {shlex.quote(str(folder / 'run'))} {_first_audio(manifest)}")
-    return results
+    return fit_together(
+        folder,
+        manifest,
+        guesses,
+        warnings=divided.warnings,
+        system=system,
+        start_from=start_from,
+        started=started,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        quiet=quiet,
+        say=say,
+    )
 
 
 def _found(manifest: Manifest, labels: Sequence[str]) -> list[str]:
@@ -154,73 +144,3 @@ def _with_short_texts(
     notes = [f"left out: {problem}" for problem in bad.values()]
     require_enough(len(kept), "the table", notes)
     return kept, notes
-
-
-def modalities_of(manifest: Manifest) -> list[str]:
-    """Return what the clips of a table have."""
-    has_text = any(manifest.column("text"))
-    return [m for m, present in (("audio", has_audio(manifest).any()), ("text", has_text)) if present]
-
-
-def _write_protocol(folder: Path, manifest: Manifest, guesses: Sequence[Guess], warnings: Sequence[str]) -> str:
-    """Write manifest and protocol.json, so that the test part can be scored again later; return its path."""
-    speakers, parts = manifest.column("speaker"), manifest.column("split")
-    by_speaker = all(speakers) and len(set(zip(speakers, parts, strict=True))) == len(set(speakers))
-    manifest.write(folder / "manifest.arrow")
-    tasks: dict[str, Any] = {"tasks": [{"kind": guess.kind, **guess.settings} for guess in guesses]}
-    if len(guesses) == 1:
-        tasks = {"kind": guesses[0].kind, "task": guesses[0].settings}
-    card = {"manifest": "manifest.arrow", **tasks, "modalities": modalities_of(manifest)}
-    notes = "; ".join(f"WARNING: {w}" for w in warnings)
-    save_json(folder / "protocol.json", card | {"disjoint": ["speaker"] if by_speaker else [], "notes": notes})
-    return str(folder / "protocol.json")
-
-
-def _run(
-    protocol: str,
-    manifest: Manifest,
-    *,
-    system: str,
-    start_from: str | None,
-    started: tuple[Any, Processor] | None,
-    epochs: int | None,
-    seed: int,
-) -> Run:
-    rules = find_protocol(protocol)
-    num_train = len(manifest.where(split="train"))
-    kind = system_type(system, trust_code=True)
-    config, processor = kind.starter(num_clips=num_train, longest_s=float(manifest.durations_s.max()))
-    if started is not None:
-        config, processor = started[0], started[1].config
-    modalities = kind.readable(rules.modalities)
-    both = len(modalities) == 2
-    loading = Loading(
-        modalities=modalities,
-        views=Views(gain_db=6, speed=0.1, vtlp=0.1, noise_snr_db=10, num_mel_masks=1, num_time_masks=1),
-        drop_audio=0.15 if both else 0.0,
-        drop_text=0.15 if both else 0.0,
-    )
-    return Run(
-        name="fit",
-        row=f"{system}, from {start_from or 'scratch'}",
-        system=system,
-        config=config,
-        processor=processor,
-        tasks=rules.tasks,
-        data=Data.of_protocol(protocol, "given", loading=loading),
-        optim=Optim(lr=1e-3 if num_train < 20_000 else 3e-4, weight_decay=0.05, schedule="cosine"),
-        budget=Budget(
-            epochs=epochs or int(np.clip(24_000 / num_train, 3, 60)),
-            batch_s=64 if num_train < 20_000 else 256,
-            batch_clips=16 if num_train < 1_000 else 64,
-            evaluate_epochs=1 if num_train > 2_000 else 2,
-            patience=10,
-        ),
-        init_from=start_from,
-        seed=seed,
-    )
-
-
-def _first_audio(manifest: Manifest) -> str:
-    clip = manifest.where(split="test")[0]
-    return shlex.quote(clip.audio) if isinstance(clip.audio, str) else f"--text {shlex.quote(str(clip.text))}"

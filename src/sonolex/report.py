@@ -64,7 +64,7 @@ def _html_table(table: Table) -> str:
     return (
         f"<h2><bdi>{_text(table.protocol)}</bdi> · <bdi>{_text(table.task)}</bdi></h2>"
         f"<p>{table.num_clips} clips, fingerprint <code>{_text(table.fingerprint)}</code>. ± is the deviation over "
-        "seeds; […] a 95 % bootstrap interval over clips (of numbers over speakers) of the first seed. "
+        "seeds; […] a 95 % bootstrap interval over clips of the first seed. "
         f"{_text(table.notes)}</p>\n"
         f'<div class="wide"><table><tr><th></th>{heads}<th>seeds</th></tr>\n{body}</table></div>'
     )

@@ -236,7 +236,7 @@ def _quantities(name: str, column: pa.ChunkedArray, found: Findings) -> pa.Chunk
             wrong |= ~np.isnan(values) & (values != np.floor(values))
     kind = "non-negative whole number" if STANDARD_COLUMNS[name] == pa.int64() else "non-negative number"
     for row in np.flatnonzero(wrong):
-        found.wrong(row, f"{name} must be a {kind}, but is {values[row]:g}")
+        found.wrong(int(row), f"{name} must be a {kind}, but is {values[row]:g}")
     return chunked(pa.array(values, pa.float64(), mask=np.isnan(values) | wrong))
 
 
