@@ -39,7 +39,7 @@ def variants(counts: Counter[str]) -> list[list[str]]:
 
 
 def quoted(names: Sequence[str]) -> list[str]:
-    """Return names in quotes; letter by letter where they would look the same.
+    r"""Return names in quotes; letter by letter where they would look the same.
 
     >>> quoted(["Sad", "sad"]), quoted(["caf\u00e9", "cafe\u0301"])
     (["'Sad'", "'sad'"], ["'caf\\xe9'", "'cafe\\u0301'"])
