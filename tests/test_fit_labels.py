@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from sonolex.cli import main
 from sonolex.compare import compare_runs
+from sonolex.data.labels import near_lines, variant_lines
 from sonolex.data.manifest import ManifestError, manifest_from_rows, read_manifest
 from sonolex.fit_table import checked_table
 from sonolex.fit_task import guess_task, guess_tasks, strata_of
@@ -74,6 +76,12 @@ def test_a_separator_makes_labels_of_a_cell(tmp_path, capsys, untrained):
     asked = said(capsys, tmp_path / "t.csv", "--label", "tags", "--multilabel", "|", "--out", tmp_path / "b")
     assert "task: tagging" in asked and "calm (16), even (24), glad (16), sad (16)" in asked
     assert read_manifest(tmp_path / "b" / "manifest.arrow").column("tags")[:2] == ["glad", "sad;even"]
+    rows = rows_of(age=lambda i: i % 7, tags=lambda i: f"{WORDS[i % 3]}|even" if i % 2 else WORDS[i % 3])
+    table = write_rows(tmp_path / "both.jsonl", rows)
+    both = said(capsys, table, "--label", "age,tags", "--multilabel", "|", "--out", tmp_path / "c")
+    assert "task: classification, because 'age'" in both and "task: tagging" in both
+    message = refused(capsys, table, "--label", "age", "--multilabel", "|")
+    assert "'age' must have cells with '|' between labels, but no cell has it" in message
     (tmp_path / "t.csv").write_text("text,tags\nx,a;b|c\n")
     assert "line 2: tags must be a list of labels without ';'" in refused(
         capsys, tmp_path / "t.csv", "--label", "tags", "--multilabel", "|"
@@ -187,15 +195,32 @@ def test_spellings_are_warned_of_with_their_counts_and_merged_if_asked(tmp_path,
     names = ("glad", "sad", "calmé")
     table = write_rows(tmp_path / "t.jsonl", rows_of(mood=lambda i: odd.get(i, names[i % 3])))
     text = said(capsys, table, "--label", "mood", "--out", tmp_path / "a")
-    assert (
-        "WARNING: labels of 'mood' that differ only in capitals, blanks or forms of a character are different" in text
-    )
+    assert "WARNING: names in 'mood' that differ only in capitals, blanks or forms of a character are different" in text
     assert "'glad' (14), 'Glad' (1), 'glad ' (1). --merge-variants makes them 'glad'" in text
     assert "'calm\\xe9' (15), 'calme\\u0301' (1)" in text
     merged = said(capsys, table, "--label", "mood", "--merge-variants", "--out", tmp_path / "b")
     assert "merged spellings of 'mood' in 3 rows:" in merged and "'glad ' is read as 'glad'" in merged
     assert "calmé (16), glad (16), saad (1), sad (15)" in merged and "are different classes" not in merged
     assert set(read_manifest(tmp_path / "b" / "manifest.arrow").column("mood")) == {"glad", "sad", "saad", "calmé"}
+
+
+def test_speakers_in_two_spellings_are_warned_of_because_parts_would_share_them(tmp_path, capsys, untrained):
+    rows = rows_of(mood=lambda i: WORDS[i % 3])
+    rows[0]["speaker"], rows[1]["speaker"] = "S0", "s0 "
+    table = write_rows(tmp_path / "t.jsonl", rows)
+    text = said(capsys, table, "--label", "mood", "--out", tmp_path / "a")
+    assert "are different speakers: 's0' (4), 'S0' (1), 's0 ' (1). --merge-variants makes them 's0'" in text
+    text = said(capsys, table, "--label", "mood", "--merge-variants", "--out", tmp_path / "b")
+    assert "merged spellings of 'speaker' in 2 rows" in text and "different speakers" not in text
+    assert "8 speakers" in text
+
+
+def test_very_many_names_are_not_compared_with_each_other():
+    counts = Counter({f"name{chr(97 + i % 26)}{'x' * (i // 26)}": i + 1 for i in range(20_000)})
+    assert near_lines("mood", counts) == []
+    odd = Counter({word: 1 for i in range(50) for word in (f"a{i}", f"A{i}")})
+    lines = variant_lines("mood", odd)
+    assert len(lines) == 11 and lines[-1] == "… and 40 more such warnings"
 
 
 def test_a_rare_name_near_a_frequent_one_is_warned_of_and_sizes_are_said(tmp_path, capsys, untrained):
@@ -226,6 +251,29 @@ def test_columns_are_named_on_the_command_line(corpus, tmp_path, capsys, untrain
     text = said(capsys, tmp_path / "t.tsv", *words)
     assert "columns: read 'आवाज़' as 'audio', 'Transcript' as 'text', 'who' as 'speaker'" in text
     assert "48 clips with 'मिज़ाज', 48 with audio" in text and "split: by speaker" in text
+
+
+def test_a_german_spreadsheet_is_fitted_with_its_commas(corpus, tmp_path, capsys, untrained):
+    lines = [f"{c.audio};{c.speaker};{i % 5},{i % 2}5" for i, c in enumerate(corpus)]
+    content = "\r\n".join(["\ufeffsep=;", "Datei;Sprecher;Erregung", *lines, ""])
+    (tmp_path / "t.CSV").write_bytes(content.removeprefix("\ufeff").encode("utf-8-sig"))
+    words = [
+        "--audio-column",
+        "Datei",
+        "--speaker-column",
+        "Sprecher",
+        "--label",
+        "Erregung",
+        "--out",
+        tmp_path / "out",
+    ]
+    text = said(capsys, tmp_path / "t.CSV", *words)
+    assert "column 'Erregung' has decimal commas: 0,05 is read as 0.05" in text
+    assert "task: regression, because 'Erregung' holds numbers (0.05 to 4.15)" in text and "by speaker" in text
+    bad = content.replace(str(corpus[2].audio), "weg.wav").removeprefix("\ufeff")
+    (tmp_path / "t.CSV").write_text(bad, encoding="utf-8")
+    message = refused(capsys, tmp_path / "t.CSV", *words)
+    assert "t.CSV has 1 problem(s):\n  - line 5: audio must exist" in message and "--skip-bad" in message
 
 
 def test_a_column_that_may_be_the_speaker_is_pointed_at(tmp_path, capsys, untrained):
