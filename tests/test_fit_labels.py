@@ -257,7 +257,7 @@ def test_columns_are_named_on_the_command_line(corpus, tmp_path, capsys, untrain
     words = ["--audio-column", "आवाज़", "--speaker-column", "who", "--label", "मिज़ाज", "--out", tmp_path / "out"]
     text = said(capsys, tmp_path / "t.tsv", *words)
     assert "columns: read 'आवाज़' as 'audio', 'Transcript' as 'text', 'who' as 'speaker'" in text
-    assert "48 clips with 'मिज़ाज', 48 with audio" in text and "by speaker" in text
+    assert "48 clips with 'मिज़ाज', 48 with audio" in text and "6 speakers" in text
 
 
 def test_a_german_spreadsheet_is_fitted_with_its_commas(corpus, tmp_path, capsys, untrained):
@@ -276,7 +276,7 @@ def test_a_german_spreadsheet_is_fitted_with_its_commas(corpus, tmp_path, capsys
     ]
     text = said(capsys, tmp_path / "t.CSV", *words)
     assert "column 'Erregung' has decimal commas: 0,05 is read as 0.05" in text
-    assert "task: regression, because 'Erregung' holds numbers (0.05 to 4.15)" in text and "by speaker" in text
+    assert "task: regression, because 'Erregung' holds numbers (0.05 to 4.15)" in text and "6 speakers" in text
     bad = content.replace(str(corpus[2].audio), "weg.wav").removeprefix("\ufeff")
     (tmp_path / "t.CSV").write_text(bad, encoding="utf-8")
     message = refused(capsys, tmp_path / "t.CSV", *words)
