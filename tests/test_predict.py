@@ -104,7 +104,7 @@ def test_a_table_of_texts_and_columns_of_other_names(place, model, tmp_path, cor
     expected = model.predict(audio=corpus[0].audio, text="good")
     assert line["height"]["value"] == pytest.approx(expected["height"]["value"], abs=1e-5)
     assert main(["predict", place, str(table), "--audio-column", "nothing"]) == 2
-    assert "must have a column 'nothing', but has 'id', 'recording'" in capsys.readouterr().err
+    assert "column 'nothing' (--audio-column) is missing; it has ['id', 'recording'" in capsys.readouterr().err
     assert main(["predict", place, corpus[0].audio, "--audio-column", "x"]) == 2
     assert "must be left out without a table" in capsys.readouterr().err
 
@@ -161,6 +161,18 @@ def test_or_is_recorded_in_its_line_with_a_count_and_code_1(place, corpus, tmp_p
     for line, why in zip([x for x in lines if "error" in x], ("missing", "nothing", "2 cells", "UTF-8"), strict=True):
         assert why in line["error"] and f"row {line['row']}" in line["error"]
     assert "4 inputs could not be used" in told.err
+
+
+def test_lines_of_a_jsonl_file_that_say_nothing_are_their_own_problem(place, corpus, tmp_path, capsys):
+    table = tmp_path / "t.jsonl"
+    lines = [json.dumps({"path": corpus[0].audio}), '{"note": 1}', "[1]", "{", '{"text": "good"}']
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert main(["predict", place, str(table), "--on-error", "record"]) == 1
+    answers = lines_of(capsys)
+    assert ["error" in a for a in answers] == [False, True, True, True, False]
+    table.write_text('{"note": 1}\n', encoding="utf-8")
+    assert main(["predict", place, str(table), "--on-error", "record"]) == 2
+    assert "must have a column 'audio'" in capsys.readouterr().err
 
 
 def test_python_returns_errors_in_their_places_or_raises_the_first(model, corpus):

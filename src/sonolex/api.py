@@ -209,8 +209,9 @@ class Pipeline:
         """Return the length of the longest clip of the training; infinite where the model's folder does not say it."""
         provenance = self.info.get("provenance")
         said = provenance.get("longest_clip_s") if isinstance(provenance, dict) else None
-        known = isinstance(said, int | float) and not isinstance(said, bool) and said >= SHORTEST_WINDOW_S
-        return float(said) if known else float("inf")
+        if isinstance(said, int | float) and not isinstance(said, bool) and said >= SHORTEST_WINDOW_S:
+            return float(said)
+        return float("inf")
 
     def require_tasks(self) -> None:
         """Raise ValueError if there is nothing that `predict` could say."""

@@ -81,7 +81,7 @@ def is_folder(word: str) -> bool:
 
 
 def is_table(word: str) -> bool:
-    return BETWEEN not in word and Path(word).suffix in FORMATS
+    return BETWEEN not in word and Path(word).suffix.lower() in FORMATS
 
 
 def _items(

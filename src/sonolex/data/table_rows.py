@@ -18,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from sonolex.data.arrow_files import open_arrow, open_parquet, regular_size
-from sonolex.data.columns import ALIASES, MISSING_WORDS, ManifestError, require_names
-from sonolex.data.tables import BYTE_ORDER_MARKS, MOST_CELL_CHARACTERS
+from sonolex.data.column_names import named
+from sonolex.data.columns import MISSING_WORDS
+from sonolex.data.problems import ManifestError
+from sonolex.data.tables import BYTE_ORDER_MARKS, MOST_CELL_CHARACTERS, SEPARATOR_LINE
 
 HEARD = ("audio", "audio_bytes", "text", "offset_s", "duration_s", "id")  # the columns that a model's answer needs
 AT_ONCE = 1024
@@ -49,9 +51,8 @@ def table_rows(path: Path, *, names: Mapping[str, str] | None = None) -> Iterato
         ManifestError: it is no such table, or has no column with audio or text.
     """
     readers = {".jsonl": _json_cells, ".parquet": _arrow_cells, ".arrow": _arrow_cells}
-    read = readers.get(path.suffix, _csv_cells)
-    named = {column: meaning for meaning, column in (names or {}).items()}
-    for number, cells in enumerate(read(path, named), start=1):
+    read = readers.get(path.suffix.lower(), _csv_cells)
+    for number, cells in enumerate(read(path, names or {}), start=1):
         yield _row(number, cells)
 
 
@@ -59,7 +60,8 @@ def _row(number: int, cells: Mapping[str, Any] | str) -> Row:
     if isinstance(cells, str):
         return Row(number, problem=cells)
     try:
-        audio = cells.get("audio_bytes") or _text(cells, "audio")
+        embedded = cells.get("audio_bytes")
+        audio = embedded if isinstance(embedded, bytes) else _text(cells, "audio")
         text, name = _text(cells, "text"), _text(cells, "id")
         return Row(number, name, audio, text, _seconds(cells, "offset_s"), _seconds(cells, "duration_s"))
     except ValueError as e:
@@ -91,17 +93,20 @@ def _seconds(cells: Mapping[str, Any], name: str) -> float | None:
     return seconds
 
 
-def _csv_cells(path: Path, named: Mapping[str, str]) -> Iterator[Mapping[str, Any] | str]:
+def _csv_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str, Any] | str]:
     _require_text(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        delimiter = "\t" if path.suffix == ".tsv" else _delimiter(file.readline(MOST_CELL_CHARACTERS))
-        file.seek(0)
+        first = file.readline(MOST_CELL_CHARACTERS)
+        said = SEPARATOR_LINE.fullmatch(first.strip("\r\n"))  # Excel's "sep=;" above the header
+        if said is None:
+            file.seek(0)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else said[1] if said else _delimiter(first)
         lines = csv.reader(file, delimiter=delimiter, strict=True)
         try:
             header = next((line for line in lines if any(map(str.strip, line))), None)
             if header is None:
                 raise ManifestError(str(path), ["it is empty"])
-            wanted = _wanted([cell.strip() for cell in header], named, path)
+            wanted = _wanted([cell.strip() for cell in header], chosen, path)
             for line in lines:
                 if not line:  # "," is a row that says nothing; a blank line is none
                     continue
@@ -117,10 +122,11 @@ def _delimiter(header: str) -> str:
     return max((",", ";", "\t"), key=header.count)
 
 
-def _json_cells(path: Path, named: Mapping[str, str]) -> Iterator[Mapping[str, Any] | str]:
+def _json_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str, Any] | str]:
     _require_text(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        number, known = 0, False
+        number = 0
+        wanted: dict[tuple[str, ...], dict[int, str]] = {}  # by the names of an object's fields
         while line := file.readline(MOST_CELL_CHARACTERS):
             number += 1
             if not line.endswith("\n") and len(line) == MOST_CELL_CHARACTERS:
@@ -136,27 +142,23 @@ def _json_cells(path: Path, named: Mapping[str, str]) -> Iterator[Mapping[str, A
             if not isinstance(row, dict):
                 yield f"line {number} must be an object, but is {type(row).__name__}"
                 continue
-            if not known:
-                _wanted(list(row), named, path)
-                known = True
-            yield _json_row(row, named)
+            names = tuple(row)
+            try:
+                wanted = wanted if names in wanted else {names: _wanted(names, chosen, path)}
+            except ManifestError as e:
+                if not wanted:
+                    raise
+                yield f"line {number}: {'; '.join(e.problems)}"
+                continue
+            yield _plain_audio({meaning: row[names[place]] for place, meaning in wanted[names].items()})
 
 
-def _json_row(row: Mapping[str, Any], named: Mapping[str, str]) -> Mapping[str, Any]:
-    meanings = {column: _meaning(column, named) for column in row}
-    cells = {meaning: row[column] for column, meaning in meanings.items() if meaning in HEARD}
-    sound = cells.get("audio")
-    if isinstance(sound, Mapping):  # as Hugging Face datasets have it
-        cells["audio"] = sound.get("path")
-    return cells
-
-
-def _arrow_cells(path: Path, named: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+def _arrow_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
     try:
         table = (open_arrow if path.suffix == ".arrow" else open_parquet)(path)
     except ValueError as e:
         raise ManifestError(str(path), [str(e).removeprefix(f"{path} ")]) from None
-    wanted = _wanted(table.column_names, named, path)
+    wanted = _wanted(table.column_names, chosen, path)
     columns = pa.table({meaning: table.column(place) for place, meaning in wanted.items()})
     for start in range(0, columns.num_rows, AT_ONCE):
         for cells in columns.slice(start, AT_ONCE).to_pylist():
@@ -171,27 +173,15 @@ def _plain_audio(cells: dict[str, Any]) -> dict[str, Any]:
     return cells | {"audio": None, "audio_bytes": sound} if isinstance(sound, bytes) else cells
 
 
-def _wanted(header: Sequence[str], named: Mapping[str, str], path: Path) -> dict[int, str]:
-    """Return what the columns that matter mean, by their places.
+def _wanted(header: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict[int, str]:
+    """Return what the columns that matter mean, by their places. A column without a name is nobody's.
 
     Raises:
         ManifestError: columns that cannot be told apart, or none with audio or text.
     """
-    missing = [column for column in named if column not in header]
-    if missing:
-        shown = ", ".join(map(repr, header[:20]))
-        raise ManifestError(str(path), [f"it must have a column {missing[0]!r}, but has {shown}"])
-    meanings = [_meaning(column, named) for column in header]
-    require_names(meanings if named else list(header), str(path))
+    called = named([name for name in header if name], where=str(path), chosen=chosen).names
+    meanings = [called.get(name, "") for name in header]
     return {place: meaning for place, meaning in enumerate(meanings) if meaning in HEARD}
-
-
-def _meaning(column: str, named: Mapping[str, str]) -> str:
-    """Return what a column means: a standard column, or nothing where another one was named instead of it."""
-    if column in named:
-        return named[column]
-    meaning = ALIASES.get(column, column)
-    return f"{column} (not used)" if meaning in named.values() else meaning
 
 
 def _require_text(path: Path) -> None:
