@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
-def interleaved(cases: dict[str, Callable[[], object]], *, rounds: int = 7) -> dict[str, list[float]]:
+def interleaved(cases: Mapping[str, Callable[[], object]], *, rounds: int = 7) -> dict[str, list[float]]:
     """Return seconds of every case and round; cases take turns, and the first round is dropped."""
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds + 1):

@@ -53,7 +53,7 @@ def run() -> None:
         for name, programs in OTHERS.items():
             with _running(programs):
                 print(f"  {name}:")
-                seconds = interleaved(cases, rounds=2)  # type: ignore[arg-type]
+                seconds = interleaved(cases, rounds=2)
             table(seconds, what="s", scale=1.0)
             claim(f"{name}, over threads as torch has them", ratio(seconds, "as chosen", "as torch has them"), 0.8)
 

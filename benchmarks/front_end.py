@@ -54,11 +54,11 @@ def _log_mel(wave: np.ndarray) -> None:
         fbank.input_finished()
         np.stack([fbank.get_frame(i) for i in range(fbank.num_frames_ready)])
 
-    def librosa_ctal() -> None:
+    def librosa_ctal() -> np.ndarray:
         mel = librosa.feature.melspectrogram(y=wave, sr=RATE, n_fft=2048, win_length=800, hop_length=200, n_mels=80)
         log = np.log(mel + 1e-6)
         joined = np.concatenate([log, librosa.feature.delta(log)])
-        (joined - joined.mean(1, keepdims=True)) / (joined.std(1, keepdims=True) + 1e-16)
+        return (joined - joined.mean(1, keepdims=True)) / (joined.std(1, keepdims=True) + 1e-16)
 
     with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
 
@@ -108,7 +108,6 @@ def _decoding(wave: np.ndarray) -> None:
 
 
 def _resampling(wave: np.ndarray) -> None:
-    import torch as _torch
     from lhotse.augmentation import Resample
     from scipy.signal import resample_poly
 
@@ -116,7 +115,7 @@ def _resampling(wave: np.ndarray) -> None:
     lhotse_resample = Resample(44_100, RATE)
     seconds = interleaved(
         {
-            "lhotse Resample": lambda: lhotse_resample(_torch.from_numpy(wave_44k[None]), 44_100),
+            "lhotse Resample": lambda: lhotse_resample(wave_44k[None], 44_100),
             "scipy resample_poly": lambda: resample_poly(wave_44k, 160, 441),
             "ours (soxr HQ, checked)": lambda: read_audio((wave_44k, 44_100), rate_hz=RATE),
         }
