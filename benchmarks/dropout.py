@@ -17,7 +17,7 @@ def run() -> None:
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         cases = {"torch": _there_and_back(nn.Dropout(0.1), dtype), "ours": _there_and_back(Dropout(0.1), dtype)}
         cases["ours, by clip"] = _by_clip(_there_and_back(Dropout(0.1), dtype))
-        seconds = interleaved(cases, rounds=25)
+        seconds = interleaved(cases, rounds=51)
         table(seconds)
         claim(f"dropout, {name}, over torch's", ratio(seconds, "ours", "torch"), 2.0)
         claim(f"dropout by clip, {name}, over torch's", ratio(seconds, "ours, by clip", "torch"), 2.0)
