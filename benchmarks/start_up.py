@@ -26,7 +26,7 @@ def run() -> None:
         rounds=5,
     )
     table(seconds)
-    claim("--help over one with eager imports", ratio(seconds, "sonolex --help", "--help, eager imports"), 40)
+    claim("--help over one with eager imports", ratio(seconds, "sonolex --help", "--help, eager imports"), 35)
     claim("import sonolex, times bare Python", ratio(seconds, "bare Python", "import sonolex"), 2.5, at_least=False)
 
 
