@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sonolex import terminal
-from sonolex.audio.views import Views
-from sonolex.compare import compare_runs, text_tables
-from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest, ManifestError
 from sonolex.data.parts import divide
 from sonolex.devices import AUTO, find_device
-from sonolex.files import recover, save_json
-from sonolex.fit_table import SKIP, checked_table, guess_task, require_enough, require_same_clips
-from sonolex.locks import only_here
+from sonolex.fit_joint import fit_together, modalities_of
+from sonolex.fit_table import SKIP, checked_table, either, require_enough
+from sonolex.fit_task import guess_tasks, strata_of
 from sonolex.names import spelled
-from sonolex.protocols.base import find_protocol
-from sonolex.report import write_html
-from sonolex.scoring import class_name
 from sonolex.systems.base import LONGEST_STARTER_S, Processor, system_type
 from sonolex.train.checkpoint import load_model, model_folder
-from sonolex.train.loop import train
-from sonolex.train.preflight import has_audio, long_texts, unreadable_clips
-from sonolex.train.run import Budget, Data, Optim, Run
+from sonolex.train.preflight import long_texts, unreadable_clips
 from sonolex.train.sources import new_processor
 
 
 def fit(
     path: str | Path,
     *,
-    label: str,
+    label: str | Sequence[str] | None = None,
+    task: Sequence[str] = (),
+    multilabel: str = "",
+    columns: Mapping[str, str] | None = None,
+    merge_variants: bool = False,
     system: str = "ctal",
     start_from: str | None = None,
     epochs: int | None = None,
@@ -49,7 +44,12 @@ def fit(
 
     Args:
         path: CSV, TSV, JSONL, Parquet or Arrow with ``audio`` and/or ``text``, ``label`` and optionally ``speaker``
-            and ``split``.
+            and ``split``; or a folder with a subfolder for each class.
+        label: the column, or several, each a task of one model; for a folder, what its classes are called.
+        task: what columns ask, if not what is guessed: classification, regression or tagging, or ``COLUMN=KIND``.
+        multilabel: what separates several labels in a cell.
+        columns: which columns are ``audio``, ``text`` and ``speaker``, if they are called otherwise.
+        merge_variants: labels that differ only in capitals, blanks or forms of a character are one class.
         start_from: run folder, model folder or ``hub:ORG/NAME`` to start from.
         epochs: default by the number of clips.
         out: folder of the run; the same call again goes on where it stopped.
@@ -63,47 +63,57 @@ def fit(
     """
     path = Path(path)
     find_device(device)  # before the table is read
-    folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
     reader, started = system_type(system, trust_code=True), _started(start_from, system)
     limits = started[1].config if started else reader.starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1]
     longest_s = limits.longest_s if any("audio" in accepted for accepted in reader.accepts) else np.inf
-    table = checked_table(path, label=label, skip_bad=skip_bad, longest_s=longest_s, reader=system)
-    for line in (*_found(table.manifest, label), *table.notes):
+    table = checked_table(
+        path,
+        label=label,
+        skip_bad=skip_bad,
+        longest_s=longest_s,
+        reader=system,
+        chosen=columns,
+        multilabel=multilabel,
+        merge_variants=merge_variants,
+    )
+    labels = table.labels
+    folder = Path(out) if out else Path("runs") / f"fit-{path.resolve().stem}-{'+'.join(map(spelled, labels))}"
+    for line in (*_found(table.manifest, labels), *table.notes):
         say(line)
-    kind, task, note = guess_task(table.manifest, label)
-    say(note)
-    strata = [class_name(v) for v in table.manifest.column(label)] if kind == "classification" else None
-    divided = divide(table.manifest, strata=strata, seed=seed, names_speakers=label == "speaker")
+    guesses = guess_tasks(table.manifest, labels, asked=task, several=table.several)
+    for guess in guesses:
+        say(guess.note)
+    strata = strata_of(table.manifest, guesses)
+    divided = divide(table.manifest, strata=strata, seed=seed, names_speakers=labels == ("speaker",))
     for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
         say(line)
     processor = started[1] if started else None
     manifest, notes = _with_short_texts(divided.manifest, system, processor, limits, skip_bad=skip_bad)
     for line in notes:
         say(line)
-    with only_here(folder, "fit", "trains in"):
-        recover(folder)
-        require_same_clips(folder, manifest, label)
-        protocol = _write_protocol(folder, manifest, kind, task, divided.warnings)
-        run = _run(protocol, manifest, system=system, start_from=start_from, started=started, epochs=epochs, seed=seed)
-        say(f"training: {system}, {run.budget.epochs} epochs, in {folder}")
-        results = train(run, folder / "run", device=device, quiet=quiet)
-        say(text_tables(compare_runs([folder])))
-        try:
-            say(f"\nreport: {write_html([folder], folder / 'report.html')}")
-        except (ImportError, ValueError, OSError) as e:  # the model is trained and saved, whatever becomes of its page
-            say(f"no report.html: {e}")
-    say(f"model: {folder / 'run' / 'model'}")
-    say(f"predict with: sonolex predict {shlex.quote(str(folder / 'run'))} {_first_audio(manifest)}")
-    return results
+    return fit_together(
+        folder,
+        manifest,
+        guesses,
+        warnings=divided.warnings,
+        system=system,
+        start_from=start_from,
+        started=started,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        quiet=quiet,
+        say=say,
+    )
 
 
-def _found(manifest: Manifest, label: str) -> list[str]:
+def _found(manifest: Manifest, labels: Sequence[str]) -> list[str]:
     speakers = {s for s in manifest.column("speaker") if s is not None}
     texts = sum(bool(t) for t in manifest.column("text"))
     audio = int(np.sum(manifest.durations_s > 0))
     return [
-        f"found: {len(manifest)} clips with {label!r}, {audio} with audio ({manifest.hours:.2f} h), {texts} with text, "
-        f"{len(speakers) or 'no'} speakers"
+        f"found: {len(manifest)} clips with {either(labels)}, {audio} with audio "
+        f"({manifest.hours:.2f} h), {texts} with text, {len(speakers) or 'no'} speakers"
     ]
 
 
@@ -134,70 +144,3 @@ def _with_short_texts(
     notes = [f"left out: {problem}" for problem in bad.values()]
     require_enough(len(kept), "the table", notes)
     return kept, notes
-
-
-def modalities_of(manifest: Manifest) -> list[str]:
-    """Return what the clips of a table have."""
-    has_text = any(manifest.column("text"))
-    return [m for m, present in (("audio", has_audio(manifest).any()), ("text", has_text)) if present]
-
-
-def _write_protocol(folder: Path, manifest: Manifest, kind: str, task: dict[str, Any], warnings: Sequence[str]) -> str:
-    """Write manifest and protocol.json, so that the test part can be scored again later; return its path."""
-    speakers, parts = manifest.column("speaker"), manifest.column("split")
-    by_speaker = all(speakers) and len(set(zip(speakers, parts, strict=True))) == len(set(speakers))
-    manifest.write(folder / "manifest.arrow")
-    card = {"manifest": "manifest.arrow", "kind": kind, "task": task, "modalities": modalities_of(manifest)}
-    notes = "; ".join(f"WARNING: {w}" for w in warnings)
-    save_json(folder / "protocol.json", card | {"disjoint": ["speaker"] if by_speaker else [], "notes": notes})
-    return str(folder / "protocol.json")
-
-
-def _run(
-    protocol: str,
-    manifest: Manifest,
-    *,
-    system: str,
-    start_from: str | None,
-    started: tuple[Any, Processor] | None,
-    epochs: int | None,
-    seed: int,
-) -> Run:
-    rules = find_protocol(protocol)
-    num_train = len(manifest.where(split="train"))
-    kind = system_type(system, trust_code=True)
-    config, processor = kind.starter(num_clips=num_train, longest_s=float(manifest.durations_s.max()))
-    if started is not None:
-        config, processor = started[0], started[1].config
-    modalities = kind.readable(rules.modalities)
-    both = len(modalities) == 2
-    loading = Loading(
-        modalities=modalities,
-        views=Views(gain_db=6, speed=0.1, vtlp=0.1, noise_snr_db=10, num_mel_masks=1, num_time_masks=1),
-        drop_audio=0.15 if both else 0.0,
-        drop_text=0.15 if both else 0.0,
-    )
-    return Run(
-        name="fit",
-        row=f"{system}, from {start_from or 'scratch'}",
-        system=system,
-        config=config,
-        processor=processor,
-        tasks=rules.tasks,
-        data=Data.of_protocol(protocol, "given", loading=loading),
-        optim=Optim(lr=1e-3 if num_train < 20_000 else 3e-4, weight_decay=0.05, schedule="cosine"),
-        budget=Budget(
-            epochs=epochs or int(np.clip(24_000 / num_train, 3, 60)),
-            batch_s=64 if num_train < 20_000 else 256,
-            batch_clips=16 if num_train < 1_000 else 64,
-            evaluate_epochs=1 if num_train > 2_000 else 2,
-            patience=10,
-        ),
-        init_from=start_from,
-        seed=seed,
-    )
-
-
-def _first_audio(manifest: Manifest) -> str:
-    clip = manifest.where(split="test")[0]
-    return shlex.quote(clip.audio) if isinstance(clip.audio, str) else f"--text {shlex.quote(str(clip.text))}"

@@ -164,6 +164,17 @@ def pearson(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
     return float(np.corrcoef(true_B, predicted_B)[0, 1])
 
 
+def ccc(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return Lin's concordance correlation (1989), 2 s_xy / (s_x² + s_y² + (x̄ − ȳ)²); 0 where it is undefined.
+
+    Unlike Pearson's it is lowered by a wrong scale or mean.
+    """
+    _same_length(true_B, predicted_B)
+    both = np.mean((true_B - true_B.mean()) * (predicted_B - predicted_B.mean()))
+    apart = true_B.var() + predicted_B.var() + (true_B.mean() - predicted_B.mean()) ** 2
+    return float(2 * both / apart) if apart > 0 else 0.0
+
+
 def acc2_zeros_dropped(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
     """Return MOSEI Acc2 (i): clips with true value 0 dropped, positive means > 0. CTAL, MulT; reference G."""
     kept = true_B != 0
@@ -304,12 +315,7 @@ def bootstrap_interval(
     return float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail))
 
 
-CLASSIFICATION: dict[str, Metric] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-    "weighted_f1": weighted_f1,
-}
+CLASSIFICATION: dict[str, Metric] = {f.__name__: f for f in (accuracy, balanced_accuracy, macro_f1, weighted_f1)}
 PRECISION_RECALL: dict[str, Metric] = {  # where a protocol asks for them
     "macro_precision": macro_precision,
     "macro_precision_undefined_as_1": partial(macro_precision, zero_division=1.0),
@@ -323,13 +329,8 @@ TAGGING: dict[str, Metric] = {
     "calm_f1": calm_f1,
 }
 REGRESSION: dict[str, Metric] = {
-    "mae": mae,
-    "pearson": pearson,
-    "acc2_zeros_dropped": acc2_zeros_dropped,
-    "acc2_nonnegative": acc2_nonnegative,
-    "f1_zeros_dropped": f1_zeros_dropped,
-    "f1_nonnegative": f1_nonnegative,
-    "acc7": acc7,
+    f.__name__: f
+    for f in (mae, ccc, pearson, acc2_zeros_dropped, acc2_nonnegative, f1_zeros_dropped, f1_nonnegative, acc7)
 }
 LOWER_IS_BETTER = frozenset({"mae", "eer", "eer_ge2e_sampled", "loss"})
 PAPER_WORDS = {
