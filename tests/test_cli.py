@@ -125,8 +125,8 @@ def test_predict_prints_json_that_no_file_name_or_class_can_break(small_model, e
 def test_an_answer_that_is_no_number_is_an_error_and_no_line(small_model, corpus, capsys, monkeypatch):
     from sonolex.tasks.classification import Classification
 
-    decide = Classification.decide
-    monkeypatch.setattr(Classification, "decide", lambda self, scores: decide(self, scores * float("nan")))
+    scores = Classification.scores
+    monkeypatch.setattr(Classification, "scores", lambda self, encoding: scores(self, encoding) * float("nan"))
     assert main(["predict", str(small_model), corpus[0].audio]) == 2
     told = capsys.readouterr()
     assert told.out == "" and "must be finite numbers" in told.err and "clip000.wav" in told.err
