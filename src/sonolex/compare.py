@@ -1,7 +1,8 @@
 """Run folders in, tables out: scores beside floors and published numbers. Reads saved predictions; needs no model.
 
 Runs of one protocol and row form a table row: folds are pooled per seed, seeds give mean and deviation. Results with
-different fingerprints are never put into one column.
+different fingerprints are never put into one column. Intervals draw speakers (or recordings) where they are known, not
+clips: clips of one speaker are not independent.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import numpy as np
 from sonolex import metrics, scoring
 from sonolex.names import spelled
 from sonolex.saved import load_predictions, read_results
+from sonolex.scoring import group_numbers
 from sonolex.terminal import markdown, visible
 
-BOOTSTRAP_DRAWS = 300
+BOOTSTRAP_DRAWS = {"classification": 300, "regression": 300, "tagging": 60}
 EER_DRAWS = 30
-INTERVAL_OF = ("balanced_accuracy", "eer")
+FEWEST_GROUPS = 3
+CANDIDATE_ROWS = {"floors": "floor: ", "candidates": "candidate: "}  # folders beside results.json, and how rows begin
 
 
 @dataclass
@@ -28,6 +31,8 @@ class Row:
     """One line of a table: metric values and predictions per seed; the first seed's serve intervals and plots.
 
     ``modalities`` are those that were read when the report part was scored; empty where that is not known.
+    ``interval_of`` is the metric that the interval is of, ``over`` what was drawn for it. A ``candidate`` competed in the
+    fit that the table is of.
     """
 
     name: str
@@ -36,7 +41,10 @@ class Row:
     saved: dict[int, dict[str, Any]] = field(default_factory=dict)
     published: bool = False
     floor: bool = False
+    candidate: bool = False
     interval: tuple[float, float] | None = None
+    interval_of: str = ""
+    over: str = "clips"
     notes: str = ""
     runs: list[Path] = field(default_factory=list)
     modalities: tuple[str, ...] = ()
@@ -44,7 +52,7 @@ class Row:
     @property
     def title(self) -> str:
         """The name, with an alarm where some seed gives every clip the same class."""
-        return self.name + (" (!) says one class only" if self.collapsed and not self.floor else "")
+        return self.name + (" (!) says one class only" if self.collapsed and not (self.floor or self.candidate) else "")
 
     @property
     def collapsed(self) -> bool:
@@ -158,7 +166,7 @@ def markdown_tables(tables: Sequence[Table]) -> str:
             f"### {markdown(table.protocol)} · {markdown(table.task)}",
             "",
             f"{table.num_clips} clips, fingerprint `{table.fingerprint}`. ± is the deviation over seeds, […] a 95 % "
-            "bootstrap interval over clips.",
+            f"bootstrap interval over {drawn_over(table)}.",
             "",
             f"| | {' | '.join(markdown(metric_title(n)) for n in names)} | seeds |",
             f"|---|{'---|' * (len(names) + 1)}",
@@ -182,20 +190,23 @@ def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:
     for r in runs:
         groups.setdefault(r["row"], []).append(r)
     folds = {r["fold"] for r in runs}
-    rows = [_row(name, task, rs, folds) for name, rs in groups.items()]
+    primary = runs[0]["primary"]
+    rows = [_row(name, task, rs, folds, primary) for name, rs in groups.items()]
     widest = max(groups.values(), key=lambda rs: len({r["fold"] for r in rs}))
-    rows = _floor_rows(task, widest) + rows
+    beside = _rows_beside(task, widest, "floors", primary)
+    # What else competed belongs to one fit; a table of several shows what each came to.
+    beside += _rows_beside(task, widest, "candidates", primary) if len(runs) == 1 else []
+    rows = beside + rows
     for name, values in runs[0].get("published", {}).items():
         rows.append(Row(f"published: {name}", task, {0: dict(values)}, published=True))
     given = [name for row in reversed(rows) for values in row.by_seed.values() for name in values]
-    primary = runs[0]["primary"]
     primary = primary if primary in given or not given else given[0]
     num_clips = max(len(r.predictions["clip_ids"]) for r in rows if r.predictions)
     notes = runs[0].get("notes", "")
     return Table(protocol, runs[0]["fingerprint"], task, primary, rows, num_clips, notes)
 
 
-def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> Row:
+def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], primary: str) -> Row:
     """Pool folds per seed. Seeds that lack folds are left out if others are whole, and the row's name says so."""
     of_seed = {seed: [r for r in runs if r["seed"] == seed] for seed in sorted({r["seed"] for r in runs})}
     lacking = {seed: len(own) for seed, own in of_seed.items() if {r["fold"] for r in own} != folds}
@@ -221,22 +232,24 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> R
         {seed: score(pooled) for seed, pooled in pooled_of.items()},
         pooled_of,
         notes=notes,
-        interval=_interval(first),
+        **_interval_of(first, primary),
         runs=[r["folder"] for r in runs],
         modalities=tuple(runs[0].get("modalities", ())),
     )
 
 
-def _floor_rows(task: str, runs: list[dict[str, Any]]) -> list[Row]:
+def _rows_beside(task: str, runs: list[dict[str, Any]], kind: str, primary: str) -> list[Row]:
+    """Return the rows of predictions that lie beside the results: floors, or candidates of a fit."""
     one_seed = [r for r in runs if r["seed"] == runs[0]["seed"]]
     rows = []
-    for path in sorted((one_seed[0]["folder"] / "floors").glob("*.json")):
-        of_task, _, floor = path.stem.partition(".")  # no task's spelling holds a "."
+    for path in sorted((one_seed[0]["folder"] / kind).glob("*.json")):
+        of_task, _, name = path.stem.partition(".")  # no task's spelling holds a "."
         if of_task != spelled(task):
             continue
-        pooled = _pooled([r["folder"] / "floors" / path.name for r in one_seed])
-        values = {0: score(pooled)}
-        rows.append(Row(f"floor: {floor}", task, values, {0: pooled}, floor=True, interval=_interval(pooled)))
+        pooled = _pooled([r["folder"] / kind / path.name for r in one_seed])
+        values, title = {0: score(pooled)}, f"{CANDIDATE_ROWS[kind]}{name}"
+        what = {"floor": kind == "floors", "candidate": kind == "candidates"}
+        rows.append(Row(title, task, values, {0: pooled}, **what, **_interval_of(pooled, primary)))
     return rows
 
 
@@ -263,16 +276,52 @@ def _pooled(paths: list[Path]) -> dict[str, Any]:
     return joined
 
 
-def _interval(predictions: dict[str, Any]) -> tuple[float, float] | None:
+def _interval_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
+    """Return the fields of a `Row` that hold a 95 % interval: of the equal error rate, else of the primary metric."""
     if predictions["scorer"] == "verification":
         speakers = np.array([str(label) for label in predictions["labels"]])
         same, scores = metrics.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
         pairs = np.stack(np.triu_indices(len(speakers), k=1), 1)
-        return metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
-    if predictions["scorer"] != "classification":
+        found = metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
+        return {"interval": found, "interval_of": "eer"}
+    if predictions["scorer"] not in BOOTSTRAP_DRAWS:
+        return {}
+    metric = primary if primary in score(predictions) else "balanced_accuracy"
+    grouped = has_groups(predictions)
+    drawn = _drawn(predictions, metric, group_numbers(predictions.get("groups") if grouped else None, len(predictions["labels"])))
+    if drawn is None:
+        return {}
+    return {"interval": drawn, "interval_of": metric, "over": "speakers or recordings" if grouped else "clips"}
+
+
+def has_groups(predictions: dict[str, Any]) -> bool:
+    """Return whether clips are known to come from several speakers or recordings."""
+    return len({g for g in predictions.get("groups", ()) if g is not None}) >= FEWEST_GROUPS
+
+
+def _drawn(predictions: dict[str, Any], metric: str, groups_N: np.ndarray) -> tuple[float, float] | None:
+    """Return the interval of a metric by bootstrap over groups; None where it is not defined."""
+    draws = BOOTSTRAP_DRAWS[predictions["scorer"]]
+    if metric == "balanced_accuracy":
+        known = np.array([v is not None for v in predictions["labels"]])
+        true_B, predicted_B = decisions(predictions)
+        return metrics.bootstrap_interval(
+            metrics.balanced_accuracy, true_B, predicted_B, groups_B=groups_N[known], num_draws=draws
+        )
+    rng, members = np.random.default_rng(0), [np.flatnonzero(groups_N == g) for g in np.unique(groups_N)]
+    options = predictions["options"]
+    options = options | ({"metric_names": [metric]} if "metric_names" in options else {})
+    if predictions["scorer"] == "tagging":
+        options |= {"metric_names": []}
+    scores, values = np.asarray(predictions["scores"], float), []
+    for _ in range(draws):
+        rows = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
+        labels = [predictions["labels"][i] for i in rows]
+        values.append(scoring.score(predictions["scorer"], labels, scores[rows], options).get(metric, np.nan))
+    if np.isnan(values).all():
         return None
-    true_B, predicted_B = decisions(predictions)
-    return metrics.bootstrap_interval(metrics.balanced_accuracy, true_B, predicted_B, num_draws=BOOTSTRAP_DRAWS)
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -280,6 +329,11 @@ def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     known = [i for i, v in enumerate(predictions["labels"]) if v is not None]
     labels, scores_BC = [predictions["labels"][i] for i in known], np.asarray(predictions["scores"], float)[known]
     return scoring.decisions(labels, scores_BC, predictions["options"]["classes"])
+
+
+def drawn_over(table: Table) -> str:
+    """Return what the intervals of a table draw."""
+    return next((r.over for r in table.rows if r.interval is not None), "clips")
 
 
 def shown_metrics(table: Table) -> list[str]:
@@ -300,6 +354,6 @@ def cell(row: Row, metric: str) -> str:
     if value is None:
         return ""
     text = f"{value:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
-    if row.interval is not None and metric in INTERVAL_OF and deviation is None:
+    if row.interval is not None and metric == row.interval_of and deviation is None:
         text += f" [{row.interval[0]:.3f}, {row.interval[1]:.3f}]"
     return text

@@ -1,7 +1,8 @@
 """Is one row of a table better than another? Differences over the same clips and the same seeds, with intervals.
 
 A row's own interval says how far its score may be from that of other clips. Two rows saw the same clips, so their
-difference is known much better than either score: clips (and seeds) are drawn together for both.
+difference is known much better than either score: clips (and seeds) are drawn together for both. Where it is known who
+speaks, or what recording a clip is from, whole speakers and recordings are drawn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from sonolex import metrics, terminal
-from sonolex.compare import Row, Table, score
+from sonolex.compare import Row, Table, has_groups, score
+from sonolex.scoring import group_numbers
 
 DRAWS = 1000
 CLIPWISE = ("classification", "regression", "tagging")
@@ -26,7 +28,7 @@ class Difference:
 
     Attributes:
         by_seed: of every seed both have; a row without seeds (a floor) counts for every seed of the other.
-        interval: 95 %, by bootstrap over clips and seeds; Student's over seeds where clips may not be drawn
+        interval: 95 %, by bootstrap over clips (or speakers, or recordings) and seeds; Student's over seeds where clips may not be drawn
             (`CLIPWISE`), None then for one seed.
     """
 
@@ -96,14 +98,21 @@ def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> 
     if not _is_clipwise([row]):
         return Difference(row.name, base.name, metric, by_seed, _students_interval(by_seed))
     rng = np.random.default_rng(seed)
-    num_clips, drawn = len(pairs[0][0]["clip_ids"]), []
+    members, drawn = _drawn_together(pairs[0][1]), []
     for _ in range(num_draws):
-        clips = rng.integers(0, num_clips, num_clips)
+        clips = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
         drawn_seeds = rng.integers(0, len(pairs), len(pairs))
         values = [[score(_chosen(p, clips)).get(metric, np.nan) for p in pairs[s]] for s in drawn_seeds]
         drawn.append(float(np.mean([a - b for a, b in values])))
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return Difference(row.name, base.name, metric, by_seed, (float(low), float(high)))
+
+
+def _drawn_together(predictions: dict[str, Any]) -> list[np.ndarray]:
+    """Return the clips of every speaker or recording, or every clip by itself where they are not known."""
+    groups = predictions["groups"].tolist() if has_groups(predictions) else None
+    numbers = group_numbers(groups, len(predictions["clip_ids"]))
+    return [np.flatnonzero(numbers == g) for g in np.unique(numbers)]
 
 
 def _is_clipwise(rows: Sequence[Row]) -> bool:

@@ -168,6 +168,8 @@ class _Written:
     modalities: tuple[str, ...] = ("audio", "text")
     disjoint: tuple[str, ...] = ()
     notes: str = ""
+    name: str = ""
+    folds: bool = False
 
 
 def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
@@ -177,7 +179,11 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
 
         {"manifest": "manifest.arrow", "kind": "classification", "modalities": ["audio", "text"],
          "task": {"name": "emotion", "label": "emotion", "classes": ["angry", "sad"]}, "disjoint": ["speaker"],
-         "notes": "what a reader must know"}
+         "notes": "what a reader must know", "name": "moods of 60 clips"}
+
+    With ``"folds": true`` the manifest's column ``fold`` cross-validates instead: each fold is reported in turn, and the
+    next one selects. Results of one ``name`` stand in one table if their fingerprints agree; the file's place is no
+    part of either. Without a name, it is the task's.
 
     The manifest lies in the file's folder or below it, so that a protocol that was sent to somebody reads nothing else
     there. Names are built in; ``trust_code`` lets ``kind`` be the dotted path of a module.
@@ -193,9 +199,9 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     if unknown or not saved.modalities:
         raise ValueError(f"`modalities` must be audio, text or both, but are {saved.modalities!r:.80} ({path}).")
     return Protocol(
-        name=visible(path),
+        name=visible(saved.name or f"{task.name}, own clips"),
         corpus=str(_beside(path, saved.manifest)),
-        split=_given_split,
+        split=_given_folds if saved.folds else _given_split,
         tasks=(task,),
         primary=kind.primary_metric,
         disjoint=("id", *saved.disjoint),
@@ -222,6 +228,19 @@ def _beside(path: Path, name: str) -> Path:
 
 def _given_split(manifest: Manifest) -> list[Fold]:
     return [Fold("given", *(manifest.where(split=name) for name in ("train", "validation", "test")))]
+
+
+def _given_folds(manifest: Manifest) -> list[Fold]:
+    """Return one fold for each value of the column ``fold``: reported itself, selected on the next one."""
+    names = sorted({v for v in manifest.column("fold") if v is not None}, key=lambda n: (len(n), n))
+    if len(names) < 3:
+        raise ValueError(f"column 'fold' must name at least 3 folds of the manifest, but names {len(names)}.")
+    folds = []
+    for place, name in enumerate(names):
+        following = names[(place + 1) % len(names)]
+        train = manifest.where(fold=[n for n in names if n not in (name, following)])
+        folds.append(Fold(name, train, manifest.where(fold=following), manifest.where(fold=name)))
+    return folds
 
 
 def find_fold(protocol: Protocol, manifest: Manifest, name: str | None) -> Fold:
