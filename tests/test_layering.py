@@ -40,12 +40,12 @@ ALLOWED = {
     "api": FLOOR | {"audio", "systems.base", "tasks.base", "train.checkpoint"},
     "evaluate": FLOOR | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},
     "fit": FLOOR
-    | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"}
-    | {"fit_table"},
+    | {"scoring", "metrics", "audio", "text", "data", "systems", "tasks.base", "protocols.base", "train"}
+    | {"saved", "compare", "paired", "report", "fit_table", "fit"},
     "fit_table": FLOOR | {"scoring", "data"},
     "saved": FLOOR | {"scoring"},
     "compare": FLOOR | {"scoring", "metrics", "saved"},
-    "paired": FLOOR | {"compare", "metrics"},
+    "paired": FLOOR | {"scoring", "compare", "metrics"},
     "similarity": FLOOR | {"data", "systems.base", "protocols.base", "train.checkpoint", "train.sources"},
     "robustness": FLOOR | {"audio", "systems.base", "evaluate"},
     "plots": FLOOR | {"metrics", "compare", "saved", "train.journal"},

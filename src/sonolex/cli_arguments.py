@@ -130,7 +130,7 @@ def _training_verbs(verb: Verb) -> None:
     p.add_argument(
         "--folds",
         default="auto",
-        help="auto (cross-validation where the table is small), none (one test part), speaker (one a fold), or a number",
+        help="auto (cross-validation of a small table), none (one test part), speaker (one a fold), or a number",
     )
     p.add_argument("--split-seed", type=int, default=0, help="of how the table is divided (default: 0)")
     p.add_argument("--out", help="folder for the model and the report (default: runs/fit-TABLE-LABEL)")

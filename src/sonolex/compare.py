@@ -31,8 +31,8 @@ class Row:
     """One line of a table: metric values and predictions per seed; the first seed's serve intervals and plots.
 
     ``modalities`` are those that were read when the report part was scored; empty where that is not known.
-    ``interval_of`` is the metric that the interval is of, ``over`` what was drawn for it. A ``candidate`` competed in the
-    fit that the table is of.
+    ``interval_of`` is the metric that the interval is of, ``over`` what was drawn for it. A ``candidate`` competed in
+    the fit that the table is of.
     """
 
     name: str
@@ -147,11 +147,13 @@ def text_tables(tables: Sequence[Table]) -> str:
         width = max([len(visible(r.title)) for r in table.rows] + [4])
         heads = [f"  {visible(metric_title(n)):>22}" for n in names]
         lines.append(f"  {'':{width}}{''.join(heads)}  seeds")
+        floor = best_floor(table)
         for row in table.rows:
             cells = [f"  {cell(row, n):>{len(h) - 2}}" for n, h in zip(names, heads, strict=True)]
-            lines.append(
-                f"  {visible(row.title):{width}}{''.join(cells)}  {'' if row.published else len(row.by_seed) or ''}"
-            )
+            below = floor is not None and not (row.floor or row.published) and is_below(table, row, floor)
+            mark = "  best floor" if row is floor else "  below the best floor" if below else ""
+            seeds = "" if row.published else len(row.by_seed) or ""
+            lines.append(f"  {visible(row.title):{width}}{''.join(cells)}  {seeds}{mark}")
         if table.notes:
             lines.append(f"  {visible(table.notes)}")
     return "\n".join(lines)
@@ -288,7 +290,9 @@ def _interval_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
         return {}
     metric = primary if primary in score(predictions) else "balanced_accuracy"
     grouped = has_groups(predictions)
-    drawn = _drawn(predictions, metric, group_numbers(predictions.get("groups") if grouped else None, len(predictions["labels"])))
+    drawn = _drawn(
+        predictions, metric, group_numbers(predictions.get("groups") if grouped else None, len(predictions["labels"]))
+    )
     if drawn is None:
         return {}
     return {"interval": drawn, "interval_of": metric, "over": "speakers or recordings" if grouped else "clips"}
@@ -329,6 +333,40 @@ def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     known = [i for i, v in enumerate(predictions["labels"]) if v is not None]
     labels, scores_BC = [predictions["labels"][i] for i in known], np.asarray(predictions["scores"], float)[known]
     return scoring.decisions(labels, scores_BC, predictions["options"]["classes"])
+
+
+def best_row(table: Table, rows: Sequence[Row]) -> Row:
+    """Return the one of some rows with the best primary metric."""
+    sign = -1 if table.primary in metrics.LOWER_IS_BETTER else 1
+    values = {id(r): r.mean(table.primary) for r in rows}
+    return max(rows, key=lambda r: -np.inf if values[id(r)] is None else sign * float(values[id(r)] or 0.0))
+
+
+def best_floor(table: Table) -> Row | None:
+    """Return the best floor of a table, None without floors."""
+    floors = [r for r in table.rows if r.floor and r.mean(table.primary) is not None]
+    return best_row(table, floors) if floors else None
+
+
+def is_below(table: Table, row: Row, floor: Row) -> bool:
+    """Return whether a row's primary metric is worse than a floor's."""
+    value, of_floor = row.mean(table.primary), floor.mean(table.primary)
+    if value is None or of_floor is None:
+        return False
+    return value > of_floor if table.primary in metrics.LOWER_IS_BETTER else value < of_floor
+
+
+def class_recalls(row: Row) -> dict[str, tuple[float, int]]:
+    """Return the recall and the number of clips of every class that has some, of a classification."""
+    if row.predictions is None or row.predictions["scorer"] != "classification":
+        return {}
+    true_B, predicted_B = decisions(row.predictions)
+    found = {}
+    for i, name in enumerate(row.predictions["options"]["classes"]):
+        own_B = true_B == i
+        if own_B.any():
+            found[name] = float(np.mean(predicted_B[own_B] == i)), int(own_B.sum())
+    return found
 
 
 def drawn_over(table: Table) -> str:

@@ -28,7 +28,8 @@ class Difference:
 
     Attributes:
         by_seed: of every seed both have; a row without seeds (a floor) counts for every seed of the other.
-        interval: 95 %, by bootstrap over clips (or speakers, or recordings) and seeds; Student's over seeds where clips may not be drawn
+        interval: 95 %, by bootstrap over clips (or speakers, or recordings) and seeds; Student's over seeds where clips
+            may not be drawn
             (`CLIPWISE`), None then for one seed.
     """
 

@@ -130,14 +130,16 @@ def robustness(run: str, found: dict[str, Any], sweep: str) -> Picture:
         return _picture(figure, f"Scores of {run} over {found['units'][sweep]}.")
 
 
-def learning_curves(results: Sequence[dict[str, Any]]) -> Picture:
-    """Draw the training loss of every run over optimiser steps."""
-    with _figure(8, 3.4) as (figure, axes):
+def learning_curves(results: Sequence[dict[str, Any]]) -> Picture | None:
+    """Draw the training loss of every run over optimiser steps; None if no run has any."""
+    if not any(training_curve(r["folder"], "step", "total")[0] for r in results):
+        return None
+    with _figure(5.4, 3.6) as (figure, axes):
         lowest, drawn = np.inf, 0
         for r in results:
             steps, values = _smooth_curve(r["folder"])
             if steps:
-                axes.plot(steps, values, label=shown(r["run"]), linewidth=1)
+                axes.plot(steps, values, label=shown(_curve_name(r)), linewidth=1)
                 lowest, drawn = min(lowest, *values), drawn + 1
         axes.set_xlabel("optimiser step")
         axes.set_ylabel(f"training loss (mean of {SMOOTHED_STEPS} steps)")
@@ -148,8 +150,33 @@ def learning_curves(results: Sequence[dict[str, Any]]) -> Picture:
         return _picture(figure, f"Training loss of {drawn} runs over optimiser steps.")
 
 
-def projection(name: str, vectors_ND: np.ndarray, groups_N: np.ndarray) -> Picture | str:
-    """Draw vectors in two dimensions, a colour for each group; a sentence where there is nothing to draw.
+def validation_curves(results: Sequence[dict[str, Any]]) -> Picture | None:
+    """Draw the score on the selection part over optimiser steps, larger is better; None if no run was evaluated."""
+    curves = [(r, *training_curve(r["folder"], "selection", "value")) for r in results]
+    curves = [(r, steps, values) for r, steps, values in curves if steps]
+    if not curves:
+        return None
+    with _figure(5.4, 3.6) as (figure, axes):
+        for r, steps, values in curves:
+            axes.plot(steps, [_drawable(v) for v in values], marker=".", label=shown(_curve_name(r)), linewidth=1)
+        axes.set_xlabel("optimiser step")
+        axes.set_ylabel("score on the selection part")
+        axes.grid(alpha=0.3)
+        if len(curves) <= 12:
+            _legend(axes, fontsize=7)
+        return _picture(figure, f"Selection scores of {len(curves)} runs over optimiser steps.")
+
+
+def _curve_name(result: Mapping[str, Any]) -> str:
+    """Return a run's name, with the folder it lies in where a fit trained it several times."""
+    folder = Path(result["folder"]).name
+    return f"{result['run']} {folder}" if folder.startswith("without ") else str(result["run"])
+
+
+def projection(
+    name: str, vectors_ND: np.ndarray, groups_N: np.ndarray, labels_N: np.ndarray | None = None
+) -> Picture | str:
+    """Draw vectors in two dimensions, a colour for each label, or group; a sentence where there is nothing to draw.
 
     t-SNE (CTAL figure 4) from `FEWEST_FOR_TSNE` vectors on, else their two main directions.
     """
@@ -157,9 +184,9 @@ def projection(name: str, vectors_ND: np.ndarray, groups_N: np.ndarray) -> Pictu
     points_N2, how = _projected(vectors_ND[kept])
     if points_N2 is None:
         return f"no picture of {name}: {how}"
-    groups = groups_N[kept]
-    named = list(dict.fromkeys(groups.tolist()))
-    with _figure(6.5, 4.2) as (figure, axes):
+    groups = (groups_N if labels_N is None else labels_N)[kept]
+    named = sorted(set(groups.tolist()), key=lambda g: (-int((groups == g).sum()), g))
+    with _figure(5.4, 3.8) as (figure, axes):
         for group in named[:MOST_GROUPS]:
             rows = groups == group
             axes.scatter(points_N2[rows, 0], points_N2[rows, 1], s=8, label=shown(group))

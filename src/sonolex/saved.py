@@ -49,7 +49,7 @@ def read_results(places: Sequence[str | Path]) -> list[dict[str, Any]]:
 def load_results(path: Path) -> dict[str, Any]:
     """Return a results.json. Raises ValueError unless every field that tables and pages read is what it must be."""
     values = load_object(path)
-    _require(values, RESULTS, path, optional=("load_s", "trained_clips", "modalities"))
+    _require(values, RESULTS, path, optional=("load_s", "trained_clips", "modalities", "verdict"))
     _require(values["environment"], ENVIRONMENT, path, inside="environment")
     if "fingerprint" in values:
         _require(values, COMPARED, path, optional=("published", "notes"))
@@ -248,6 +248,7 @@ RESULTS: dict[str, Check] = {
     "trained_clips": COUNT,
     "num_parameters": COUNT,
     "modalities": ("a list of text", _list_of(_is_text, MOST_NAMES)),
+    "verdict": ("a list of text", _list_of(_is_text, MOST_NAMES)),
 }
 ENVIRONMENT: dict[str, Check] = {
     "sonolex": TEXT,

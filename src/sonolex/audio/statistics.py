@@ -1,15 +1,15 @@
 """A clip as one vector: statistics of MFCCs, of log-mel bands, of their course, and functionals of the voice.
 
-Four sets, in seconds of no use to each other: ``mfcc`` and ``log_mel`` say how a clip sounds on the whole, ``course`` how
-it changes from its beginning to its end (words, events), ``functionals`` how it is spoken: pitch, energy and voice
-quality, after the Geneva minimal set's choice of descriptors (Eyben et al. 2016; `functionals`). All are finite for any
-clip, silence and a single sample included.
+Four sets: ``mfcc`` and ``log_mel`` say how a clip sounds on the whole, ``course`` how it changes from its beginning to
+its end (words, events), ``functionals`` how it is spoken: pitch, energy and voice quality, descriptors chosen after the
+Geneva minimal set (Eyben et al. 2016). All are finite for any clip, silence and a single sample included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ QUIET_DB = 40.0  # a frame so far below the loudest one is no voice
 STATISTICS = ("mean", "deviation", "p20", "p50", "p80", "change")
 VOICED_CONTOURS = ("pitch_st", "jitter", "shimmer_db", "hnr_db")
 SPECTRAL_CONTOURS = (
-    "level_db", "slope_low", "slope_mid", "alpha_db", "hammarberg_db", "centroid", "bandwidth", "flatness_db", "rolloff",
-    "flux", "crossings",
+    "level_db", "slope_low", "slope_mid", "alpha_db", "hammarberg_db", "centroid", "bandwidth", "flatness_db",
+    "rolloff", "flux", "crossings",
 )  # fmt: skip
 TEMPORAL = ("voiced_share", "voiced_per_s", "voiced_mean_s", "voiced_deviation_s", "peaks_per_s", "duration_log_s")
 SET_SIZES = {
@@ -66,7 +66,7 @@ def mfcc_statistics(mfcc_TF: np.ndarray) -> np.ndarray:
 
 
 def log_mel_statistics(log_mel_TF: np.ndarray) -> np.ndarray:
-    """Return mean and deviation of the bands, and the deviation of their change from frame to frame, (3 · NUM_MELS,)."""
+    """Return mean and deviation of the bands, and the deviation of their change by frame, (3 · NUM_MELS,)."""
     change_TF = np.diff(log_mel_TF, axis=0, prepend=log_mel_TF[:1])
     return np.concatenate([log_mel_TF.mean(0), log_mel_TF.std(0), change_TF.std(0)])
 
@@ -77,15 +77,15 @@ def course(mfcc_TF: np.ndarray) -> np.ndarray:
     A clip with fewer frames than parts has some of them twice.
     """
     edges = np.linspace(0, len(mfcc_TF), COURSE_PARTS + 1)
-    parts = [mfcc_TF[int(a) : max(int(a) + 1, int(b))] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [mfcc_TF[int(a) : max(int(a) + 1, int(b))] for a, b in pairwise(edges)]
     return np.concatenate([part[:, :COURSE_MFCC].mean(0) for part in parts])
 
 
 def functionals(wave_S: np.ndarray) -> np.ndarray:
     """Return functionals of pitch, energy and voice quality of one clip, named by `functional_names`.
 
-    Contours every 10 ms: pitch (semitones above 27.5 Hz), jitter, shimmer and harmonics-to-noise ratio of voiced frames;
-    of frames above the clip's silence level, spectral slopes below 500 and to 1500 Hz, alpha ratio, Hammarberg index,
+    Contours every 10 ms: pitch (semitones above 27.5 Hz), jitter, shimmer and harmonics-to-noise ratio of voiced
+    frames; of frames above the clip's silence level, spectral slopes below 500 and to 1500 Hz, alpha ratio, Hammarberg index,
     centroid, bandwidth, flatness, rolloff, flux, zero crossings. Of each its `STATISTICS`; then how much of the
     clip is voiced, and how often the voice begins and the level peaks.
 

@@ -39,7 +39,8 @@ def wants_folds(manifest: Manifest, strata: Sequence[str] | None, *, test_share:
         return ""
     speakers = {s for s in manifest.column("speaker") if s is not None}
     if 0 < len(speakers) < FEW_SPEAKERS:
-        return f"a test part of {test_share:.0%} would have {max(1, round(test_share * len(speakers)))} of the {len(speakers)} speakers"
+        tested = max(1, round(test_share * len(speakers)))
+        return f"a test part of {test_share:.0%} would have {tested} of the {len(speakers)} speakers"
     counts = Counter(strata) if strata is not None else Counter({"": len(manifest)})
     smallest = min(counts, key=lambda name: counts[name])
     if counts[smallest] * test_share < FEW_CLIPS:
@@ -79,24 +80,27 @@ def class_counts(strata: Sequence[str], parts: Sequence[str]) -> tuple[list[str]
     width = max(len(c) for c in classes)
     lines = [f"  {'clips by part':{width}}  {'  '.join(f'{n:>6}' for n in names)}"] if classes else []
     lines += [f"  {c:{width}}  {'  '.join(f'{counts[c, n]:>{max(6, len(n))}}' for n in names)}" for c in classes]
-    few = [f"{c!r} ({min(counts[c, n] for n in names)})" for c in classes if min(counts[c, n] for n in names) < FEWEST_PER_PART]
+    few = [
+        f"{c!r} ({min(counts[c, n] for n in names)})"
+        for c in classes
+        if min(counts[c, n] for n in names) < FEWEST_PER_PART
+    ]
     warnings = []
     if few:
         more = f" and {len(few) - 5} more" if len(few) > 5 else ""
         warnings.append(
-            f"some part has fewer than {FEWEST_PER_PART} clips of {', '.join(few[:5])}{more}: recall there is a rough number"
+            f"some part has fewer than {FEWEST_PER_PART} clips of {', '.join(few[:5])}{more}: recall there is a rough "
+            "number"
         )
     return lines, warnings
 
 
-def stratified_groups(
-    groups: Sequence[str], strata: Sequence[str] | None, num_parts: int, *, seed: int
-) -> np.ndarray:
+def stratified_groups(groups: Sequence[str], strata: Sequence[str] | None, num_parts: int, *, seed: int) -> np.ndarray:
     """Return a part number (N,) for every row, that of its group, so that parts are alike in size and strata.
 
-    Groups are dealt in random orders, the large ones first, each to the part that lacks most of what it has, a few times,
-    and more often while a part lacks a stratum. Of these deals the one counts that leaves the fewest strata out of
-    parts, then the one with the smallest deviations.
+    Groups are dealt in random orders, the large ones first, each to the part that lacks most of what it has, a few
+    times, and more often while a part lacks a stratum. Of these deals the one counts that leaves the fewest strata out
+    of parts, then the one with the smallest deviations.
     """
     names, group_N = np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)
     stratum_N = np.unique(np.asarray([str(s) for s in strata]), return_inverse=True)[1] if strata is not None else None
@@ -165,8 +169,14 @@ def _groups(manifest: Manifest, names_speakers: bool) -> tuple[list[str], str, l
         few = f"there are only {len(known)} speakers, who are in every part, so the scores flatter: add speakers"
         return list(ids), "clip", [few if known else _NO_SPEAKERS]
     unnamed = sum(s is None for s in speakers)
-    warnings = [f"{unnamed} clips have no speaker: whether their voices are in two parts is not known"] if unnamed else []
-    return [f"clip {i}" if s is None else f"speaker {s}" for s, i in zip(speakers, ids, strict=True)], "speaker", warnings
+    warnings = (
+        [f"{unnamed} clips have no speaker: whether their voices are in two parts is not known"] if unnamed else []
+    )
+    return (
+        [f"clip {i}" if s is None else f"speaker {s}" for s, i in zip(speakers, ids, strict=True)],
+        "speaker",
+        warnings,
+    )
 
 
 def _number(wanted: str, groups: Sequence[str], by_speaker: bool) -> int:

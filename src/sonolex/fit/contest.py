@@ -51,7 +51,7 @@ class SmallCandidate:
         self._chosen: dict[Context, tuple[float, float, dict[int, np.ndarray]]] = {}
 
     def choosing(self, context: Context) -> dict[int, np.ndarray]:
-        cost, scale, outputs = self._settled(context)
+        _, scale, outputs = self._settled(context)
         return {b: self._question.shares(scale * x) for b, x in outputs.items()}
 
     def reported(self, block: int) -> np.ndarray:
@@ -91,7 +91,7 @@ class SmallCandidate:
 class NetworkCandidate:
     """A trained network, by what it answered: two blocks of every training stay unknown to it.
 
-    In cross-validation the training without blocks a and b answers both: a where b is reported, and the other way round.
+    In cross-validation the training without blocks a and b answers a where b is reported, and the other way round.
     """
 
     floor = False

@@ -18,7 +18,7 @@ from sonolex.data.manifest import Manifest
 from sonolex.data.parts import Divided, divide
 from sonolex.devices import AUTO
 from sonolex.files import recover
-from sonolex.fit.blocks import Blocks, blocks_of
+from sonolex.fit.blocks import blocks_of
 from sonolex.fit.contest import AverageCandidate, NetworkCandidate, Outcome, SmallCandidate, contest
 from sonolex.fit.features import Features, measured
 from sonolex.fit.folder import finished, modalities_of, write_results, write_table
@@ -83,9 +83,7 @@ def fit(
         Held: another process trains in ``out``.
         ValueError: options that cannot be, or a folder that holds a fit of other clips.
     """
-    settings = Settings(
-        system, start_from, epochs, lr, batch_s, seed, device, str(folds), split_seed, minutes, quiet
-    )
+    settings = Settings(system, start_from, epochs, lr, batch_s, seed, device, str(folds), split_seed, minutes, quiet)
     settings.require_usable()
     path = Path(path)
     folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
@@ -99,7 +97,9 @@ def fit(
     say(note)
     manifest = table.manifest
     if system is not None:
-        manifest, notes = readable_by(Network(system, system, start_from, start.start if start else None), manifest, skip_bad=skip_bad)
+        manifest, notes = readable_by(
+            Network(system, system, start_from, start.start if start else None), manifest, skip_bad=skip_bad
+        )
         for line in notes:
             say(line)
     question = Question.of(manifest, kind, task)
@@ -133,7 +133,11 @@ class _Fit:
         )
         with only_here(self.folder, "fit", "trains in"):
             recover(self.folder)
-            require_same_clips(self.folder, clips, str(task["label"]), )
+            require_same_clips(
+                self.folder,
+                clips,
+                str(task["label"]),
+            )
             self.place = self.folder / self.settings.run_name
             results = finished(self.place, self.settings)
             if results is not None:
@@ -177,7 +181,9 @@ class _Fit:
         trained, epochs = self._networks(trainer, networks)
         candidates: list[Any] = [*small, *trained]
         if chosen is None:
-            candidates.append(AverageCandidate([c for c in candidates if not _is_constant(c)], self.question, self.blocks))
+            candidates.append(
+                AverageCandidate([c for c in candidates if not _is_constant(c)], self.question, self.blocks)
+            )
         allowed = _eligible(chosen, trained)
         outcome = contest(self.question, self.blocks, candidates, eligible=allowed)
         folders = self._final_networks(trainer, outcome, networks, epochs)
@@ -205,9 +211,7 @@ class _Fit:
     def _small_candidate(self, model: Small, features: Features) -> SmallCandidate:
         return SmallCandidate(model, features, self.question, self.blocks, seed=self.settings.seed)
 
-    def _networks(
-        self, trainer: Trainer, networks: Sequence[Network]
-    ) -> tuple[list[NetworkCandidate], dict[str, int]]:
+    def _networks(self, trainer: Trainer, networks: Sequence[Network]) -> tuple[list[NetworkCandidate], dict[str, int]]:
         """Train networks while there is time; return those that were trained, and for how many epochs."""
         minutes = self.settings.minutes_for(len(self.divided.manifest))
         if networks:
@@ -218,7 +222,7 @@ class _Fit:
             if problem:
                 self._remark(f"{called(network.name)} was not tried: {problem}.")
                 continue
-            wanted, affordable = self._epochs(trainer, network, left_s / (len(networks) - number))
+            affordable = self._epochs(trainer, network, left_s / (len(networks) - number))
             if not affordable:
                 continue
             epochs[network.name] = affordable
@@ -242,13 +246,13 @@ class _Fit:
             return str(e).splitlines()[0].rstrip(".")
         return ""
 
-    def _epochs(self, trainer: Trainer, network: Network, seconds: float) -> tuple[int, int]:
-        """Return how many epochs a network should train for, and how many the time allows; 0 where that is too few."""
+    def _epochs(self, trainer: Trainer, network: Network, seconds: float) -> int:
+        """Return for how many epochs a network is trained: as many as it should, or as the time allows; 0 if too few."""
         pair = trainer.pairs()[0]
         count = len(self.blocks.learned(pair))
         wanted = trainer.wanted_epochs(count)
         if self.settings.epochs is not None:
-            return wanted, wanted
+            return wanted
         trainings = len(trainer.pairs()) + (1 if self.blocks.crossed else 0)
         whole = trainer.seconds_per_clip(network) * count * trainings
         affordable = min(wanted, int(seconds / max(whole, 1e-9)))
@@ -258,11 +262,11 @@ class _Fit:
                 f"{called(network.name)} was not tried: {trainings} trainings of it take at least {need:.0f} minutes "
                 f"(--minutes), and {seconds / 60:.1f} were left for it."
             )
-            return wanted, 0
+            return 0
         affordable = max(affordable, min(wanted, trainer.fewest_epochs))
         if affordable < wanted:
             self._remark(f"{called(network.name)} was stopped by time at {affordable} of {wanted} epochs (--minutes).")
-        return wanted, affordable
+        return affordable
 
     def _final_networks(
         self, trainer: Trainer, outcome: Outcome, networks: Sequence[Network], epochs: dict[str, int]

@@ -56,7 +56,7 @@ def finished(place: Path, settings: Settings) -> dict[str, Any] | None:
 
 
 def write_table(folder: Path, divided: Divided, question: Question, task: dict[str, Any]) -> Path:
-    """Write manifest and protocol, by which models can be scored again later, unless they are there; return the protocol."""
+    """Write manifest and protocol, by which models can be scored again later; return the protocol's path."""
     clips, path = divided.manifest, folder / PROTOCOL
     if path.is_file() and (folder / "manifest.arrow").is_file():
         return path

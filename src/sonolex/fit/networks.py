@@ -16,8 +16,8 @@ from sonolex.files import load_object, remove_folder
 from sonolex.fit.blocks import Blocks
 from sonolex.fit.question import Question
 from sonolex.fit.settings import Settings
-from sonolex.saved import load_predictions
 from sonolex.names import spelled
+from sonolex.saved import load_predictions
 from sonolex.systems.base import Processor, system_type
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.journal import training_curve
@@ -55,7 +55,7 @@ class Network:
 def networks_for(
     modalities: Sequence[str], *, system: str | None, start_from: str | None, starts: Sequence[Network] = ()
 ) -> list[Network]:
-    """Return the networks to try: the one that is named, else those of `SHAPES` that read the table, and a given start."""
+    """Return the networks to try: the one that is named, else a given start and those of `SHAPES`."""
     if system is not None:
         return list(starts) if start_from else [Network(system, system)]
     return [*starts, *(Network(name, name) for name in SHAPES)]
@@ -92,7 +92,7 @@ class Trainer:
     settings: Settings
 
     def run(self, network: Network, without: frozenset[int], *, epochs: int | None = None, name: str = "") -> Run:
-        """Return the training of ``network`` without some blocks; with a single test part the validation part stops it."""
+        """Return the training of ``network`` without some blocks."""
         kind = system_type(network.system, trust_code=True)
         learned = self.blocks.learned(without)
         count = len(learned)
@@ -123,7 +123,7 @@ class Trainer:
                 batch_s=self.settings.batch_s or (64 if count < MANY_CLIPS else 256),
                 batch_clips=16 if count < 1_000 else 64,
                 evaluate_epochs=max(1, wanted // EVALUATIONS) if crossed else (1 if count > 2_000 else 2),
-                # Cross-validation has no clips to spare for choosing weights: the last ones count, after a falling rate.
+                # Cross-validation has no clips to spare for choosing weights: the last ones count, at a rate of 0.
                 select="last" if crossed else "best",
                 patience=0 if crossed else 10,
             ),
@@ -160,8 +160,8 @@ class Trainer:
         if len(steps) * budget["evaluate_epochs"] >= budget["epochs"]:
             return ""
         return (
-            f"stopped after {len(steps) * budget['evaluate_epochs']} of {budget['epochs']} epochs, because the validation "
-            f"score had not risen for {budget['patience']} evaluations"
+            f"stopped after {len(steps) * budget['evaluate_epochs']} of {budget['epochs']} epochs, because the "
+            f"validation score had not risen for {budget['patience']} evaluations"
         )
 
     @property
@@ -206,7 +206,9 @@ class Trainer:
         if not numbers:
             return ()
         column = "fold" if self.blocks.crossed else "split"
-        names = sorted({self.blocks.names[b].partition(" ")[0] if column == "split" else self.blocks.names[b] for b in numbers})
+        names = sorted(
+            {self.blocks.names[b].partition(" ")[0] if column == "split" else self.blocks.names[b] for b in numbers}
+        )
         return (Source(manifest=str(self.manifest), where={column: names}),)
 
     def _task(self, learned: np.ndarray) -> Any:

@@ -86,7 +86,9 @@ class Question:
     @cached_property
     def _options(self) -> dict[str, Any]:
         options = self.task.scorer_options()
-        return options | ({"metric_names": [self.metric]} if "metric_names" in options and self.kind != "tagging" else {})
+        return options | (
+            {"metric_names": [self.metric]} if "metric_names" in options and self.kind != "tagging" else {}
+        )
 
     def shares(self, outputs_NC: np.ndarray) -> np.ndarray:
         """Return the task's scores of a model's outputs: shares of classes or tags, or values in the label's unit."""

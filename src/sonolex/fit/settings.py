@@ -53,7 +53,9 @@ class Settings:
         if self.folds not in FOLDS and not number:
             problems.append(f"`folds` must be {', '.join(FOLDS)} or a number from 3 on, but is {self.folds!r}.")
         if self.system == "average":
-            problems.append("`system` must be one that can be trained, but average joins two trained ones. Leave it out.")
+            problems.append(
+                "`system` must be one that can be trained, but average joins two trained ones. Leave it out."
+            )
         if problems:
             raise ValueError(" ".join(problems))
         find_device(self.device)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from sonolex.compare import Row, Table
+from sonolex.compare import Row, Table, best_row, class_recalls
 from sonolex.metrics import LOWER_IS_BETTER, PAPER_WORDS
 from sonolex.paired import Difference, differences
 from sonolex.terminal import visible
@@ -65,30 +63,26 @@ def verdict(table: Table, row: str, situation: Situation) -> list[str]:
     floors = [r for r in table.rows if r.floor]
     lines = [_first(table, own, situation)]
     if floors:
-        lines.append(_against(table, own, best_of(table, floors)))
+        lines.append(_against(table, own, best_row(table, floors)))
     lines += [*situation.remarks, *_next(situation)]
     return lines
-
-
-def best_of(table: Table, rows: Sequence[Row]) -> Row:
-    """Return the row with the best primary metric."""
-    sign = -1 if table.primary in LOWER_IS_BETTER else 1
-    return max(rows, key=lambda r: sign * (r.mean(table.primary) or 0.0))
 
 
 def _first(table: Table, own: Row, situation: Situation) -> str:
     value = own.mean(table.primary)
     word = PAPER_WORDS.get(table.primary)
     metric = f"{table.primary} ({word})" if word else table.primary
-    between = f" (95 % interval over {own.over}: {own.interval[0]:.3f} to {own.interval[1]:.3f})" if own.interval else ""
+    between = (
+        f" (95 % interval over {own.over}: {own.interval[0]:.3f} to {own.interval[1]:.3f})" if own.interval else ""
+    )
     chosen = "you chose" if situation.chosen else "the winner is"
     how = "cross-validated" if situation.crossed else "on the test part"
     line = f"{chosen} {situation.winner}: {metric} {value:.3f}, {how}{between}."
     others = sorted({w for w in situation.by_block if w != situation.winner})
     if situation.crossed and others and not situation.chosen:
         line += (
-            f" In single folds other candidates won ({', '.join(others)}): the number is that of choosing anew in each, "
-            "which is what fit does."
+            f" In single folds other candidates won ({', '.join(others)}): the number is that of choosing anew in "
+            "each, which is what fit does."
         )
     return line[0].upper() + line[1:]
 
@@ -115,7 +109,9 @@ def _next(situation: Situation) -> list[str]:
     """Return what would help most."""
     lines = []
     if 0 < situation.speakers < FEW_SPEAKERS:
-        lines.append(f"More speakers would help most: there are {situation.speakers}, and new voices are what it will hear.")
+        lines.append(
+            f"More speakers would help most: there are {situation.speakers}, and new voices are what it will hear."
+        )
     few = {c: n for c, n in situation.clips_of.items() if n < FEW_CLIPS}
     if few:
         listed = ", ".join(f"{visible(c)} ({n})" for c, n in sorted(few.items(), key=lambda p: p[1])[:5])
@@ -127,16 +123,6 @@ def _next(situation: Situation) -> list[str]:
 
 def recall_lines(row: Row) -> list[str]:
     """Return the recall of every class, with the number of its clips."""
-    from sonolex.compare import decisions
-
-    if row.predictions is None or row.predictions["scorer"] != "classification":
-        return []
-    true_B, predicted_B = decisions(row.predictions)
-    classes = row.predictions["options"]["classes"]
-    width = max(len(visible(c)) for c in classes)
-    lines = []
-    for i, name in enumerate(classes):
-        own = true_B == i
-        if own.any():
-            lines.append(f"  {visible(name):{width}}  recall {np.mean(predicted_B[own] == i):.2f} of {int(own.sum())} clips")
-    return lines
+    found = class_recalls(row)
+    width = max((len(visible(name)) for name in found), default=0)
+    return [f"  {visible(name):{width}}  recall {value:.2f} of {count} clips" for name, (value, count) in found.items()]

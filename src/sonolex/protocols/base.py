@@ -181,8 +181,8 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
          "task": {"name": "emotion", "label": "emotion", "classes": ["angry", "sad"]}, "disjoint": ["speaker"],
          "notes": "what a reader must know", "name": "moods of 60 clips"}
 
-    With ``"folds": true`` the manifest's column ``fold`` cross-validates instead: each fold is reported in turn, and the
-    next one selects. Results of one ``name`` stand in one table if their fingerprints agree; the file's place is no
+    With ``"folds": true`` the manifest's column ``fold`` cross-validates instead: each fold is reported in turn, and
+    the next one selects. Results of one ``name`` stand in one table if their fingerprints agree; the file's place is no
     part of either. Without a name, it is the task's.
 
     The manifest lies in the file's folder or below it, so that a protocol that was sent to somebody reads nothing else

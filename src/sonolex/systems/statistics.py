@@ -173,7 +173,9 @@ class StatisticsConfig(SystemConfig):
         super().__post_init__()
         one_of("kernel", self.kernel, ("linear", "rbf"))
         if not 1 <= self.num_outputs <= 10_000 or self.num_support > MOST_SUPPORT:
-            raise ValueError(f"`num_outputs` must be 1 to 10000, and `num_support` at most {MOST_SUPPORT}, but are not.")
+            raise ValueError(
+                f"`num_outputs` must be 1 to 10000, and `num_support` at most {MOST_SUPPORT}, but are not."
+            )
         if self.kernel == "rbf" and not (self.num_support and self.gamma):
             raise ValueError("`num_support` and `gamma` must be above 0 with kernel 'rbf', but are not.")
 
@@ -237,7 +239,7 @@ class Statistics(System):
         return self.decisions(x_BD).to(self.scale_C) * self.scale_C + self.offset_C
 
     def decisions(self, x_BD: Tensor) -> Tensor:
-        """Return what scikit-learn's ``decision_function`` does, (B, C); of two classes with ``pairs``, ∓ half of it."""
+        """Return (B, C) as scikit-learn's ``decision_function``; of two classes with ``pairs``, ∓ half of it."""
         # A sum over thousands of support vectors needs more digits than float32 has; "mps" has no others.
         exact = torch.float64 if x_BD.device.type in ("cpu", "cuda") else x_BD.dtype
         x_BD = x_BD.to(exact)
