@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from sonolex import metrics, scoring
+from sonolex.draws import RECALLS, drawn_recalls, groups_drawn, has_groups, recall_counts
 from sonolex.names import spelled
 from sonolex.saved import load_predictions, read_results
-from sonolex.scoring import group_numbers
 from sonolex.terminal import markdown, visible
 
 BOOTSTRAP_DRAWS = {"classification": 300, "regression": 300, "tagging": 60}
 EER_DRAWS = 30
-FEWEST_GROUPS = 3
 CANDIDATE_ROWS = {"floors": "floor: ", "candidates": "candidate: "}  # folders beside results.json, and how rows begin
 
 
@@ -289,43 +288,42 @@ def _interval_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
     if predictions["scorer"] not in BOOTSTRAP_DRAWS:
         return {}
     metric = primary if primary in score(predictions) else "balanced_accuracy"
-    grouped = has_groups(predictions)
-    drawn = _drawn(
-        predictions, metric, group_numbers(predictions.get("groups") if grouped else None, len(predictions["labels"]))
-    )
+    drawn = _drawn(predictions, metric)
     if drawn is None:
         return {}
-    return {"interval": drawn, "interval_of": metric, "over": "speakers or recordings" if grouped else "clips"}
+    over = "speakers or recordings" if has_groups(predictions) else "clips"
+    return {"interval": drawn, "interval_of": metric, "over": over}
 
 
-def has_groups(predictions: dict[str, Any]) -> bool:
-    """Return whether clips are known to come from several speakers or recordings."""
-    return len({g for g in predictions.get("groups", ()) if g is not None}) >= FEWEST_GROUPS
-
-
-def _drawn(predictions: dict[str, Any], metric: str, groups_N: np.ndarray) -> tuple[float, float] | None:
+def _drawn(predictions: dict[str, Any], metric: str) -> tuple[float, float] | None:
     """Return the interval of a metric by bootstrap over groups; None where it is not defined."""
-    draws = BOOTSTRAP_DRAWS[predictions["scorer"]]
-    if metric == "balanced_accuracy":
-        known = np.array([v is not None for v in predictions["labels"]])
-        true_B, predicted_B = decisions(predictions)
-        return metrics.bootstrap_interval(
-            metrics.balanced_accuracy, true_B, predicted_B, groups_B=groups_N[known], num_draws=draws
-        )
-    rng, members = np.random.default_rng(0), [np.flatnonzero(groups_N == g) for g in np.unique(groups_N)]
-    options = predictions["options"]
-    options = options | ({"metric_names": [metric]} if "metric_names" in options else {})
-    if predictions["scorer"] == "tagging":
-        options |= {"metric_names": []}
-    scores, values = np.asarray(predictions["scores"], float), []
-    for _ in range(draws):
-        rows = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
-        labels = [predictions["labels"][i] for i in rows]
-        values.append(scoring.score(predictions["scorer"], labels, scores[rows], options).get(metric, np.nan))
+    groups_N, rng = groups_drawn(predictions), np.random.default_rng(0)
+    count = int(groups_N.max()) + 1
+    draws = [rng.integers(0, count, count) for _ in range(BOOTSTRAP_DRAWS[predictions["scorer"]])]
+    if predictions["scorer"] == "classification" and metric in RECALLS:
+        times_DG = np.stack([np.bincount(groups, minlength=count) for groups in draws])
+        values = drawn_recalls(metric, recall_counts(predictions, groups_N), times_DG)
+    else:
+        values = _scored(predictions, metric, draws, [np.flatnonzero(groups_N == g) for g in range(count)])
     if np.isnan(values).all():
         return None
     low, high = np.nanquantile(values, (0.025, 0.975))
     return float(low), float(high)
+
+
+def _scored(
+    predictions: dict[str, Any], metric: str, draws: Sequence[np.ndarray], members: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return a metric of every draw of groups, NaN where it is not defined."""
+    options = predictions["options"]
+    wanted = [] if predictions["scorer"] == "tagging" else [metric]
+    options = options | ({"metric_names": wanted} if "metric_names" in options else {})
+    scores, values = np.asarray(predictions["scores"], float), []
+    for groups in draws:
+        rows = np.concatenate([members[g] for g in groups])
+        labels = [predictions["labels"][i] for i in rows]
+        values.append(scoring.score(predictions["scorer"], labels, scores[rows], options).get(metric, np.nan))
+    return np.array(values)
 
 
 def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -85,8 +85,8 @@ def functionals(wave_S: np.ndarray) -> np.ndarray:
     """Return functionals of pitch, energy and voice quality of one clip, named by `functional_names`.
 
     Contours every 10 ms: pitch (semitones above 27.5 Hz), jitter, shimmer and harmonics-to-noise ratio of voiced
-    frames; of frames above the clip's silence level, spectral slopes below 500 and to 1500 Hz, alpha ratio, Hammarberg index,
-    centroid, bandwidth, flatness, rolloff, flux, zero crossings. Of each its `STATISTICS`; then how much of the
+    frames; of frames above the clip's silence level, spectral slopes below 500 and to 1500 Hz, alpha ratio, Hammarberg
+    index, centroid, bandwidth, flatness, rolloff, flux, zero crossings. Of each its `STATISTICS`; then how much of the
     clip is voiced, and how often the voice begins and the level peaks.
 
     Differs: jitter and shimmer compare neighbouring frames, not neighbouring periods, which needs no period marks.

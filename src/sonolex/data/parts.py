@@ -90,11 +90,11 @@ def _in_folds(
 
 
 def _counted(divided: Divided, strata: Sequence[str] | None) -> Divided:
-    """Return the same with the clips of each class and part said, and warnings where they are few."""
+    """Return the same with the clips of each class and part said, and where they are few."""
     if strata is None:
         return divided
     lines, warnings = class_counts(strata, divided.parts)
-    return replace(divided, notes=[*divided.notes, *lines], warnings=[*divided.warnings, *warnings])
+    return replace(divided, notes=[*divided.notes, *lines, *(f"WARNING: {w}." for w in warnings)])
 
 
 def _twice(manifest: Manifest, parts: Sequence[str]) -> list[str]:

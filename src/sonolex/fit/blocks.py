@@ -75,7 +75,7 @@ def blocks_of(divided: Divided, question: Question, *, seed: int) -> Blocks:
     """Return the blocks of a divided table."""
     parts = np.array(divided.parts)
     if divided.folds:
-        names = sorted(set(parts), key=lambda p: (len(p), p))
+        names = sorted(set(divided.parts), key=lambda p: (len(p), p))
         return Blocks(tuple(np.flatnonzero(parts == n) for n in names), tuple(names), tuple(range(len(names))))
     test, validation, train = (np.flatnonzero(parts == n) for n in ("test", "validation", "train"))
     names, rows = ["test", "validation"], [test, validation]

@@ -37,6 +37,7 @@ from sonolex.report import write_html
 from sonolex.systems.base import LONGEST_STARTER_S, system_type
 
 Say = Callable[[str], None]
+LEAST_S = 10.0  # for a network: measuring how fast it trains takes about as long
 
 
 def fit(
@@ -180,10 +181,9 @@ class _Fit:
             networks = []
         trained, epochs = self._networks(trainer, networks)
         candidates: list[Any] = [*small, *trained]
-        if chosen is None:
-            candidates.append(
-                AverageCandidate([c for c in candidates if not _is_constant(c)], self.question, self.blocks)
-            )
+        varied = [c for c in candidates if not _is_constant(c)]
+        if chosen is None and len(varied) > 1:
+            candidates.append(AverageCandidate(varied, self.question, self.blocks))
         allowed = _eligible(chosen, trained)
         outcome = contest(self.question, self.blocks, candidates, eligible=allowed)
         folders = self._final_networks(trainer, outcome, networks, epochs)
@@ -247,12 +247,15 @@ class _Fit:
         return ""
 
     def _epochs(self, trainer: Trainer, network: Network, seconds: float) -> int:
-        """Return for how many epochs a network is trained: as many as it should, or as the time allows; 0 if too few."""
+        """Return for how many epochs a network is trained, as the time allows; 0 if that is too few."""
         pair = trainer.pairs()[0]
         count = len(self.blocks.learned(pair))
         wanted = trainer.wanted_epochs(count)
         if self.settings.epochs is not None:
             return wanted
+        if seconds < LEAST_S and self.settings.system is None:
+            self._remark(f"{called(network.name)} was not tried: only {seconds:.0f} s were left for it (--minutes).")
+            return 0
         trainings = len(trainer.pairs()) + (1 if self.blocks.crossed else 0)
         whole = trainer.seconds_per_clip(network) * count * trainings
         affordable = min(wanted, int(seconds / max(whole, 1e-9)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sonolex.compare import Row, Table, best_row, class_recalls
 from sonolex.metrics import LOWER_IS_BETTER, PAPER_WORDS
-from sonolex.paired import Difference, differences
+from sonolex.paired import Difference, difference
 from sonolex.terminal import visible
 
 FEW_SPEAKERS = 15
@@ -88,7 +88,7 @@ def _first(table: Table, own: Row, situation: Situation) -> str:
 
 
 def _against(table: Table, own: Row, floor: Row) -> str:
-    found = next(d for d in differences(table, floor.name) if d.row == own.name)
+    found = difference(table, own.name, floor.name)
     better = found.mean if table.primary not in LOWER_IS_BETTER else -found.mean
     name = called(floor.name.removeprefix("floor: "))
     by = f"{abs(found.mean):.3f} {'better' if better > 0 else 'worse'} than"
