@@ -185,7 +185,7 @@ def _constant(width: int, question: Question, y: np.ndarray) -> _Readout:
         bias = np.log(shares / (1 - shares))
     else:
         counts = np.bincount(y, minlength=question.num_outputs)
-        bias = np.maximum(np.log(np.maximum(counts, 1e-9) / counts.sum()), ABSENT)
+        bias = np.where(counts > 0, np.log(np.maximum(counts, 1) / max(1, counts.sum())), ABSENT)
     return _Readout(np.zeros((width, len(bias))), bias)
 
 
