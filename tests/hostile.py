@@ -28,6 +28,10 @@ def edited(file: str, change: Callable[[Any], Any]) -> Spoil:
     return spoil
 
 
+def _replacing(pattern: dict[str, str], content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
 def with_value(file: str, path: str, value: Any) -> Spoil:
     """Return what puts a value at a dotted path of a JSON file; digits are places in lists."""
 
@@ -296,6 +300,12 @@ FOLDERS: dict[str, Spoil] = {
         lambda t: (t.update(added_tokens=[]), t["model"].update(vocab={"a": 0, "b": 1}, merges=[]))[0],
     ),
     "the tokenizer is another version": with_value(TOKENIZER, "version", "9.9"),
+    "the tokenizer doubles a letter forty times": with_value(
+        TOKENIZER, "normalizer", {"type": "Sequence", "normalizers": [_replacing({"String": "i"}, "ii")] * 40}
+    ),
+    "the tokenizer tries what repeats what repeats itself": with_value(
+        TOKENIZER, "normalizer", _replacing({"Regex": "(x+x+)+y"}, "x")
+    ),
     # model.safetensors
     "the header is longer than the file": header(lambda h: None, length=1 << 40),
     "the header is 2^63 long": header(lambda h: None, length=1 << 63),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -92,6 +93,16 @@ def test_an_index_says_which_model_it_loads_and_takes_no_other_weights(saved, co
     moved.rename(tmp_path / "model")
     with pytest.raises(ValueError, match="they have changed since"):
         build_index(corpus.root, model=tmp_path / "model", out=out)
+
+
+def test_an_index_from_somebody_else_downloads_nothing(saved, corpus, tmp_path, monkeypatch):
+    out = tmp_path / "index"
+    build_index(corpus.root, model=saved[0], out=out)
+    card = json.loads((out / "index.json").read_text())
+    (out / "index.json").write_text(json.dumps(card | {"model": "hub:evil/model"}))
+    monkeypatch.setattr("sonolex.api.Pipeline.load", lambda *a, **k: pytest.fail("the hub was asked"))
+    with pytest.raises(FileNotFoundError, match=r"`model` must be named: .*index was made with hub:evil/model"):
+        SoundIndex.open(out).search(text="good")
 
 
 def test_a_second_process_does_not_write_the_same_index(saved, corpus, tmp_path):

@@ -425,7 +425,7 @@ def _indexes() -> dict[str, Attack]:
 
 
 def _vectors(folder: Path) -> Path:
-    return max((folder / "index").iterdir(), key=lambda p: p.stat().st_size)
+    return folder / "index" / "vectors.f16"
 
 
 def _escaped_paths(folder: Path) -> Mutation:
@@ -433,12 +433,7 @@ def _escaped_paths(folder: Path) -> Mutation:
 
 
 def _paths(folder: Path, paths: list[str]) -> Mutation:
-    import pyarrow as pa
-
-    file = folder / "index" / "paths.arrow"
-    table = pa.table({"path": paths})
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+    (folder / "index" / "paths.jsonl").write_text("".join(f"{json.dumps(path)}\n" for path in paths))
     return Mutation(f"{len(paths)} paths such as {paths[0]!r}")
 
 

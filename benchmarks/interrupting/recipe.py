@@ -59,7 +59,7 @@ def _run(
         tasks=tuple(tasks),
         data=Data(train=train, selection=selection, report=report, loading=Loading(num_workers=0)),
         optim=Optim(lr=3e-3),
-        budget=Budget(epochs=epochs, batch_s=8, batch_clips=8, checkpoint_steps=1),
+        budget=Budget(epochs=epochs, batch_s=12, batch_clips=12, checkpoint_steps=1),
         init_from=init_from,
         frozen_classifier=frozen_classifier,
     )

@@ -11,7 +11,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -62,7 +62,8 @@ def holding(folder: Path, name: object, *, wait: bool = True) -> Iterator[bool]:
         try:
             yield True
         finally:
-            file.truncate(0)
+            with suppress(OSError):  # it only tells others who holds it: the lock ends with the file
+                file.truncate(0)
 
 
 def is_held(folder: Path, name: object) -> bool:

@@ -37,14 +37,14 @@ class SoundIndex:
     """An opened index. The model is loaded at the first query that needs it.
 
     Attributes:
-        model: run folder, model folder or hub id: what was asked for, or else what the index names.
+        model: run folder, model folder or ``hub:ORG/NAME``: what was asked for, or else what the index names.
     """
 
     def __init__(
         self, files: VectorFiles, *, model: str | Path | None = None, device: str = AUTO, trust_code: bool = False
     ):
         self._files, self._device, self._trust_code = files, device, trust_code
-        self.model = str(model or files.card.model)
+        self.model, self._model_is_named = str(model or files.card.model), model is not None
         self._pipeline: Pipeline | None = None
 
     @classmethod
@@ -54,7 +54,8 @@ class SoundIndex:
         """Return the index in ``folder``; its vectors stay on disk. They are read once, to check them.
 
         Args:
-            model: where the index's model is now; default: where it was.
+            model: where the index's model is now; default: the folder where it was. A model of the hub must be named:
+                an index from somebody else downloads nothing.
             trust_code: the model's folder may name code of its own, which then runs.
 
         Raises:
@@ -70,11 +71,16 @@ class SoundIndex:
         """Return the nearest recordings, nearest first.
 
         Raises:
+            FileNotFoundError: no model is named, and the index's is not on this machine.
             ValueError: neither words nor a recording, or both; a model with other weights than the index's.
         """
         if (text is None) == (audio is None):
             raise ValueError("`text` or `audio` must be given, and only one of them.")
         if self._pipeline is None:
+            if not self._model_is_named and not Path(self.model).is_dir():
+                raise FileNotFoundError(
+                    f"`model` must be named: {self._files.folder} was made with {self.model}, which is no folder here."
+                )
             pipeline = _aligning(self.model, self._device, self._trust_code)
             if _weights_of(pipeline) != self._files.card.weights:
                 raise ValueError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonolex.files import load_object, require_file
+from sonolex.tokenizer_limits import require_bounded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -228,7 +229,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     Raises:
         FileNotFoundError: none of these files is there.
-        ValueError: one of them is broken.
+        ValueError: one of them is broken, or its tokenizer lacks RoBERTa's and BERT's special tokens.
     """
     from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Tokenizer
 
@@ -239,6 +240,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         # A sentence model's file may pad every text to 128 tokens and cut longer ones in silence; batches pad here.
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        require_bounded(tokenizer, file)
         return _complete(tokenizer, file)
     vocab, merges, words = path / "vocab.json", path / "merges.txt", path / "vocab.txt"
     if vocab.is_file() and merges.is_file():
@@ -280,6 +282,10 @@ def _complete(tokenizer: Tokenizer, file: Path) -> Tokenizer:
         raise ValueError(
             f"{file} must number its {len(ids)} tokens from 0 to {len(ids) - 1}, but has ids up to {max(ids)}."
         )
+    try:
+        special_ids(tokenizer)
+    except ValueError as e:
+        raise ValueError(f"{file}: {e}") from None
     return tokenizer
 
 

@@ -5,6 +5,7 @@ safetensors itself checks that the header's sizes and places agree with each oth
 
 from __future__ import annotations
 
+import json
 import math
 import reprlib
 import struct
@@ -21,6 +22,7 @@ from sonolex.files import require_file
 
 MOST_HEADER_BYTES = 16 << 20  # a name takes about 100 bytes; the largest published models have 50,000 tensors
 SHOWN = 5  # names in one message
+CURE = "Copy it again."
 
 
 @dataclass(frozen=True)
@@ -100,17 +102,29 @@ def _opened(path: Path) -> Iterator[Any]:
     """Context: safetensors' own view of a file; what it refuses is a ValueError that names the file."""
     from safetensors import SafetensorError, safe_open
 
-    size = require_file(path)
-    with path.open("rb") as file:
-        start = file.read(8)
-    header = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-    if not 0 < header <= min(size - 8, MOST_HEADER_BYTES):
-        raise ValueError(f"{path} must be a safetensors file, but does not begin as one. Copy it again.")
+    size, announced = require_file(path), _announced_bytes(path)
+    if size != announced:
+        raise ValueError(f"{path} must have the {announced:,} bytes that its header tells, but has {size:,}. {CURE}")
     try:
         with safe_open(path, framework="pt") as opened:
             yield opened
     except (SafetensorError, RuntimeError, MemoryError) as e:
-        raise ValueError(f"{path} must be a safetensors file, but cannot be read: {e}. Copy it again.") from None
+        raise ValueError(f"{path} must be a safetensors file, but cannot be read: {e}. {CURE}") from None
+
+
+def _announced_bytes(path: Path) -> int:
+    """Return how long a file is by its own header; it is not mapped before, because it may be a sparse one of a TB."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        header = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < header <= MOST_HEADER_BYTES:
+            raise ValueError(f"{path} must be a safetensors file, but does not begin as one. {CURE}")
+        try:
+            tensors = json.loads(file.read(header))
+            ends = [int(t["data_offsets"][1]) for name, t in tensors.items() if name != "__metadata__"]
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as e:
+            raise ValueError(f"{path} must be a safetensors file, but its header cannot be read: {e}. {CURE}") from None
+    return 8 + header + max(ends, default=0)
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -226,6 +226,11 @@ def test_range_not_satisfiable_means_whole_only_if_the_length_is_the_same(server
         ("a.bin", (200, {"Content-Length": str(1 << 60)}, b""), "must have room for"),
         ("a.bin", (204, {}, b""), "answered with 200, but is with 204"),
         ("a.bin", (503, {"Content-Length": "0"}, b""), "cannot be had: HTTP Error 503"),
+        (
+            "a.bin",
+            (302, {"Content-Length": "9", "Location": "http://127.0.0.1:9/x"}, b""),
+            r"cannot be had: .*Incomplete",
+        ),
     ],
 )
 def test_what_is_not_the_file_or_not_whole_never_takes_its_name(server, tmp_path, name, answer, said):
@@ -370,6 +375,9 @@ def test_a_damaged_or_encrypted_archive_is_one_line_and_leaves_whole_files_only(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "in.zip"]
     place.write_bytes(bytes(data[:-30]))
     with pytest.raises(ValueError, match="whole zip archive"):
+        unpack(place)
+    place.write_bytes(bytes(data[:40] + data[140:]))  # zipfile looks before the beginning: "Invalid argument"
+    with pytest.raises(ValueError, match=r"in\.zip must be a whole zip archive"):
         unpack(place)
     secret = bytearray(zip_of(tmp_path / "in.zip", ("a", b"1")).read_bytes())
     for mark, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):

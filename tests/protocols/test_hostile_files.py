@@ -90,8 +90,17 @@ def test_a_kind_outside_the_package_needs_trust(folder, tmp_path, monkeypatch):
     (tmp_path / "harm" / "task.py").write_text("from sonolex.tasks.classification import TASK")
     monkeypatch.syspath_prepend(tmp_path)
     for kind in ("harm.task", "os.path", "base", "__init__", "../x"):
-        with pytest.raises(ValueError, match="`tasks` must be one of"):
+        with pytest.raises(ValueError, match=r"p\.json, kind: `tasks` must be one of"):
             find_protocol(written(folder, kind=kind))
     assert "harm" not in sys.modules
     assert find_protocol(written(folder, kind="harm.task"), trust_code=True).tasks[0].name == "mood"
     del sys.modules["harm"], sys.modules["harm.task"]
+
+
+def test_a_task_that_cannot_be_built_is_refused_with_the_file(folder):
+    for task in (
+        {"name": "mood", "label": "mood"},
+        {"name": "mood", "label": "mood", "classes": ["a", "b"], "hidden": -1},
+    ):
+        with pytest.raises(ValueError, match=r"p\.json, task: "):
+            find_protocol(written(folder, task=task))

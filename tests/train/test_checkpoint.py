@@ -92,7 +92,7 @@ def test_training_state_comes_back_exactly(model, tmp_path):
     for p in model.parameters():
         p.grad = torch.randn_like(p)
     built.step()
-    assert checkpoint.load_training_state(tmp_path / "step-1", model, built) == {"step": 1}
+    assert checkpoint.load_training_state(tmp_path / "step-1", model, built, fresh={"step": 0}) == {"step": 1}
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     for p, before in expected.items():
         assert all(torch.equal(before[k], built.state[p][k]) for k in ("step", "exp_avg", "exp_avg_sq"))
@@ -117,6 +117,9 @@ SPOILED_STATES = {
     "the state is a list": ("state.json", lambda s: [s]),
     "a number of the loop is NaN": ("state.json", lambda s: s | {"loop": {"best": float("nan")}}),
     "a number of the loop is a text": ("state.json", lambda s: s | {"loop": {"step": "x"}}),
+    "a count of the loop is negative": ("state.json", lambda s: s | {"loop": {"step": -5}}),
+    "a count of the loop is a fraction": ("state.json", lambda s: s | {"loop": {"step": 1.5}}),
+    "the loop has another name": ("state.json", lambda s: s | {"loop": {"step": 1, "stop": 1}}),
 }
 
 
@@ -135,7 +138,7 @@ def test_a_spoiled_training_state_is_refused_and_changes_no_weight(name, model, 
         save_file(spoil(load_file(path)), path)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(ValueError, match=str(path)):
-        checkpoint.load_training_state(tmp_path / "step-1", model, built)
+        checkpoint.load_training_state(tmp_path / "step-1", model, built, fresh={"step": 0})
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 

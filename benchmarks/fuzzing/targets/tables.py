@@ -51,12 +51,15 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 
 def use(folder: Path, out: Path) -> Any:
     from sonolex.data.manifest import read_manifest
-    from sonolex.fit import checked_table, guess_task, with_splits
+    from sonolex.data.parts import divide
+    from sonolex.fit_table import checked_table, guess_task
+    from sonolex.scoring import class_name
 
     path = next(folder.glob("table.*"))
-    checked = checked_table(path, label=LABEL, skip_bad=False)
+    checked = checked_table(path, label=LABEL, skip_bad=False, longest_s=60.0, reader="ctal")
     kind, task, _ = guess_task(checked.manifest, LABEL)
-    manifest, _ = with_splits(checked.manifest, LABEL if kind == "classification" else None, seed=0)
+    classes = [class_name(v) for v in checked.manifest.column(LABEL)] if kind == "classification" else None
+    manifest = divide(checked.manifest, strata=classes, seed=0).manifest
     for suffix in SUFFIXES:
         read_manifest(manifest.write(out / f"again.{suffix}"))
     clips = list(manifest)

@@ -14,8 +14,9 @@ MAX_PEAK = 100.0  # float files may exceed ±1; beyond this they hold integers o
 def checked_mono(blocks_SC: Iterator[np.ndarray], start: int, where: Where) -> Iterator[np.ndarray]:
     """Mix every block down to mono float32; only floats can be infinite, or beyond full scale."""
     for block_SC in blocks_SC:
-        scaled_SC = _as_float(block_SC)
-        block_S = scaled_SC[:, 0] if scaled_SC.shape[1] == 1 else scaled_SC.mean(axis=1, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is told below, not warned of here
+            scaled_SC = _as_float(block_SC)
+            block_S = scaled_SC[:, 0] if scaled_SC.shape[1] == 1 else scaled_SC.mean(axis=1, dtype=np.float32)
         if block_SC.dtype.kind == "f":
             _check_values(block_S, start, where)
         start += len(block_S)

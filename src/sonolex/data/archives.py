@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -44,8 +45,11 @@ def unpack(archive: Path) -> None:
             targets = _targets(z, archive)
             _require_room(z, archive)
             _write(z, targets)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
-        # RuntimeError: a password is needed; NotImplementedError: a packing method that zipfile does not know
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as e:
+        # RuntimeError: a password is needed; NotImplementedError: a packing method that zipfile does not know;
+        # "invalid argument" of no file: the table of contents names a place before the beginning
+        if isinstance(e, OSError) and (e.errno != errno.EINVAL or e.filename is not None):
+            raise
         raise ValueError(
             f"{archive.name} must be a whole zip archive, but is not: {e}. Remove it and give the command again."
         ) from None

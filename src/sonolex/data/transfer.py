@@ -154,6 +154,8 @@ def _transfer(address: str, part: Path, note: Path, expected: Expected, progress
         raise OSError(f"{address} cannot be had: {e}.") from None
     except urllib.error.URLError as e:
         raise OSError(f"{address} cannot be had: {e.reason}. {GO_ON}") from None
+    except http.client.HTTPException as e:  # cut off, or no HTTP, before the file begins
+        raise OSError(f"{address} cannot be had: {e!r:.200}. {GO_ON}") from None
     if total is not None and received != total:
         raise OSError(f"{address} ended after {received:,} of {total:,} bytes. {GO_ON}")
     return True

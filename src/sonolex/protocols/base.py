@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sonolex import configs
 from sonolex.data.manifest import FORMATS, Manifest
 from sonolex.data.splits import require_disjoint
 from sonolex.files import load_object, require_file
-from sonolex.tasks.base import TaskConfig, task_type
+from sonolex.tasks.base import TaskConfig, build_task, task_type
 from sonolex.terminal import visible
 
 PARTS = ("train", "selection", "report")
@@ -193,8 +195,12 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
         ValueError: fields that are missing, unknown or of another type, or a manifest elsewhere.
     """
     saved = configs.from_json(_Written, load_object(path), where=str(path))
-    kind = task_type(saved.kind, trust_code=trust_code)
+    try:
+        kind = task_type(saved.kind, trust_code=trust_code)
+    except ValueError as e:
+        raise ValueError(f"{path}, kind: {e}") from e
     task = configs.from_json(kind.config_type, saved.task, where=f"{path}, task")
+    _require_buildable(task, path)
     unknown = sorted(set(saved.modalities) - {"audio", "text"})
     if unknown or not saved.modalities:
         raise ValueError(f"`modalities` must be audio, text or both, but are {saved.modalities!r:.80} ({path}).")
@@ -209,6 +215,15 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
         notes=saved.notes,
         own_clips=True,
     )
+
+
+def _require_buildable(task: TaskConfig, path: Path) -> None:
+    """Raise ValueError, naming the file, if no task can be built from its settings; no weight takes memory here."""
+    try:
+        with torch.device("meta"):
+            build_task(task, 1)
+    except Exception as e:  # numbers that no task can have fail anywhere in it, as anything
+        raise ValueError(f"{path}, task: {' '.join(str(e).split())[:300]}") from e
 
 
 def _beside(path: Path, name: str) -> Path:

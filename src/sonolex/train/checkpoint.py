@@ -33,6 +33,7 @@ from sonolex.weights import Stored, read_header, read_tensors, require_finite, r
 
 FORMAT_VERSION = 1
 MOST_TASKS = 1000
+NOT_IN_OLDER = {"load_s"}  # of a training's loop state; checkpoints of older versions lack it
 
 
 def build_model(kind: type[System], config: Any, tasks: tuple[TaskConfig, ...], *, seed: int) -> Model:
@@ -237,8 +238,13 @@ def save_training_state(folder: Path, model: Model, optimizer: torch.optim.Optim
         save_json(building / "state.json", {"loop": state, "optimizer": scalars})
 
 
-def load_training_state(folder: Path, model: Model, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def load_training_state(
+    folder: Path, model: Model, optimizer: torch.optim.Optimizer, *, fresh: Mapping[str, Any]
+) -> dict[str, Any]:
     """Restore what `save_training_state` wrote and return the loop state.
+
+    Args:
+        fresh: the loop state of a training that begins; the saved one has the same names.
 
     Raises:
         ValueError: a file is broken, or of another model or optimiser.
@@ -254,8 +260,7 @@ def load_training_state(folder: Path, model: Model, optimizer: torch.optim.Optim
     state = _optimizer_state(optimizer, moments, numbers)
     try:
         loop, groups = saved["loop"], saved["optimizer"]["param_groups"]
-        if any(not (v is None or isinstance(v, int) or math.isfinite(v)) for v in loop.values()):
-            raise ValueError("a number in 'loop' is not finite")
+        _require_loop_state(loop, fresh)
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise ValueError(
@@ -264,6 +269,20 @@ def load_training_state(folder: Path, model: Model, optimizer: torch.optim.Optim
         ) from e
     model.load_state_dict(found)
     return loop
+
+
+def _require_loop_state(loop: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the names are the same, counts and seconds are not negative, and all is finite."""
+    needed = {name for name, begins in fresh.items() if begins is not None} - NOT_IN_OLDER
+    if not needed <= loop.keys() <= fresh.keys():
+        raise ValueError(f"'loop' must have {sorted(fresh)}")
+    for name, value in loop.items():
+        begins = fresh[name]
+        if begins is None and value is None:
+            continue
+        kinds = int if isinstance(begins, int) else (int, float)
+        if not isinstance(value, kinds) or not math.isfinite(value) or (begins is not None and value < 0):
+            raise ValueError(f"{name!r} in 'loop' is {value!r:.40}")
 
 
 def _optimizer_state(

@@ -129,29 +129,23 @@ class _Training:
         for text in self.model.system.advice(self._clips_per_step()) if self.model.compares_clips else ():
             self.journal.write("advice", text=text)
             fabric.print(visible(f"{run.name}: {text}"))
+        counts = ("epoch", "step_in_epoch", "step", "stale", "waited", "halvings")
         self.state: dict[str, Any] = {
-            "epoch": 0,
-            "step_in_epoch": 0,
-            "step": 0,
-            "best": None,
-            "stale": 0,
-            "waited": 0,
-            "halvings": 0,
-            "train_s": 0.0,
-            "load_s": 0.0,
+            **dict.fromkeys(counts, 0),
+            **dict.fromkeys(("train_s", "load_s"), 0.0),
+            **dict.fromkeys(("best", "best_step")),
         }
 
     def go(self) -> dict[str, Any]:
         saved = group.said_by_first(lambda: checkpoint.latest_checkpoint(self.folder / "checkpoints"))
         if saved is not None:
-            self.state = checkpoint.load_training_state(saved, self.model, self.optimizer)
+            self.state = checkpoint.load_training_state(saved, self.model, self.optimizer, fresh=self.state)
             self.journal.write("resume", step=self.state["step"])
         quiet = self.quiet or not self.fabric.is_global_zero
         with progress_bar(self.run.name, self.num_steps, done=self.state["step"], quiet=quiet) as bar:
             while not self._finished():
                 self._epoch(bar)
-        results = self._report()
-        return results
+        return self._report()
 
     def _epoch(self, bar: Any) -> None:
         state, budget = self.state, self.run.budget
@@ -253,8 +247,8 @@ class _Training:
         # A process without clips in a batch still reads none, in step with the others.
         loaded = iter(self.loader.batches([r for r in rows if len(r)], epoch=epoch))
         batches = (next(loaded) if len(r) else None for r in rows)
-        while group := list(itertools.islice(batches, size)):
-            yield group
+        while step := list(itertools.islice(batches, size)):
+            yield step
 
     def _clips_per_step(self) -> int:
         """Return the mean number of clips an optimiser step sees."""

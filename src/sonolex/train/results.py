@@ -38,6 +38,7 @@ def write_results(
     """
     trained_clips = int(sum(training_curve(folder, "step", "clips")[1]))
     row = run.row or run.name
+    selected = state.get("best_step") if run.budget.select == "best" else None
     if asked:
         folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"
     results: dict[str, Any] = {
@@ -50,7 +51,7 @@ def write_results(
         "init_from": run.init_from,
         "num_parameters": count_parameters(model.system),
         "steps": state["step"],
-        "selected_step": state.get("best_step", state["step"]) if run.budget.select == "best" else state["step"],
+        "selected_step": state["step"] if selected is None else selected,
         "selection_value": state["best"],
         "train_s": round(state["train_s"], 2),
         "load_s": round(state["load_s"], 2) if "load_s" in state else None,
