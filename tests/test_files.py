@@ -152,3 +152,17 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
     with pytest.raises(files.NotWritten, match="model could not be written"), files.atomic_folder(tmp_path / "model"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["model"] and (tmp_path / "model" / "old").is_file()
+
+
+def test_text_that_is_no_utf8_is_named_by_its_line(tmp_path):
+    """It was "'utf-8' codec can't decode byte 0xfc in position 9"."""
+    (tmp_path / "a.csv").write_bytes("a,b\n1,2\nü,3\n".encode("latin-1"))
+    wanted = r"a\.csv must be UTF-8 text, but line 3 holds byte 0xfc \(Latin-1\?\)\. Save it"
+    with pytest.raises(ValueError, match=wanted), files.utf8_text(tmp_path / "a.csv") as file:
+        file.read()
+    (tmp_path / "b.json").write_bytes(b'{\n"a": "\xff"}')
+    with pytest.raises(ValueError, match=r"b\.json must hold JSON, but line 2 holds byte 0xff"):
+        files.load_json(tmp_path / "b.json")
+    (tmp_path / "c.csv").write_bytes(b"\xef\xbb\xbfa\r\nb\n")
+    with files.utf8_text(tmp_path / "c.csv") as file:
+        assert file.read() == "a\r\nb\n"

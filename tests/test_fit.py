@@ -15,7 +15,8 @@ from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.data.parts import divide
 from sonolex.evaluate import evaluate_model
 from sonolex.fit import fit
-from sonolex.fit_table import checked_table, guess_task
+from sonolex.fit_table import checked_table
+from sonolex.fit_task import guess_task
 from tests.conftest import write_tone
 
 
@@ -241,13 +242,13 @@ def test_clips_and_transcripts_that_are_too_long_are_all_named_or_all_left_out(c
     kept = read_manifest(tmp_path / "out" / "manifest.arrow").column("id")
     assert sorted({f"c{i}" for i in range(48)} - set(kept)) == ["c3", "c4", "c7"]
     assert sum(line.startswith("left out") for line in said) == 3
-    with pytest.raises(ManifestError, match=r"row 4: audio must last less than"):
+    with pytest.raises(ManifestError, match=r"line 4: audio must last less than"):
         fit(table, out=tmp_path / "out2", say=lambda t: None, **options)
 
 
 def test_numbers_with_a_decimal_comma_are_no_classes(tmp_path, capsys):
-    lines = [f"words;{i % 3},{i % 10}" for i in range(20)]
-    (tmp_path / "t.csv").write_text("text;height\n" + "\n".join(lines))
+    lines = [f'words,"{i % 3},{i % 10}"' for i in range(20)]
+    (tmp_path / "t.csv").write_text("text,height\n" + "\n".join(lines))
     assert main(["fit", str(tmp_path / "t.csv"), "--label", "height"]) == 2
     assert "must be numbers with a decimal point, but holds '0,0'" in capsys.readouterr().err
 

@@ -42,8 +42,12 @@ ALLOWED = {
     "evaluate": FLOOR | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},
     "fit": FLOOR
     | {"scoring", "metrics", "audio", "text", "data", "systems", "tasks.base", "protocols.base", "train"}
-    | {"saved", "compare", "paired", "report", "fit_table", "fit"},
+    | {"saved", "compare", "paired", "report", "fit_table", "fit_task", "fit_joint", "fit"},
+    "fit_joint": FLOOR
+    | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"}
+    | {"fit_table", "fit_task"},
     "fit_table": FLOOR | {"scoring", "data"},
+    "fit_task": FLOOR | {"scoring", "data"},
     "saved": FLOOR | {"scoring"},
     "draws": FLOOR | {"scoring"},
     "compare": FLOOR | {"scoring", "metrics", "saved", "draws"},

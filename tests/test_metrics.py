@@ -51,6 +51,16 @@ def test_regression_metrics_meet_three_predictors(name):
     assert np.isfinite(constant) and abs(constant - best) > 0.1
 
 
+def test_concordance_is_lowered_by_a_wrong_mean_and_a_wrong_scale():
+    true = np.array([1.0, 2.0, 3.0, 4.0])
+    assert metrics.ccc(true, true + 1) == pytest.approx(2 * 1.25 / (1.25 + 1.25 + 1))
+    assert metrics.ccc(true, 2 * true) == pytest.approx(2 * 2.5 / (1.25 + 5 + 2.5**2))
+    assert metrics.ccc(true, -true + 5) == pytest.approx(-1.0) and metrics.pearson(true, 2 * true) == pytest.approx(1.0)
+    assert metrics.ccc(true, np.full(4, 2.5)) == 0.0 and metrics.ccc(np.ones(3), np.ones(3)) == 0.0
+    with pytest.raises(ValueError, match="equally many"):
+        metrics.ccc(true, true[:3])
+
+
 def test_moseis_constant_positive_predictor_gives_both_published_baselines():
     """Reference 0: 1,350 negative, 1,025 zero, 2,287 positive: 62.9 % with zeros dropped, 71.0 % without."""
     true = np.repeat([-1.0, 0.0, 1.0], [1350, 1025, 2287])

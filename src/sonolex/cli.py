@@ -276,6 +276,10 @@ def fit(arguments: argparse.Namespace) -> None:
     fit_table(
         arguments.table,
         label=arguments.label,
+        task=arguments.task,
+        multilabel=arguments.multilabel,
+        columns={name: getattr(arguments, f"{name}_column") for name in ("audio", "text", "speaker")},
+        merge_variants=arguments.merge_variants,
         system=arguments.system,
         start_from=getattr(arguments, "from"),
         epochs=arguments.epochs,

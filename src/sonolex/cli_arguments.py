@@ -115,8 +115,10 @@ def _training_verbs(verb: Verb) -> None:
     p.add_argument("--seed", type=int, default=0, help="of the search")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p = verb("fit")
-    p.add_argument("table", help="CSV, TSV, JSONL, Parquet or Arrow with an audio column and labels")
-    p.add_argument("--label", required=True, help="column to predict")
+    p.add_argument(
+        "table", help="CSV, TSV, JSONL, Parquet or Arrow with audio or text and labels, or a folder of classes"
+    )
+    _fit_columns(p)
     p.add_argument(
         "--system",
         help="the network to train, whatever it comes to (default: candidates compete): "
@@ -137,6 +139,19 @@ def _training_verbs(verb: Verb) -> None:
     p.add_argument("--skip-bad", action="store_true", help="leave rows out that cannot be used, after listing them")
     p.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _fit_columns(p: argparse.ArgumentParser) -> None:
+    words = "column to predict; several, repeated or joined by commas, are tasks of one model; a folder needs none"
+    p.add_argument("--label", action="append", metavar="COLUMN", help=words)
+    words = "classification, regression or tagging, also COLUMN=KIND (default: guessed from the labels, and said)"
+    p.add_argument("--task", action="append", default=[], metavar="KIND", help=words)
+    p.add_argument("--multilabel", default="", metavar="SEPARATOR", help='of several labels in one cell, as "|"')
+    words = "make one class of labels that differ only in capitals, blanks or forms of a character"
+    p.add_argument("--merge-variants", action="store_true", help=words)
+    for name, what in (("audio", "paths of recordings"), ("text", "transcripts"), ("speaker", "who speaks")):
+        words = f"column of {what} (default: by its name)"
+        p.add_argument(f"--{name}-column", default="", metavar="COLUMN", help=words)
 
 
 def _scoring_verbs(verb: Verb) -> None:

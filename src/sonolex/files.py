@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sonolex import configs
 
@@ -198,6 +198,8 @@ def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Wri
     require_file(path, most_bytes=most_bytes)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} must hold JSON, but {not_utf8(path)} and is no UTF-8 text. {cure}") from None
     except (ValueError, RecursionError) as e:  # ValueError: JSON, UTF-8, integers of more than 4,300 digits
         raise ValueError(f"{path} must hold JSON, but cannot be read: {e}. {cure}") from None
 
@@ -210,6 +212,31 @@ def load_object(
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold an object, but holds {type(found).__name__}. {cure}")
     return found
+
+
+@contextmanager
+def utf8_text(path: Path) -> Iterator[TextIO]:
+    """Context with a text file to read, line ends as they are (the csv module wants them so).
+
+    Raises:
+        ValueError: no UTF-8 text, by line.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            yield file
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} must be UTF-8 text, but {not_utf8(path)}. Save it as UTF-8 text.") from None
+
+
+def not_utf8(path: Path) -> str:
+    """Return what the first line of a file that is no UTF-8 text holds."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as e:
+                return f"line {number} holds byte 0x{line[e.start]:02x} (Latin-1?)"
+    return "a line of it ends within a character"
 
 
 @contextmanager

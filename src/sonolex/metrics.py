@@ -164,6 +164,20 @@ def pearson(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
     return float(np.corrcoef(true_B, predicted_B)[0, 1])
 
 
+def ccc(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
+    """Return Lin's concordance correlation (1989): 2 s_xy / (s_x² + s_y² + (x̄ − ȳ)²).
+
+    Unlike Pearson's it is lowered by a wrong scale or mean. 0 where it is undefined (both sides one same constant).
+
+    >>> ccc(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])), ccc(np.array([1.0, 3.0]), np.array([2.0, 4.0]))
+    (1.0, 0.6666666666666666)
+    """
+    _same_length(true_B, predicted_B)
+    both = np.mean((true_B - true_B.mean()) * (predicted_B - predicted_B.mean()))
+    apart = true_B.var() + predicted_B.var() + (true_B.mean() - predicted_B.mean()) ** 2
+    return float(2 * both / apart) if apart > 0 else 0.0
+
+
 def acc2_zeros_dropped(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
     """Return MOSEI Acc2 (i): clips with true value 0 dropped, positive means > 0. CTAL, MulT; reference G."""
     kept = true_B != 0
@@ -324,6 +338,7 @@ TAGGING: dict[str, Metric] = {
 }
 REGRESSION: dict[str, Metric] = {
     "mae": mae,
+    "ccc": ccc,
     "pearson": pearson,
     "acc2_zeros_dropped": acc2_zeros_dropped,
     "acc2_nonnegative": acc2_nonnegative,

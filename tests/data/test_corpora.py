@@ -372,8 +372,13 @@ def test_an_excerpt_at_the_start_of_a_file_is_not_the_whole_file(tmp_path, proce
 
 def test_the_root_is_found_in_sonolex_data(tmp_path, monkeypatch):
     monkeypatch.delenv("SONOLEX_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="SONOLEX_DATA"):
+    with pytest.raises(FileNotFoundError, match=r"none is given. Name it with --root \(of prepare, .*SONOLEX_DATA"):
         _layout.corpus_root(None, "fsdd")
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist. Name it with --root.*SONOLEX_DATA"):
+        _layout.corpus_root(tmp_path / "nowhere", "fsdd")
+    monkeypatch.setenv("SONOLEX_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"\$SONOLEX_DATA \(.*\) holds no emodb or emodb4"):
+        _layout.corpus_root(None, "emodb", "emodb4")
     (tmp_path / "fsdd").mkdir()
     monkeypatch.setenv("SONOLEX_DATA", str(tmp_path))
     assert _layout.corpus_root(None, "fsdd") == tmp_path / "fsdd"

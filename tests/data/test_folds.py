@@ -27,10 +27,7 @@ def folded(manifest, **options):
 def test_a_small_table_is_cross_validated_by_speaker_with_every_class_in_each_fold():
     rng = np.random.default_rng(0)
     speakers = [f"s{i}" for i in range(12) for _ in range(30)]
-    labels = [
-        "rare" if i // 30 in (0, 3, 5, 8, 10, 11) and i % 30 < 3 else rng.choice(["a", "b"])
-        for i in range(360)
-    ]
+    labels = ["rare" if i // 30 in (0, 3, 5, 8, 10, 11) and i % 30 < 3 else rng.choice(["a", "b"]) for i in range(360)]
     found = folded(table(speakers, labels))
     folds = found.manifest.column("fold")
     assert found.folds and len(set(folds)) == 5 and len(set(zip(speakers, folds, strict=True))) == 12

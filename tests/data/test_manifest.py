@@ -69,7 +69,7 @@ def test_all_problems_are_reported_at_once(tmp_path):
     with pytest.raises(ManifestError) as caught:
         read_manifest(path)
     text = str(caught.value)
-    assert "row 2" in text and "row 3" in text and "row 4" in text and "duration_s" in text
+    assert "line 2" in text and "line 3" in text and "line 4" in text and "duration_s" in text
     assert len(caught.value.problems) == 3
 
 

@@ -70,7 +70,7 @@ def test_one_nan_does_not_turn_numbers_into_classes_and_is_said(tmp_path):
     manifest = csv_of(tmp_path / "t.csv", ["0.5", "nan", "NA", "inf", "", "1.5"])
     assert manifest.column("mood") == [0.5, None, None, None, None, 1.5]
     (note,) = manifest.notes
-    assert note == "'mood': 3 values are no numbers ('NA', 'inf', 'nan') and counted as missing: rows 2, 3, 4"
+    assert note == "'mood': 3 values are no numbers ('NA', 'inf', 'nan') and counted as missing: lines 3, 4, 5"
     typed = manifest_from_rows([{"text": "x", "mood": v} for v in (0.5, math.nan, math.inf, 2)])
     assert typed.column("mood") == [0.5, None, None, 2.0] and "('inf')" in typed.notes[0]
     pq.write_table(pa.table({"text": ["a", "b"], "age": [1.5, math.nan]}), tmp_path / "t.parquet")
@@ -226,10 +226,13 @@ def test_what_is_no_table_is_said_in_one_line(content, said, tmp_path):
         ('{"text": "a", "labels": {"x": 1, "x": 2}}', "field 'x' is there twice"),
         ("[" * 100_000, "is not JSON"),
         ('{"text": "a", "mood": ' + "9" * 5000 + "}", "is not JSON"),
-        ('{"text": "\\ud800"}', "row 1: text must be text, but holds half a character"),
-        ('{"text": "a", "mood": "\\udfff"}', "row 1: mood must be text, but holds half a character"),
-        ('{"text": "a", "mood": [1]}', "row 1: mood must be one value, but is list"),
-        ('{"text": true}', "row 1: text must be text, but is True"),
+        ('{"text": "\\ud800"}', "line 1: text must be text, but holds half a character"),
+        ('{"text": "a", "mood": "\\udfff"}', "line 1: mood must be text, but holds half a character"),
+        ('{"text": "a", "mood": [0.5]}', "line 1: mood must be a list of text or whole numbers, but holds 0.5"),
+        ('{"text": "a", "mood": ["a;b"]}', "line 1: mood must be a list of labels without ';', but holds 'a;b'"),
+        ('{"text": ["a"]}', "line 1: text must be one value, but is list"),
+        ('{"text": "a", "mood": {"a": 1}}', "line 1: mood must be one value, but is dict"),
+        ('{"text": true}', "line 1: text must be text, but is True"),
         ('{"text": "a", "": 1}', "column 2 has no name"),
         ("7", "line 1: must be an object, but is int"),
     ],
@@ -252,7 +255,7 @@ def test_nan_and_infinity_in_json_are_missing_numbers(tmp_path):
 @pytest.mark.parametrize("value", ["-1", "-0.5", "inf", "1e400", "long", "1_0", "0"])
 def test_lengths_that_cannot_be_are_refused_by_row(value, tmp_path):
     (tmp_path / "t.csv").write_text(f"audio,duration\na.wav,{value}\nb.wav,2\n")
-    with pytest.raises(ManifestError, match="row 1: duration_s"):
+    with pytest.raises(ManifestError, match="line 2: duration_s"):
         read_manifest(tmp_path / "t.csv")
 
 
@@ -319,7 +322,8 @@ def test_columns_of_other_types_become_text_and_numbers(tmp_path):
     ("columns", "said"),
     [
         ({"text": [["a"]]}, "column 'text' must hold text, but holds list"),
-        ({"text": ["a"], "mood": [["x"]]}, "column 'mood' must hold one value a row"),
+        ({"text": ["a"], "mood": [["x;y"]]}, "row 1: mood must be a list of labels without ';', but holds 'x;y'"),
+        ({"text": ["a"], "mood": [[0.5]]}, "column 'mood' must hold one value a row"),
         ({"text": ["a"], "mood": [{"x": 1}]}, "column 'mood' must hold one value a row"),
         ({"text": [1.5]}, "column 'text' must hold text or whole numbers, but row 1 is 1.5"),
         ({"text": [b"\xff"]}, "column 'text' must hold text, but holds binary"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -82,6 +83,36 @@ def test_fields_that_are_missing_or_unknown_are_told_at_once(folder):
         ValueError, match=r"`kinds` is unknown\. Did you mean 'kind'[\s\S]*`kind` is missing[\s\S]*`task` is"
     ):
         find_protocol(str(folder / "p.json"))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ([], "`tasks` must be 1 to 50, but are 0"),
+        ([GOOD["task"]], "each of `tasks` must name its `kind`, but one has None"),
+        ([{"kind": "classification", **GOOD["task"]}] * 2, "`tasks` must have different names"),
+        ([{"kind": "classification", **GOOD["task"], "classes": 3}], "`classes` must be"),
+        ([{"kind": "regression", "name": f"t{i}", "label": "mood"} for i in range(51)], "but are 51"),
+        ([{"kind": "os.path", "name": "x"}], "`tasks` must be one of"),
+        (3, "`tasks` must be"),
+    ],
+)
+def test_several_tasks_that_are_none_are_told_in_one_line(tasks, said, folder):
+    values = {n: v for n, v in GOOD.items() if n not in ("kind", "task")} | {"tasks": tasks}
+    (folder / "p.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=re.escape(said)):
+        find_protocol(str(folder / "p.json"))
+    with pytest.raises(ValueError, match="`kind` is unknown"):
+        find_protocol(written(folder, tasks=[]))
+
+
+def test_several_tasks_are_read_in_their_order(folder):
+    both = [{"kind": "regression", "name": "age", "label": "age"}, {"kind": "classification", **GOOD["task"]}]
+    values = {n: v for n, v in GOOD.items() if n not in ("kind", "task")} | {"tasks": both}
+    (folder / "p.json").write_text(json.dumps(values))
+    protocol = find_protocol(str(folder / "p.json"))
+    assert [(t.kind, t.name) for t in protocol.tasks] == [("regression", "age"), ("classification", "mood")]
+    assert protocol.primary == "mae"
 
 
 def test_a_kind_outside_the_package_needs_trust(folder, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import torch
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.tasks.regression import RegressionConfig
 from sonolex.train.evaluation import Evaluation
 from sonolex.train.selection import note_selection, selection_value
 from tests.conftest import TINY
@@ -55,7 +56,16 @@ def test_beside_other_tasks_a_pretraining_counts_its_own_terms_only(processor):
 def test_the_mean_is_over_tasks_and_errors_count_downwards(processor):
     made = model(processor, MOOD, HEIGHT)
     found = evaluation({"mood": {"balanced_accuracy": 0.9}, "height": {"mae": 0.4}}, mood=(1.0, 1.0), height=(1.0, 1.0))
-    assert selection_value(made, found) == pytest.approx((0.9 - 0.4) / 2)
+    assert selection_value(made, found) == pytest.approx((0.9 - 0.4 / HEIGHT.spread) / 2)
+
+
+def test_errors_of_several_tasks_count_in_the_unit_of_each(processor):
+    """Years of age decided alone beside points of a scale."""
+    age = RegressionConfig("age", label="age", centre=40.0, spread=20.0)
+    found = evaluation({"mood": {"balanced_accuracy": 0.9}, "age": {"mae": 10.0}}, mood=(1.0, 1.0), age=(1.0, 1.0))
+    made = model(processor, MOOD, age)
+    assert selection_value(made, found) == pytest.approx((0.9 - 0.5) / 2)
+    assert selection_value(made, found, "mae") == -10.0
 
 
 def test_a_value_that_is_no_number_stops_instead_of_being_the_best_for_ever(processor):

@@ -52,7 +52,8 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 def use(folder: Path, out: Path) -> Any:
     from sonolex.data.manifest import read_manifest
     from sonolex.data.parts import divide
-    from sonolex.fit_table import checked_table, guess_task
+    from sonolex.fit_table import checked_table
+    from sonolex.fit_task import guess_task
     from sonolex.scoring import class_name
 
     path = next(folder.glob("table.*"))

@@ -154,7 +154,7 @@ def open_encoded(source: str | Path | bytes | BinaryIO, where: Where) -> Encoded
     except AudioError:
         raise
     except (FileNotFoundError, NotADirectoryError):
-        raise where.error("audio must exist, but is missing", "audio", "Correct the path or the root.") from None
+        raise where.error("audio must exist, but is missing", "audio", "Correct the path.") from None
     except (OSError, ValueError, KeyError) as e:  # NUL in a path, no permission, a foreign Parquet
         raise where.error(f"audio cannot be read: {e}", "audio", "Check path and permissions.") from None
     if encoded.size == 0:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,10 @@ def check_clips(manifest: Manifest, *, longest_s: float = np.inf, reader: str = 
     digests: list[str | None] = [None] * len(manifest)
     problems: dict[int, str] = {}
     odd: list[int] = []
+    nearby = _Nearby()
     for row, found in enumerate(_checked(manifest)):
         if isinstance(found, AudioError):
-            problems[row] = str(found)
+            problems[row] = f"{found}{nearby.hint(manifest[row].audio)}" if found.field == "audio" else str(found)
         elif found is not None:
             durations[row], rates[row], digests[row] = found.duration_s, found.info.rate_hz, found.digest
             if found.duration_s >= longest_s:
@@ -76,6 +78,27 @@ def require_unchanged(manifest: Manifest) -> None:
             f"audio must be that of the manifest's audio_digest, but that of {len(changed)} clips is another, for "
             f"example of {changed[0]!r}. Put the recordings back, or fit again in another folder."
         )
+
+
+class _Nearby:
+    """What a missing file's message may add: a name that differs in capitals only, or that its path is of Windows."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, dict[str, str]] = {}
+
+    def hint(self, path: str | bytes | None) -> str:
+        if not isinstance(path, str) or "://" in path or Path(path).exists():
+            return ""
+        if "\\" in path:
+            return " It is written as on Windows: here '/' separates folders, and there is no drive."
+        name = self._in(Path(path).parent).get(Path(path).name.casefold())
+        return f" Did you mean {name!r}?" if name else ""
+
+    def _in(self, folder: Path) -> dict[str, str]:
+        if folder not in self._names:
+            names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+            self._names[folder] = {name.casefold(): name for name in names}
+        return self._names[folder]
 
 
 def _too_long(clip: Clip, duration_s: float, longest_s: float, reader: str) -> str:

@@ -8,16 +8,18 @@ whole columns: a million rows take a second or two.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from sonolex.data.arrow_files import MOST_COLUMNS, decoded
+from sonolex.data.arrow_files import decoded
+from sonolex.data.column_names import named
+from sonolex.data.problems import Findings, ManifestError
 from sonolex.data.rows import row_problems, stems, with_ids
+from sonolex.data.tags import joined_tags
 
 pc: Any = pyarrow.compute  # made at import, so that type checkers do not see its functions
 STANDARD_COLUMNS: dict[str, pa.DataType] = {
@@ -36,52 +38,37 @@ STANDARD_COLUMNS: dict[str, pa.DataType] = {
     "split": pa.string(),
     "fold": pa.string(),
 }
-ALIASES = {
-    "duration": "duration_s",
-    "offset": "offset_s",
-    "path": "audio",
-    "file": "audio",
-    "transcript": "text",
-}
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null"})  # what tables write for a number that is not there
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-ROWS_NAMED = 5
 
 
-class ManifestError(ValueError):
-    """A manifest that cannot be used; the message lists every problem found, not only the first."""
-
-    def __init__(self, where: str, problems: Sequence[str], *, cure: str = ""):
-        self.problems = list(problems)
-        shown = "".join(f"\n  - {p}" for p in self.problems[:50])
-        more = f"\n  … and {len(self.problems) - 50} more" if len(self.problems) > 50 else ""
-        super().__init__(f"{where} has {len(self.problems)} problem(s):{shown}{more}" + (f"\n{cure}" if cure else ""))
-
-
-def conformed(table: pa.Table, *, where: str, found: Sequence[str] = ()) -> tuple[pa.Table, list[str]]:
-    """Return a table with standard columns in their types and order, labels as they are, and what has to be said.
+def conformed(
+    table: pa.Table, *, where: str, found: Findings | None = None, chosen: Mapping[str, str] | None = None
+) -> pa.Table:
+    """Return a table with standard columns in their types and order, and labels as they are.
 
     Every row then has an id that no other one has, and audio or text; numbers are finite and not negative; missing is
-    null, in text columns also the empty text; a label column holds text, numbers, or yes and no.
+    null, in text columns also the empty text; a label column holds text, numbers, or yes and no; lists of labels are
+    joined (`sonolex.data.tags.joined_tags`).
 
     Args:
-        found: problems that reading the table has found already.
+        found: what reading the table has found already; what has to be said is noted there.
+        chosen: which columns are audio, text and speaker (`sonolex.data.column_names.named`).
 
     Raises:
         ManifestError: all problems at once.
     """
-    problems, notes = list(found), []
-    columns = _with_plain_audio(_named(table, where), problems)
+    found = Findings() if found is None else found
+    columns = _with_plain_audio(_named(table, where, found, chosen), found)
     made: dict[str, pa.ChunkedArray] = {}
     for name in [*(n for n in STANDARD_COLUMNS if n in columns), *sorted(set(columns) - set(STANDARD_COLUMNS))]:
-        read = _standard if name in STANDARD_COLUMNS else _label
-        made[name] = read(name, columns[name], problems, notes)
-    if not any(p.startswith("column") for p in problems):  # rows cannot be judged by a column that is not one
+        made[name] = (_standard if name in STANDARD_COLUMNS else _label)(name, columns[name], found)
+    if not any(p.startswith("column") for p in found.problems):  # rows cannot be judged by a column that is not one
         made = with_ids(made, table.num_rows)
-        problems += row_problems(made)
-    if problems:
-        raise ManifestError(where, problems)
-    return pa.table(made), notes
+        found.problems += row_problems(made, found.places)
+    if found.problems:
+        raise ManifestError(where, found.problems)
+    return pa.table(made)
 
 
 def standard_column(name: str, values: Any) -> pa.ChunkedArray:
@@ -90,14 +77,7 @@ def standard_column(name: str, values: Any) -> pa.ChunkedArray:
     Raises:
         ManifestError: values that cannot be in it.
     """
-    problems: list[str] = []
-    try:
-        found = _standard(name, chunked(pa.array(values, from_pandas=True)), problems, [])
-    except (pa.ArrowException, UnicodeEncodeError) as e:
-        raise ManifestError(f"column {name!r}", [" ".join(str(e).split())]) from None
-    if problems:
-        raise ManifestError(f"column {name!r}", problems)
-    return found
+    return _checked(name, values, _standard)
 
 
 def label_column(name: str, values: Any) -> pa.ChunkedArray:
@@ -106,33 +86,18 @@ def label_column(name: str, values: Any) -> pa.ChunkedArray:
     Raises:
         ManifestError: values that are not all text, all numbers, or all yes and no.
     """
-    problems: list[str] = []
+    return _checked(name, values, _label)
+
+
+def _checked(name: str, values: Any, read: Callable[[str, pa.ChunkedArray, Findings], pa.ChunkedArray]) -> Any:
+    found = Findings()
     try:
-        found = _label(name, chunked(pa.array(values, from_pandas=True)), problems, [])
+        column = read(name, chunked(pa.array(values, from_pandas=True)), found)
     except (pa.ArrowException, UnicodeEncodeError) as e:
         raise ManifestError(f"column {name!r}", [" ".join(str(e).split())]) from None
-    if problems:
-        raise ManifestError(f"column {name!r}", problems)
-    return found
-
-
-def note_missing(name: str, words: Iterable[str], rows: Sequence[int] | np.ndarray, notes: list[str]) -> None:
-    """Append a sentence on values of a column of numbers that are none, if there are any."""
-    if len(rows):
-        listed = ", ".join(sorted(map(repr, set(words)))[:ROWS_NAMED])
-        verb = "value is no number" if len(rows) == 1 else "values are no numbers"
-        notes.append(f"{name!r}: {len(rows)} {verb} ({listed}) and counted as missing: {rows_named(rows)}")
-
-
-def rows_named(rows: np.ndarray | Sequence[int]) -> str:
-    """Return row numbers, from 1, of row indices, the first few by number.
-
-    >>> rows_named([0, 1, 2, 3, 4, 5, 6])
-    'rows 1, 2, 3, 4, 5 and 2 more'
-    """
-    shown = ", ".join(str(int(r) + 1) for r in list(rows)[:ROWS_NAMED])
-    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
-    return f"{'row' if len(rows) == 1 else 'rows'} {shown}{more}"
+    if found.problems:
+        raise ManifestError(f"column {name!r}", found.problems)
+    return column
 
 
 def floats(column: pa.ChunkedArray) -> np.ndarray:
@@ -145,11 +110,13 @@ def floats(column: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def _named(table: pa.Table, where: str) -> dict[str, pa.ChunkedArray]:
-    """Return the columns by name, nested labels beside the others and aliases resolved.
+def _named(
+    table: pa.Table, where: str, found: Findings, chosen: Mapping[str, str] | None
+) -> dict[str, pa.ChunkedArray]:
+    """Return the columns by what they mean, nested labels beside the others.
 
     Raises:
-        ManifestError: no rows, nameless columns, two columns that mean the same, too many, neither audio nor text.
+        ManifestError: no rows, or names that cannot be columns.
     """
     if not table.num_rows:
         raise ManifestError(where, ["it has no rows"])
@@ -160,36 +127,12 @@ def _named(table: pa.Table, where: str) -> dict[str, pa.ChunkedArray]:
             pairs += [(n.removeprefix("labels."), c) for n, c in zip(flat.column_names, flat.columns, strict=True)]
         else:
             pairs.append((name, column))
-    require_names([name for name, _ in pairs], where)
-    return {ALIASES.get(name, name): column for name, column in pairs}
+    names = named([name for name, _ in pairs], where=where, chosen=chosen)
+    found.notes += names.notes
+    return {names.names[name]: column for name, column in pairs if name in names.names}
 
 
-def require_names(names: Sequence[str], where: str) -> None:
-    """Raise ManifestError if columns cannot be told apart, or no column can hold audio or text."""
-    if len(names) > MOST_COLUMNS:
-        raise ManifestError(where, [f"it must have at most {MOST_COLUMNS:,} columns, but has {len(names):,}"])
-    problems = [f"header: column {n!r} occurs twice" for n, count in Counter(names).items() if count > 1]
-    problems += [f"header: column {i + 1} has no name" for i, n in enumerate(names) if not n.strip()]
-    meanings: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
-        meanings.setdefault(ALIASES.get(name, name), []).append(name)
-    problems += [
-        f"columns {' and '.join(map(repr, same))} mean the same ({meaning!r}): keep one, or rename it"
-        for meaning, same in meanings.items()
-        if len(same) > 1
-    ]
-    if not problems and not {"audio", "audio_bytes", "text"} & set(meanings):
-        import difflib
-
-        nearest = difflib.get_close_matches("audio", list(meanings), n=1, cutoff=0.5)
-        hint = f" Did you mean {nearest[0]!r} to be 'audio'?" if nearest else ""
-        shown = f"{list(meanings)[:20]}" + (f" and {len(meanings) - 20} more" if len(meanings) > 20 else "")
-        problems = [f"it must have a column 'audio' (paths) or 'text', but has {shown}.{hint}"]
-    if problems:
-        raise ManifestError(where, problems)
-
-
-def _with_plain_audio(columns: dict[str, pa.ChunkedArray], problems: list[str]) -> dict[str, pa.ChunkedArray]:
+def _with_plain_audio(columns: dict[str, pa.ChunkedArray], found: Findings) -> dict[str, pa.ChunkedArray]:
     """Return the columns with embedded audio in ``audio_bytes``: structs of bytes and path (Hugging Face), or bytes."""
     audio = columns.get("audio")
     if audio is None:
@@ -202,7 +145,7 @@ def _with_plain_audio(columns: dict[str, pa.ChunkedArray], problems: list[str]) 
     else:
         return columns
     if "audio_bytes" in columns:
-        problems.append("columns 'audio' and 'audio_bytes' must not both hold embedded audio: keep one")
+        found.problems.append("columns 'audio' and 'audio_bytes' must not both hold embedded audio: keep one")
         return columns
     rest = {n: c for n, c in columns.items() if n != "audio"}
     names = pc.if_else(pc.is_valid(embedded), pa.scalar(None, path.type), path)
@@ -211,54 +154,54 @@ def _with_plain_audio(columns: dict[str, pa.ChunkedArray], problems: list[str]) 
     return rest | {"audio": names, "audio_bytes": embedded}
 
 
-def _standard(name: str, column: pa.ChunkedArray, problems: list[str], notes: list[str]) -> pa.ChunkedArray:
+def _standard(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
     """Return a column in its standard type; append what cannot be converted, by row."""
     wanted = STANDARD_COLUMNS[name]
-    column = plain(name, column, problems)
+    column = plain(name, column, found)
     try:
         if pa.types.is_null(column.type):
             return column.cast(wanted)
         if pa.types.is_binary(wanted):
-            return _embedded(name, column, problems)
+            return _embedded(name, column, found)
         if pa.types.is_string(wanted):
-            return _texts(name, column, problems)
-        return _quantities(name, column, problems, notes).cast(wanted)
+            return _texts(name, column, found)
+        return _quantities(name, column, found).cast(wanted)
     except pa.ArrowException as e:
-        problems.append(f"column {name!r} cannot be read as {wanted}: {' '.join(str(e).split())}")
+        found.problems.append(f"column {name!r} cannot be read as {wanted}: {' '.join(str(e).split())}")
         return chunked(pa.nulls(len(column), wanted))
 
 
-def plain(name: str, column: pa.ChunkedArray, problems: list[str]) -> pa.ChunkedArray:
+def plain(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
     """Return a column without dictionary and extension types."""
     try:
         if isinstance(column.type, pa.BaseExtensionType):
             column = chunked(pa.concat_arrays([c.storage for c in column.chunks]))
         return decoded(column)
     except (pa.ArrowException, ValueError) as e:
-        problems.append(f"column {name!r}: {' '.join(str(e).split())}")
+        found.problems.append(f"column {name!r}: {' '.join(str(e).split())}")
         return chunked(pa.nulls(len(column)))
 
 
-def _embedded(name: str, column: pa.ChunkedArray, problems: list[str]) -> pa.ChunkedArray:
+def _embedded(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return column.cast(pa.binary())
-    problems.append(f"column {name!r} must hold encoded files, but holds {column.type}")
+    found.problems.append(f"column {name!r} must hold encoded files, but holds {column.type}")
     return chunked(pa.nulls(len(column), pa.binary()))
 
 
-def _texts(name: str, column: pa.ChunkedArray, problems: list[str]) -> pa.ChunkedArray:
+def _texts(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
     """Return a column as text, null where it is blank; whole numbers and dates are written out."""
     kind = column.type
     if pa.types.is_floating(kind):  # what pandas makes of whole numbers when one is missing
         values = floats(column)
         odd = np.flatnonzero(~np.isnan(values) & (values != np.floor(values)) | np.isinf(values))
         if len(odd):
-            shown = f"row {odd[0] + 1} is {values[odd[0]]:g}"
-            problems.append(f"column {name!r} must hold text or whole numbers, but {shown}")
+            shown = f"{found.places.one(odd[0])} is {values[odd[0]]:g}"
+            found.problems.append(f"column {name!r} must hold text or whole numbers, but {shown}")
             return chunked(pa.nulls(len(column), pa.string()))
         return chunked(pa.array(np.nan_to_num(values), pa.int64(), mask=np.isnan(values), safe=False)).cast(pa.string())
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_temporal(kind) or pa.types.is_decimal(kind)):
-        problems.append(f"column {name!r} must hold text, but holds {kind}")
+        found.problems.append(f"column {name!r} must hold text, but holds {kind}")
         return chunked(pa.nulls(len(column), pa.string()))
     return blank_to_null(column.cast(pa.string()))
 
@@ -276,14 +219,14 @@ def blank_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, pa.string()), column)
 
 
-def _quantities(name: str, column: pa.ChunkedArray, problems: list[str], notes: list[str]) -> pa.ChunkedArray:
+def _quantities(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
     """Return finite numbers that are not negative, null where missing."""
     if is_text(column.type):
-        column = _parsed(name, column.cast(pa.string()), problems, notes)
+        column = _parsed(name, column.cast(pa.string()), found)
     elif not (
         pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
     ):
-        problems.append(f"column {name!r} must hold numbers, but holds {column.type}")
+        found.problems.append(f"column {name!r} must hold numbers, but holds {column.type}")
         return chunked(pa.nulls(len(column), STANDARD_COLUMNS[name]))
     column = column.cast(pa.float64())
     values = floats(column)
@@ -292,20 +235,22 @@ def _quantities(name: str, column: pa.ChunkedArray, problems: list[str], notes: 
         if STANDARD_COLUMNS[name] == pa.int64():
             wrong |= ~np.isnan(values) & (values != np.floor(values))
     kind = "non-negative whole number" if STANDARD_COLUMNS[name] == pa.int64() else "non-negative number"
-    problems += [f"row {r + 1}: {name} must be a {kind}, but is {values[r]:g}" for r in np.flatnonzero(wrong)]
+    for row in np.flatnonzero(wrong):
+        found.wrong(int(row), f"{name} must be a {kind}, but is {values[row]:g}")
     return chunked(pa.array(values, pa.float64(), mask=np.isnan(values) | wrong))
 
 
-def _parsed(name: str, column: pa.ChunkedArray, problems: list[str], notes: list[str]) -> pa.ChunkedArray:
+def _parsed(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
     """Return the numbers that a column of text writes out; null for `MISSING_WORDS`, which are said."""
     encoded = column.combine_chunks().dictionary_encode()
     words = encoded.dictionary.to_pylist()
     numbers = [float(w) if NUMBER.fullmatch(w.strip()) else None for w in words]
     missing = [w.strip().lower() in MISSING_WORDS for w in words]
     rows = _rows_of(encoded, [n is None and not m for n, m in zip(numbers, missing, strict=True)])
-    problems += [f"row {r + 1}: {name} must be a non-negative number, but is {column[r].as_py()!r}" for r in rows]
+    for row in rows:
+        found.wrong(row, f"{name} must be a non-negative number, but is {column[row].as_py()!r}")
     said = [m and bool(w.strip()) for w, m in zip(words, missing, strict=True)]
-    note_missing(name, (w for w, s in zip(words, said, strict=True) if s), _rows_of(encoded, said), notes)
+    found.missing(name, (w for w, s in zip(words, said, strict=True) if s), _rows_of(encoded, said))
     return chunked(pa.array(numbers, pa.float64()).take(encoded.indices))
 
 
@@ -317,9 +262,9 @@ def _rows_of(encoded: pa.DictionaryArray, marked: Sequence[bool]) -> np.ndarray:
     return np.flatnonzero(np.array(pc.fill_null(chosen, False).to_pylist(), bool))
 
 
-def _label(name: str, column: pa.ChunkedArray, problems: list[str], notes: list[str]) -> pa.ChunkedArray:
+def _label(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
     """Return a label column as text, numbers, or yes and no; append what holds anything else."""
-    column = plain(name, column, problems)
+    column = plain(name, column, found)
     kind = column.type
     try:
         if pa.types.is_boolean(kind):
@@ -327,24 +272,48 @@ def _label(name: str, column: pa.ChunkedArray, problems: list[str], notes: list[
         if pa.types.is_integer(kind):
             return column.cast(pa.string() if pa.types.is_uint64(kind) else pa.int64())
         if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            return _finite(name, column.cast(pa.float64()), notes)
+            return _finite(name, column.cast(pa.float64()), found)
         if is_text(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind):
             return blank_to_null(column.cast(pa.string()))
+        if is_list(kind):
+            return _joined(name, column, found)
     except pa.ArrowException as e:
-        problems.append(f"column {name!r} cannot be read: {' '.join(str(e).split())}")
+        found.problems.append(f"column {name!r} cannot be read: {' '.join(str(e).split())}")
         return chunked(pa.nulls(len(column), pa.string()))
-    problems.append(f"column {name!r} must hold one value a row (text, numbers, yes and no), but holds {kind}")
+    found.problems.append(f"column {name!r} must hold one value a row (text, numbers, yes and no), but holds {kind}")
     return chunked(pa.nulls(len(column), pa.string()))
 
 
-def _finite(name: str, column: pa.ChunkedArray, notes: list[str]) -> pa.ChunkedArray:
+def is_list(kind: pa.DataType) -> bool:
+    """Return whether an Arrow type is one of lists of text or whole numbers."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(is_one(kind) for is_one in lists):
+        return False
+    inner = kind.value_type
+    return is_text(inner) or pa.types.is_integer(inner) or pa.types.is_null(inner)
+
+
+def _joined(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
+    """Return lists of labels as text, joined; see `sonolex.data.tags`."""
+    cells: list[str | None] = []
+    for row, values in enumerate(column.to_pylist()):
+        try:
+            cells.append(None if values is None else joined_tags(values))
+        except ValueError as e:
+            found.wrong(row, f"{name} {e}")
+            cells.append(None)
+    found.lists.append(name)
+    return chunked(pa.array(cells, pa.string()))
+
+
+def _finite(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
     """Return numbers with null for NaN and infinity, which are said."""
     values = floats(column)
     odd = np.flatnonzero(~np.isfinite(values))
     odd = odd[np.array(column.is_valid().take(pa.array(odd)).to_pylist(), bool)]
     if not len(odd):
         return column
-    note_missing(name, (f"{v:g}" for v in values[odd]), odd, notes)
+    found.missing(name, (f"{v:g}" for v in values[odd]), odd)
     return chunked(pa.array(values, pa.float64(), mask=~np.isfinite(values)))
 
 

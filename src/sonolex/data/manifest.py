@@ -35,15 +35,9 @@ import pyarrow as pa
 
 from sonolex.audio.io import MAX_DURATION_S, AudioError, read_audio
 from sonolex.data.arrow_files import open_arrow, open_parquet, write_arrow, write_parquet
-from sonolex.data.columns import (
-    ALIASES,
-    STANDARD_COLUMNS,
-    ManifestError,
-    conformed,
-    floats,
-    label_column,
-    standard_column,
-)
+from sonolex.data.column_names import ALIASES
+from sonolex.data.columns import STANDARD_COLUMNS, conformed, floats, label_column, standard_column
+from sonolex.data.problems import Findings, ManifestError, Places
 from sonolex.data.rows import id_problems
 from sonolex.data.tables import FORMATS, Read, csv_table, jsonl_table, rows_table
 from sonolex.files import atomic_file
@@ -92,11 +86,21 @@ class Manifest:
     """Rows as Arrow columns. ``root`` is the folder that relative audio paths start from.
 
     Every clip has an id of its own, whatever the table came from and whatever was done to it. ``notes`` are what has to
-    be said about how the table was read.
+    be said about how the table was read. Of a table just read, ``places`` are what its rows are called in messages, and
+    ``lists`` the columns that held several labels a clip; what is made of it knows neither.
     """
 
-    def __init__(self, table: pa.Table, *, root: str | Path = ".", notes: Sequence[str] = ()):
+    def __init__(
+        self,
+        table: pa.Table,
+        *,
+        root: str | Path = ".",
+        notes: Sequence[str] = (),
+        places: Places | None = None,
+        lists: Sequence[str] = (),
+    ):
         self.table, self.root, self.notes = table, Path(root), tuple(notes)
+        self.places, self.lists = places or Places(), tuple(lists)
         self._labels = [n for n in table.column_names if n not in STANDARD_COLUMNS]
 
     def __len__(self) -> int:
@@ -271,7 +275,7 @@ class Manifest:
             raise ValueError(f"`path` must end in {', '.join(FORMATS)}, but is {path}.")
         same_folder = path.parent.resolve() == self.root.resolve()
         table = self.table if same_folder else self.with_absolute_audio().table
-        table = conformed(table, where="the manifest")[0]
+        table = conformed(table, where="the manifest")
         if path.suffix == ".arrow":
             write_arrow(table.replace_schema_metadata(CHECKED), path)
         elif path.suffix == ".parquet":
@@ -281,11 +285,14 @@ class Manifest:
         return path
 
 
-def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manifest:
+def read_manifest(
+    path: str | Path, *, root: str | Path | None = None, chosen: Mapping[str, str] | None = None
+) -> Manifest:
     """Return the manifest in a file; a folder means its ``manifest.*``.
 
     Args:
         root: where relative audio paths start; default: the file's own folder.
+        chosen: which columns are audio, text and speaker (`sonolex.data.column_names.named`).
 
     Raises:
         FileNotFoundError: no such file.
@@ -299,18 +306,20 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
         path = found[0]
     if not path.exists():
         raise FileNotFoundError(f"`path` must be a manifest, but {path} does not exist.")
-    if path.suffix not in FORMATS:
+    suffix, where = path.suffix.lower(), str(path)
+    if suffix not in FORMATS:
         raise ValueError(f"`path` must end in one of {', '.join(FORMATS)}, but is {path}.")
     root = path.parent if root is None else Path(root)
-    if path.suffix in (".csv", ".tsv", ".jsonl"):
-        return _checked((jsonl_table if path.suffix == ".jsonl" else csv_table)(path), root=root, where=str(path))
+    if suffix in (".csv", ".tsv", ".jsonl"):
+        read = (jsonl_table if suffix == ".jsonl" else csv_table)(path, chosen=chosen)
+        return _checked(read, root=root, where=where)  # its columns are called by what they mean already
     try:
-        table = (open_arrow if path.suffix == ".arrow" else open_parquet)(path)
+        table = (open_arrow if suffix == ".arrow" else open_parquet)(path)
     except ValueError as e:
-        raise ManifestError(str(path), [str(e).removeprefix(f"{path} ")]) from None
-    if table.schema.metadata == CHECKED:
+        raise ManifestError(where, [str(e).removeprefix(f"{path} ")]) from None
+    if table.schema.metadata == CHECKED and not chosen:
         return Manifest(table.replace_schema_metadata(None), root=root)
-    return _checked(Read(table, [], []), root=root, where=str(path))
+    return _checked(Read(table, Findings()), root=root, where=where, chosen=chosen)
 
 
 def manifest_from_rows(rows: Sequence[Mapping[str, Any]], *, root: str | Path = ".", where: str = "rows") -> Manifest:
@@ -322,9 +331,9 @@ def manifest_from_rows(rows: Sequence[Mapping[str, Any]], *, root: str | Path = 
     return _checked(rows_table(rows, where=where), root=root, where=where)
 
 
-def _checked(read: Read, *, root: str | Path, where: str) -> Manifest:
-    table, notes = conformed(read.table, where=where, found=read.problems)
-    return Manifest(table, root=root, notes=[*read.notes, *notes])
+def _checked(read: Read, *, root: str | Path, where: str, chosen: Mapping[str, str] | None = None) -> Manifest:
+    table, found = conformed(read.table, where=where, found=read.found, chosen=chosen), read.found
+    return Manifest(table, root=root, notes=found.notes, places=found.places, lists=found.lists)
 
 
 def concatenate(manifests: Sequence[Manifest]) -> Manifest:

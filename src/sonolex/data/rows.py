@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import PurePath
+from collections.abc import Sequence
+from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from sonolex.data.problems import Places
+
 pc: Any = pyarrow.compute  # made at import, so that type checkers do not see its functions
+ROWS = Places()
 
 
 def with_ids(columns: dict[str, pa.ChunkedArray], num_rows: int) -> dict[str, pa.ChunkedArray]:
@@ -32,32 +35,32 @@ def with_ids(columns: dict[str, pa.ChunkedArray], num_rows: int) -> dict[str, pa
     return {"id": pa.chunked_array([pa.array(given, pa.string())])} | {n: c for n, c in columns.items() if n != "id"}
 
 
-def row_problems(columns: dict[str, pa.ChunkedArray]) -> list[str]:
+def row_problems(columns: dict[str, pa.ChunkedArray], places: Places = ROWS) -> list[str]:
     """Return what is wrong with rows: repeated ids, neither audio nor text, audio that lasts no time."""
-    problems = id_problems(columns["id"])
+    problems = id_problems(columns["id"], places)
     has = {n: columns[n].is_valid() for n in ("audio", "audio_bytes", "text") if n in columns}
     sound = _either([has[n] for n in ("audio", "audio_bytes") if n in has])
     anything = _either([*has.values()])
     assert anything is not None
-    problems += _where(pc.invert(anything), lambda r: f"row {r}: must have audio or text, but has neither")
+    problems += _where(pc.invert(anything), "must have audio or text, but has neither", places)
     if sound is not None and "duration_s" in columns:
         silent = pc.and_(sound, pc.fill_null(pc.equal(columns["duration_s"], 0.0), False))
-        problems += _where(silent, lambda r: f"row {r}: duration_s of audio must be positive, but is 0")
+        problems += _where(silent, "duration_s of audio must be positive, but is 0", places)
     if sound is not None and "sampling_rate" in columns:
         still = pc.and_(sound, pc.fill_null(pc.equal(columns["sampling_rate"], 0), False))
-        problems += _where(still, lambda r: f"row {r}: sampling_rate must be positive, but is 0")
+        problems += _where(still, "sampling_rate must be positive, but is 0", places)
     return problems
 
 
-def id_problems(ids: pa.ChunkedArray) -> list[str]:
+def id_problems(ids: pa.ChunkedArray, places: Places = ROWS) -> list[str]:
     """Return what is wrong with ids: missing, or that of an earlier row."""
-    problems = _where(pc.is_null(ids), lambda r: f"row {r}: id must be given, but is missing")
+    problems = _where(pc.is_null(ids), "id must be given, but is missing", places)
     if pc.count_distinct(ids).as_py() == len(ids) - ids.null_count:
         return problems
     first: dict[str, int] = {}
-    for row, name in enumerate(ids.to_pylist(), start=1):
+    for row, name in enumerate(ids.to_pylist()):
         if name is not None and first.setdefault(name, row) != row:
-            problems.append(f"row {row}: id {name!r} is already the id of row {first[name]}")
+            problems.append(f"{places.one(row)}: id {name!r} is already the id of {places.one(first[name])}")
     return problems
 
 
@@ -68,15 +71,15 @@ def _either(masks: Sequence[Any]) -> Any:
     return found
 
 
-def _where(mask: Any, text: Callable[[int], str]) -> list[str]:
-    """Return one text for every row (from 1) of a mask."""
+def _where(mask: Any, problem: str, places: Places) -> list[str]:
+    """Return the problem of every row of a mask."""
     if not pc.any(mask).as_py():
         return []
-    return [text(int(r) + 1) for r in np.flatnonzero(np.array(mask.to_pylist(), bool))]
+    return [f"{places.one(int(r))}: {problem}" for r in np.flatnonzero(np.array(mask.to_pylist(), bool))]
 
 
 def stems(paths: Sequence[str | None]) -> list[str | None]:
     """Return file names without suffix where no other row has the same, else the whole path; None without a path."""
-    stems = [PurePath(p).stem or None if p else None for p in paths]
+    stems = [(PureWindowsPath if "\\" in p else PurePath)(p).stem or None if p else None for p in paths]
     counts = Counter(stems)
     return [stem if counts[stem] == 1 else path or None for stem, path in zip(stems, paths, strict=True)]

@@ -3,12 +3,16 @@
 Everything that is wrong with a table is reported at once, by line or row and field. What text means:
 
 - **Lines** end with a line feed, or in CSV and TSV also with carriage returns: other characters that some programs take
-  for line ends (U+2028, U+0085, form feeds) are part of a cell.
+  for line ends (U+2028, U+0085, form feeds) are part of a cell. Problems name lines as an editor counts them.
+- **CSV** is separated by commas, semicolons or tabs, whichever the header has most of, or as a first line "sep=;" says.
+  In a file with semicolons or tabs, a column of numbers may have decimal commas. Columns without a name are left out
+  where they are empty (Excel) or number the rows (pandas); that is said.
 - **Labels** that look like numbers become numbers only if nothing is lost: every value a whole number as it is usually
   written ("7", not "07", "+7" or one of 2^53 and more), or decimal numbers of which each is written in one way only
   or at least one has a fraction ("3.50"). Otherwise every value is a class of its own, as it is written, and that is
   said. In a column of numbers, "NA", "nan", "null" and "inf" count as missing, which is said as well.
 - **Missing** is the empty cell, null, or NaN.
+- **Lists** are several labels of one clip (`sonolex.data.tags`); an empty list is a clip that is known to have none.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,21 +31,19 @@ import numpy as np
 import pyarrow as pa
 
 from sonolex.data.arrow_files import MOST_COLUMNS, regular_size
-from sonolex.data.columns import (
-    ALIASES,
-    MISSING_WORDS,
-    NUMBER,
-    STANDARD_COLUMNS,
-    ManifestError,
-    note_missing,
-    require_names,
-)
+from sonolex.data.column_names import ALIASES, meaning, named
+from sonolex.data.columns import MISSING_WORDS, NUMBER, STANDARD_COLUMNS
+from sonolex.data.problems import Findings, ManifestError, Places
+from sonolex.data.tags import joined_tags
 
 FORMATS = (".arrow", ".parquet", ".csv", ".tsv", ".jsonl")
 MOST_TEXT_BYTES = 1 << 30  # of a table as text; larger ones belong into Parquet
 MOST_CELL_CHARACTERS = 1 << 20  # of a CSV cell or a JSON line
 WHOLE = re.compile(r"0|-?[1-9]\d*", re.ASCII)
+SEPARATOR_LINE = re.compile(r"sep=([,;\t])", re.ASCII)  # what Excel may write above the header
+COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)  # a number as it is written in Berlin
 DECIMAL = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+EXCEL = ' (Excel: "CSV UTF-8")'
 SURROGATE = re.compile("[\ud800-\udfff]")
 LARGEST_WHOLE = 2**53  # from here on a float is no longer exact
 INFINITE_WORDS = frozenset({"inf", "+inf", "-inf", "infinity", "-infinity"})
@@ -51,49 +53,59 @@ BYTE_ORDER_MARKS |= {b"\x1f\x8b": "compressed with gzip", b"PAR1": "Parquet", b"
 
 @dataclass(frozen=True)
 class Read:
-    """A table as it was read: columns for `conformed`, what has to be said, and values that no column can hold."""
+    """A table as it was read: columns for `conformed`, and what was found: notes, and values no column can hold."""
 
     table: pa.Table
-    notes: list[str]
-    problems: list[str]
+    found: Findings
 
 
-def csv_table(path: Path) -> Read:
+def csv_table(path: Path, *, chosen: Mapping[str, str] | None = None) -> Read:
     """Return a CSV or TSV file as a table; the delimiter is guessed from the header.
+
+    Args:
+        chosen: which columns are audio, text and speaker (`sonolex.data.column_names.named`).
 
     Raises:
         ManifestError: every line with too many or too few cells, and nameless or repeated columns.
     """
     where, text = str(path), _decoded(path)
-    delimiter = "\t" if path.suffix == ".tsv" else _delimiter(text)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
     lines, numbers = _cells(text, delimiter, where)
     if not lines:
         raise ManifestError(where, ["it is empty"])
     header = [cell.strip() for cell in lines[0]]
-    require_names(header, where)
     problems = [
         f"line {number}: must have {len(header)} cells, but has {len(line)}"
         for number, line in zip(numbers[1:], lines[1:], strict=True)
         if len(line) != len(header)
     ]
     if problems:
-        raise ManifestError(where, problems)
-    notes: list[str] = []
+        cure = (
+            f"Put quotes round cells that hold {delimiter!r} or a line end, and give every column a cell in every line."
+        )
+        raise ManifestError(where, problems, cure=cure)
+    found = Findings(Places(numbers[1:]))
+    written = [[line[place].strip() or None for line in lines[1:]] for place in range(len(header))]
+    kept = [i for i, name in enumerate(header) if name or not _is_nobodys(i, written[i], found)]
+    names = named([header[i] for i in kept], where=where, chosen=chosen)
+    found.notes += names.notes
     columns: dict[str, pa.Array] = {}
-    for place, name in enumerate(header):
-        words = [line[place].strip() or None for line in lines[1:]]
-        is_label = ALIASES.get(name, name) not in STANDARD_COLUMNS
-        columns[name] = _text_label(name, words, notes) if is_label else pa.array(words, pa.string())
-    return Read(_without_empty(columns), notes, [])
+    for place in kept:
+        if header[place] in names.names:
+            name = names.names[header[place]]
+            words = written[place] if delimiter == "," else _with_points(name, written[place], found)
+            is_text = STANDARD_COLUMNS.get(ALIASES.get(name, name)) is not None
+            columns[name] = pa.array(words, pa.string()) if is_text else _text_label(name, words, found)
+    return Read(_without_empty(columns), found)
 
 
-def jsonl_table(path: Path) -> Read:
+def jsonl_table(path: Path, *, chosen: Mapping[str, str] | None = None) -> Read:
     """Return a file of one JSON object a line as a table.
 
     Raises:
         ManifestError: every line that is no object, has a field twice, or is too long.
     """
-    rows, problems = [], []
+    rows, lines, problems = [], [], []
     for number, line in enumerate(_decoded(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -107,14 +119,21 @@ def jsonl_table(path: Path) -> Read:
             continue
         if isinstance(row, dict):
             rows.append(row)
+            lines.append(number)
         else:
             problems.append(f"line {number}: must be an object, but is {type(row).__name__}")
     if problems:
         raise ManifestError(str(path), problems)
-    return rows_table(rows, where=str(path))
+    return rows_table(rows, where=str(path), places=Places(lines), chosen=chosen)
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]], *, where: str) -> Read:
+def rows_table(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    where: str,
+    places: Places | None = None,
+    chosen: Mapping[str, str] | None = None,
+) -> Read:
     """Return plain dictionaries as a table, nested ``labels`` as columns.
 
     Raises:
@@ -122,27 +141,30 @@ def rows_table(rows: Sequence[Mapping[str, Any]], *, where: str) -> Read:
     """
     if not rows:
         raise ManifestError(where, ["it has no rows"])
-    problems: list[str] = []
-    notes: list[str] = []
-    flat = [_flat_row(row, number, problems) for number, row in enumerate(rows, start=1)]
-    names = list(dict.fromkeys(name for row in flat for name in row))
-    require_names(names, where)
+    found = Findings(places or Places())
+    flat = [_flat_row(row, number, found) for number, row in enumerate(rows)]
+    names = named(list(dict.fromkeys(name for row in flat for name in row)), where=where, chosen=chosen)
+    found.notes += names.notes
     columns: dict[str, pa.Array] = {}
-    for name in names:
-        values = [_present(row.get(name)) for row in flat]
+    for written, name in names.names.items():
+        values = [_present(row.get(written)) for row in flat]
         kind = STANDARD_COLUMNS.get(ALIASES.get(name, name))
-        make = _label_values if kind is None else _standard_values
         try:
-            columns[name] = make(name, values, problems, notes)
+            columns[name] = (_label_values if kind is None else _standard_values)(name, values, found)
         except UnicodeEncodeError:  # JSON can hold half of a surrogate pair
-            problems += [f"row {r}: {name} must be text, but holds half a character" for r in _unencodable(values)]
+            for row in _unencodable(values):
+                found.wrong(row, f"{name} must be text, but holds half a character")
             columns[name] = pa.nulls(len(values), pa.string())
-    return Read(_without_empty(columns), notes, problems)
+    return Read(_without_empty(columns), found)
 
 
 def _without_empty(columns: Mapping[str, pa.Array]) -> pa.Table:
-    """Return the table without standard columns in which no row has a value."""
-    kept = {n: c for n, c in columns.items() if ALIASES.get(n, n) not in STANDARD_COLUMNS or c.null_count < len(c)}
+    """Return the table without standard columns in which no row has a value.
+
+    One that another column would be taken for stays: that one is a column of its own (`named`).
+    """
+    empty = [n for n, c in columns.items() if ALIASES.get(n, n) in STANDARD_COLUMNS and c.null_count == len(c)]
+    kept = {n: c for n, c in columns.items() if n not in empty or any(m != n and meaning(m) == n for m in columns)}
     return pa.table(kept or dict(columns))
 
 
@@ -157,7 +179,7 @@ def _decoded(path: Path) -> str:
     content = path.read_bytes()
     found = next((kind for mark, kind in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
     if found is not None:
-        raise ManifestError(str(path), [f"it must be UTF-8 text, but is {found}: save it as UTF-8 text"])
+        raise ManifestError(str(path), [f"it must be UTF-8 text, but is {found}: save it as UTF-8 text{EXCEL}"])
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise ManifestError(str(path), [f"it holds NUL bytes (line {line}), so it is no UTF-8 text (UTF-16?)"])
@@ -165,42 +187,69 @@ def _decoded(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         line, byte = content.count(b"\n", 0, e.start) + 1, content[e.start]
-        raise ManifestError(
-            str(path),
-            [f"it must be UTF-8 text, but line {line} holds byte 0x{byte:02x} (Latin-1?): save it as UTF-8 text"],
-        ) from None
+        problem = f"it must be UTF-8 text, but line {line} holds byte 0x{byte:02x} (Latin-1?)"
+        raise ManifestError(str(path), [f"{problem}: save it as UTF-8 text{EXCEL}"]) from None
 
 
 def _cells(text: str, delimiter: str, where: str) -> tuple[list[list[str]], list[int]]:
-    """Return the lines of a CSV text that hold anything, and their numbers. Python's limit of a cell is raised."""
+    """Return the records of a CSV text that hold anything, and the lines they begin on.
+
+    Python's limit of a cell is raised.
+    """
     before = csv.field_size_limit(MOST_CELL_CHARACTERS)
-    lines, numbers = [], []
+    records, numbers, begins = [], [], 1
+    says_separator = SEPARATOR_LINE.match(text) is not None
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        for line in reader:
-            if any(cell.strip() for cell in line):
-                lines.append(line)
-                numbers.append(reader.line_num)
-            if len(line) > MOST_COLUMNS:
+        for record in reader:
+            if any(cell.strip() for cell in record) and not (begins == 1 and says_separator):
+                records.append(record)
+                numbers.append(begins)
+            if len(record) > MOST_COLUMNS:
                 raise ManifestError(
-                    where,
-                    [f"line {reader.line_num}: must have at most {MOST_COLUMNS:,} cells, but has {len(line):,}"],
+                    where, [f"line {begins}: must have at most {MOST_COLUMNS:,} cells, but has {len(record):,}"]
                 )
+            begins = reader.line_num + 1
     except csv.Error as e:
         unbalanced = "a quote is not closed, or is not doubled inside a quoted cell"
         reason = {"unexpected end of data": unbalanced, f"'{delimiter}' expected after '\"'": unbalanced}
-        begun = (numbers[-1] if numbers else 0) + 1
         raise ManifestError(
-            where, [f"line {begun} to {reader.line_num}: cannot be read as CSV: {reason.get(str(e), e)}"]
+            where, [f"line {begins} to {reader.line_num}: cannot be read as CSV: {reason.get(str(e), e)}"]
         ) from None
     finally:
         csv.field_size_limit(before)
-    return lines, numbers
+    return records, numbers
 
 
 def _delimiter(text: str) -> str:
-    first = re.sub(r'"[^"]*"', "", io.StringIO(text, newline="").readline())
-    return max((",", ";", "\t"), key=first.count)
+    """Return what separates cells: as Excel's first line "sep=;" says, else what the header has most of."""
+    first = io.StringIO(text, newline="").readline()
+    said = SEPARATOR_LINE.fullmatch(first.strip("\r\n"))
+    if said:
+        return said[1]
+    unquoted = re.sub(r'"[^"]*"', "", first)
+    return max((",", ";", "\t"), key=unquoted.count)
+
+
+def _is_nobodys(place: int, words: Sequence[str | None], found: Findings) -> bool:
+    """Return whether a column without a name may be left out: it is empty, or numbers the rows; say so."""
+    empty = not any(words)
+    if empty or [*words] in ([str(i) for i in range(len(words))], [str(i + 1) for i in range(len(words))]):
+        what = "is empty" if empty else "numbers the rows"
+        found.notes.append(f"column {place + 1} has no name and {what}: left out")
+        return True
+    return False
+
+
+def _with_points(name: str, words: list[str | None], found: Findings) -> list[str | None]:
+    """Return a column of numbers with decimal points for commas, which is said; any other one as it is."""
+    given = [w for w in words if w is not None and w.lower() not in MISSING_WORDS]
+    is_number = STANDARD_COLUMNS.get(ALIASES.get(name, name), pa.float64()) == pa.float64()
+    example = next((w for w in given if "," in w), None)
+    if not is_number or example is None or not all(COMMA.fullmatch(w) for w in given):
+        return words
+    found.notes.append(f"column {name!r} has decimal commas: {example} is read as {example.replace(',', '.')}")
+    return [w if w is None else w.replace(",", ".") for w in words]
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -212,24 +261,37 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _flat_row(row: Mapping[str, Any], number: int, problems: list[str]) -> dict[str, Any]:
-    """Return a row with nested labels and embedded audio as columns; append what is wrong to ``problems``."""
+def _flat_row(row: Mapping[str, Any], number: int, found: Findings) -> dict[str, Any]:
+    """Return a row with nested labels and embedded audio as columns, and lists of labels joined."""
     flat = dict(row)
     if isinstance(flat.get("labels"), Mapping) or flat.get("labels", 0) is None:
         labels = flat.pop("labels") or {}
         for name, value in labels.items():
             if str(flat.setdefault(name, value)) != str(value):
-                problems.append(f"row {number}: {name} must be one value, but is {flat[name]!r}, as a label {value!r}")
+                found.wrong(number, f"{name} must be one value, but is {flat[name]!r}, as a label {value!r}")
     sound = flat.get("audio")
     if isinstance(sound, Mapping) and set(sound) <= {"bytes", "path"}:  # as Hugging Face datasets have it
         flat["audio"] = sound.get("path") if sound.get("bytes") is None else None
         if sound.get("bytes") is not None:
             flat["audio_bytes"] = sound["bytes"]
     for name, value in flat.items():
-        if isinstance(value, Mapping | list | tuple | set):
-            problems.append(f"row {number}: {name} must be one value, but is {type(value).__name__}")
+        if isinstance(value, list | tuple | set | frozenset) and meaning(name) not in STANDARD_COLUMNS:
+            flat[name] = _joined(name, value, number, found)
+        elif isinstance(value, Mapping | list | tuple | set):
+            found.wrong(number, f"{name} must be one value, but is {type(value).__name__}")
             flat[name] = None
     return flat
+
+
+def _joined(name: str, values: Collection[Any], row: int, found: Findings) -> str | None:
+    try:
+        joined = joined_tags(sorted(values, key=str) if isinstance(values, set | frozenset) else values)
+    except ValueError as e:
+        found.wrong(row, f"{name} {e}")
+        return None
+    if name not in found.lists:
+        found.lists.append(name)
+    return joined
 
 
 def _present(value: Any) -> Any:
@@ -239,47 +301,54 @@ def _present(value: Any) -> Any:
     return None if missing else value
 
 
-def _standard_values(name: str, values: list[Any], problems: list[str], notes: list[str]) -> pa.Array:
+def _standard_values(name: str, values: list[Any], found: Findings) -> pa.Array:
     """Return values of a standard column as text, numbers or bytes, for `sonolex.data.columns` to read."""
     kind = STANDARD_COLUMNS[ALIASES.get(name, name)]
     if pa.types.is_binary(kind):
-        wrong = {r for r, v in enumerate(values, start=1) if v is not None and not isinstance(v, bytes | bytearray)}
-        problems += [f"row {r}: {name} must be bytes, but is {type(values[r - 1]).__name__}" for r in sorted(wrong)]
-        return pa.array([None if r in wrong else v for r, v in enumerate(values, start=1)], pa.binary())
-    wrong = {r for r, v in enumerate(values, start=1) if not isinstance(v, str | int | float | None) or type(v) is bool}
+        wrong = {r for r, v in enumerate(values) if v is not None and not isinstance(v, bytes | bytearray)}
+        for row in sorted(wrong):
+            found.wrong(row, f"{name} must be bytes, but is {type(values[row]).__name__}")
+        return pa.array([None if r in wrong else v for r, v in enumerate(values)], pa.binary())
+    wrong = {r for r, v in enumerate(values) if not isinstance(v, str | int | float | None) or type(v) is bool}
     wanted = "text" if pa.types.is_string(kind) else "a non-negative number"
-    problems += [f"row {r}: {name} must be {wanted}, but is {values[r - 1]!r}" for r in sorted(wrong)]
-    return pa.array([None if v is None or r in wrong else str(v) for r, v in enumerate(values, start=1)], pa.string())
+    for row in sorted(wrong):
+        found.wrong(row, f"{name} must be {wanted}, but is {values[row]!r}")
+    return pa.array([None if v is None or r in wrong else str(v) for r, v in enumerate(values)], pa.string())
 
 
-def _label_values(name: str, values: list[Any], problems: list[str], notes: list[str]) -> pa.Array:
+def _label_values(name: str, values: list[Any], found: Findings) -> pa.Array:
     """Return labels of plain Python rows: all yes or no, all numbers, or text; mixtures of the last two are text."""
     kinds = {type(v) for v in values if v is not None}
     if kinds == {bool}:
         return pa.array(values, pa.bool_())
-    wrong = [r for r, v in enumerate(values, start=1) if not isinstance(v, str | int | float | None) or type(v) is bool]
+    wrong = [r for r, v in enumerate(values) if not isinstance(v, str | int | float | None) or type(v) is bool]
     if wrong:
-        problems += [f"row {r}: {name} must be text or a number, but is {values[r - 1]!r}" for r in wrong]
+        for row in wrong:
+            found.wrong(row, f"{name} must be text or a number, but is {values[row]!r}")
         return pa.nulls(len(values), pa.string())
     if kinds == {int} and all(v is None or abs(v) < LARGEST_WHOLE for v in values):
         return pa.array(values, pa.int64())
     if kinds and kinds <= {int, float} and all(v is None or abs(v) < LARGEST_WHOLE or v == np.inf for v in values):
-        return _floats_of(name, values, notes)
+        return _floats_of(name, values, found)
+    if name in found.lists:
+        return pa.array([None if v is None else str(v) for v in values], pa.string())
     if kinds == {str}:
-        return _text_label(name, values, notes)
+        return _text_label(name, values, found)
     if kinds:
-        notes.append(f"labels {name!r} are text, because some are no numbers below 2^53: every one is a class as it is")
+        found.notes.append(
+            f"labels {name!r} are text, because some are no numbers below 2^53: every one is a class as it is"
+        )
     return pa.array([None if v is None else str(v) for v in values], pa.string())
 
 
-def _floats_of(name: str, values: list[Any], notes: list[str]) -> pa.Array:
+def _floats_of(name: str, values: list[Any], found: Findings) -> pa.Array:
     """Return numbers, null for what is not finite, which is said."""
     odd = [r for r, v in enumerate(values) if v is not None and not np.isfinite(v)]
-    note_missing(name, (f"{values[r]:g}" for r in odd), odd, notes)
+    found.missing(name, (f"{values[r]:g}" for r in odd), odd)
     return pa.array([None if r in set(odd) or v is None else float(v) for r, v in enumerate(values)], pa.float64())
 
 
-def _text_label(name: str, words: list[str | None], notes: list[str]) -> pa.Array:
+def _text_label(name: str, words: list[str | None], found: Findings) -> pa.Array:
     """Return labels that are written out as numbers where that loses nothing, else as text; see the module."""
     different = dict.fromkeys(w for w in words if w is not None)
     missing = {w for w in different if w.strip().lower() in MISSING_WORDS | INFINITE_WORDS}
@@ -292,10 +361,12 @@ def _text_label(name: str, words: list[str | None], notes: list[str]) -> pa.Arra
         made = {w: float(w) for w in numbers}
     else:
         odd = next(w for w in numbers if not _is_whole(w))
-        notes.append(f"labels {name!r} look like numbers but stay text, every one as it is written (such as {odd!r})")
+        found.notes.append(
+            f"labels {name!r} look like numbers but stay text, every one as it is written (such as {odd!r})"
+        )
         return pa.array(words, pa.string())
     rows = [r for r, w in enumerate(words) if w in missing]
-    note_missing(name, missing, rows, notes)
+    found.missing(name, missing, rows)
     kind = pa.int64() if all(isinstance(v, int) for v in made.values()) else pa.float64()
     return pa.array([made.get(w) if w is not None else None for w in words], kind)
 
@@ -311,5 +382,5 @@ def _are_quantities(numbers: Sequence[str]) -> bool:
 
 
 def _unencodable(values: Sequence[Any]) -> list[int]:
-    """Return the rows, from 1, whose text is none: it holds half of a surrogate pair."""
-    return [r for r, v in enumerate(values, start=1) if isinstance(v, str) and not v.isascii() and SURROGATE.search(v)]
+    """Return the rows whose text is none: it holds half of a surrogate pair."""
+    return [r for r, v in enumerate(values) if isinstance(v, str) and not v.isascii() and SURROGATE.search(v)]

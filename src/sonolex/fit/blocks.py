@@ -81,7 +81,7 @@ def blocks_of(divided: Divided, question: Question, *, seed: int) -> Blocks:
     names, rows = ["test", "validation"], [test, validation]
     groups = _groups(divided, train)
     if len(train) + len(validation) <= MOST_INNER_CLIPS and len(set(groups)) >= INNER_PARTS:
-        strata = None if question.strata is None else [question.strata[i] for i in train]
+        strata = [question.strata[i] for i in train]
         part_N = stratified_groups(groups, strata, INNER_PARTS, seed=seed)
         rows += [train[part_N == p] for p in range(INNER_PARTS)]
         names += [f"train {p + 1}" for p in range(INNER_PARTS)]

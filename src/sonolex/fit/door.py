@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from sonolex.fit.blocks import blocks_of
 from sonolex.fit.contest import AverageCandidate, NetworkCandidate, Outcome, SmallCandidate, contest
 from sonolex.fit.features import Features, measured
 from sonolex.fit.folder import finished, modalities_of, write_results, write_table
-from sonolex.fit.networks import Network, Trainer, networks_for, started
+from sonolex.fit.networks import SHAPES, Network, Trainer, networks_for, started
 from sonolex.fit.progress import steps
 from sonolex.fit.question import Question
 from sonolex.fit.readable import readable_by
@@ -30,7 +30,9 @@ from sonolex.fit.saving import Builder
 from sonolex.fit.settings import Settings
 from sonolex.fit.small import Small, small_models
 from sonolex.fit.verdict import Situation, called, recall_lines, verdict
-from sonolex.fit_table import checked_table, guess_task, require_same_clips
+from sonolex.fit_joint import fit_together
+from sonolex.fit_table import checked_table, either, require_same_clips
+from sonolex.fit_task import Guess, guess_tasks, strata_of
 from sonolex.locks import only_here
 from sonolex.names import spelled
 from sonolex.report import write_html
@@ -43,7 +45,11 @@ LEAST_S = 10.0  # for a network: measuring how fast it trains takes about as lon
 def fit(
     path: str | Path,
     *,
-    label: str,
+    label: str | Sequence[str] | None = None,
+    task: Sequence[str] = (),
+    multilabel: str = "",
+    columns: Mapping[str, str] | None = None,
+    merge_variants: bool = False,
     system: str | None = None,
     start_from: str | None = None,
     epochs: int | None = None,
@@ -63,11 +69,17 @@ def fit(
 
     Candidates compete on clips that they did not learn from: constants, support vector machines and logistic regression
     on statistics of audio and words, networks while time is left, and the best average of two. What is reported is
-    what this choosing comes to on clips that chose nothing. The same call again goes on where it stopped.
+    what this choosing comes to on clips that chose nothing. The same call again goes on where it stopped. Several labels
+    are tasks of one network, trained on one split.
 
     Args:
         path: CSV, TSV, JSONL, Parquet or Arrow with ``audio`` and/or ``text``, ``label`` and optionally ``speaker``
-            and ``split``.
+            and ``split``; or a folder with a subfolder for each class.
+        label: the column, or several, each a task of one model; for a folder, what its classes are called.
+        task: what columns ask, if not what is guessed: classification, regression or tagging, or ``COLUMN=KIND``.
+        multilabel: what separates several labels in a cell.
+        columns: which columns are ``audio``, ``text`` and ``speaker``, if they are called otherwise.
+        merge_variants: labels that differ only in capitals, blanks or forms of a character are one class.
         system: the network to train, whatever it comes to; default: candidates compete.
         start_from: run folder, model folder or ``hub:ORG/NAME`` whose weights one more candidate begins with.
         epochs, lr, batch_s: of networks' training; default: by the number of clips.
@@ -87,29 +99,68 @@ def fit(
     settings = Settings(system, start_from, epochs, lr, batch_s, seed, device, str(folds), split_seed, minutes, quiet)
     settings.require_usable()
     path = Path(path)
-    folder = Path(out) if out else Path("runs") / f"fit-{path.stem}-{spelled(label)}"
     start = started(start_from, system) if start_from else None
     table = checked_table(
-        path, label=label, skip_bad=skip_bad, longest_s=_longest_s(settings, start), reader=system or "the model"
+        path,
+        label=label,
+        skip_bad=skip_bad,
+        longest_s=_longest_s(settings, start),
+        reader=system or "the model",
+        chosen=columns,
+        multilabel=multilabel,
+        merge_variants=merge_variants,
     )
-    for line in (*_found(table.manifest, label), *table.notes):
+    labels = table.labels
+    folder = Path(out) if out else Path("runs") / f"fit-{path.resolve().stem}-{'+'.join(map(spelled, labels))}"
+    for line in (*_found(table.manifest, labels), *table.notes):
         say(line)
-    kind, task, note = guess_task(table.manifest, label)
-    say(note)
+    guesses = guess_tasks(table.manifest, labels, asked=task, several=table.several)
+    for guess in guesses:
+        say(guess.note)
     manifest = table.manifest
-    if system is not None:
-        manifest, notes = readable_by(
-            Network(system, system, start_from, start.start if start else None), manifest, skip_bad=skip_bad
-        )
+    if system not in (None, "statistics") or len(guesses) > 1:
+        named = start or Network(system or SHAPES[0], system or SHAPES[0])
+        manifest, notes = readable_by(named, manifest, skip_bad=skip_bad)
         for line in notes:
             say(line)
-    question = Question.of(manifest, kind, task)
+    if len(guesses) > 1:
+        return _together(folder, manifest, guesses, settings, start, say)
+    question = Question.of(manifest, guesses[0].kind, guesses[0].settings)
     divided = divide(
-        manifest, strata=question.strata, seed=split_seed, names_speakers=label == "speaker", folds=settings.folds
+        manifest, strata=question.strata, seed=split_seed, names_speakers=labels == ("speaker",), folds=settings.folds
     )
     for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
         say(line)
-    return _Fit(folder, settings, start, divided, question, say).go(task)
+    return _Fit(folder, settings, start, divided, question, table.notes, say).go(guesses[0].settings)
+
+
+def _together(
+    folder: Path,
+    manifest: Manifest,
+    guesses: Sequence[Guess],
+    settings: Settings,
+    start: Network | None,
+    say: Say,
+) -> dict[str, Any]:
+    """Train one network for several questions on one split, and return its results."""
+    say(f"{len(guesses)} questions are tasks of one network, on one split; a fit of each alone lets candidates compete")
+    divided = divide(manifest, strata=strata_of(manifest, guesses), seed=settings.split_seed)
+    for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
+        say(line)
+    return fit_together(
+        folder,
+        divided.manifest,
+        guesses,
+        warnings=divided.warnings,
+        system=start.system if start else settings.system or SHAPES[0],
+        start_from=settings.start_from,
+        started=start.start if start else None,
+        epochs=settings.epochs,
+        seed=settings.seed,
+        device=settings.device,
+        quiet=settings.quiet,
+        say=say,
+    )
 
 
 @dataclass
@@ -121,6 +172,7 @@ class _Fit:
     start: Network | None
     divided: Divided
     question: Question
+    notes: Sequence[str]
     say: Say
 
     def go(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -134,11 +186,7 @@ class _Fit:
         )
         with only_here(self.folder, "fit", "trains in"):
             recover(self.folder)
-            require_same_clips(
-                self.folder,
-                clips,
-                str(task["label"]),
-            )
+            require_same_clips(self.folder, clips, [str(task["label"])])
             self.place = self.folder / self.settings.run_name
             results = finished(self.place, self.settings)
             if results is not None:
@@ -355,13 +403,13 @@ def _is_constant(candidate: Any) -> bool:
     return isinstance(candidate, SmallCandidate) and candidate.small.method == "constant"
 
 
-def _found(manifest: Manifest, label: str) -> list[str]:
+def _found(manifest: Manifest, labels: Sequence[str]) -> list[str]:
     speakers = {s for s in manifest.column("speaker") if s is not None}
     texts = sum(bool(t) for t in manifest.column("text"))
     audio = int(np.sum(manifest.durations_s > 0))
     return [
-        f"found: {len(manifest)} clips with {label!r}, {audio} with audio ({manifest.hours:.2f} h), {texts} with text, "
-        f"{len(speakers) or 'no'} speakers"
+        f"found: {len(manifest)} clips with {either(labels)}, {audio} with audio "
+        f"({manifest.hours:.2f} h), {texts} with text, {len(speakers) or 'no'} speakers"
     ]
 
 

@@ -59,6 +59,7 @@ def write_table(folder: Path, divided: Divided, question: Question, task: dict[s
     """Write manifest and protocol, by which models can be scored again later; return the protocol's path."""
     clips, path = divided.manifest, folder / PROTOCOL
     if path.is_file() and (folder / "manifest.arrow").is_file():
+        _require_same_question(path, question, task)
         return path
     speakers, parts = clips.column("speaker"), divided.parts
     by_speaker = all(speakers) and len(set(zip(speakers, parts, strict=True))) == len(set(speakers))
@@ -75,6 +76,18 @@ def write_table(folder: Path, divided: Divided, question: Question, task: dict[s
     }
     save_json(path, card)
     return path
+
+
+def _require_same_question(path: Path, question: Question, task: dict[str, Any]) -> None:
+    """Raise ValueError if a folder's protocol asks something else of the same labels."""
+    saved = load_object(path, cure="Remove the folder, and the same command fits again.")
+    before, now = {"kind": saved.get("kind"), "task": saved.get("task")}, {"kind": question.kind, "task": task}
+    differing = sorted(configs.differences(before, configs.to_json(now)))
+    if differing:
+        raise ValueError(
+            f"{path.parent} must hold fits of the same question, but differs in {', '.join(differing)}. "
+            "Name another folder with --out."
+        )
 
 
 def _name_of(clips: Manifest, question: Question, parts: Sequence[str]) -> str:

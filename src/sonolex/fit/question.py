@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 
 from sonolex import configs, scoring
 from sonolex.data.manifest import Manifest
+from sonolex.data.tags import NO_TAG
 from sonolex.metrics import LOWER_IS_BETTER
 from sonolex.scoring import class_name, tags_of
 from sonolex.tasks.base import Task, TaskConfig, build_task, task_type
 
+QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
 KINDS = {"classification": "classes", "tagging": "tags", "regression": "values"}
 
 
@@ -36,6 +39,8 @@ class Question:
     def of(cls, manifest: Manifest, kind: str, task: dict[str, Any]) -> Question:
         """Return the question that `sonolex.fit_table.guess_task` found."""
         config = configs.from_json(task_type(kind).config_type, task, where="the task")
+        if kind == "tagging":  # calibrated shares are decided at a half, which needs no clips to choose it on
+            config = replace(config, tune_thresholds=False)  # type: ignore[call-arg]
         return cls(kind, config, tuple(manifest.column(str(task["label"]))))
 
     @property
@@ -70,13 +75,15 @@ class Question:
         return (values - self.config.centre) / self.config.spread  # type: ignore[attr-defined]
 
     @cached_property
-    def strata(self) -> list[str] | None:
-        """What every part should have its share of: classes, sets of tags, quarters of a number's range."""
+    def strata(self) -> list[str]:
+        """What every part should have its share of: classes, each clip's rarest tag, quarters of a number's clips."""
         if self.kind == "classification":
             return [class_name(v) for v in self.labels]
         if self.kind == "tagging":
-            return [";".join(sorted(tags_of(v))) for v in self.labels]
-        return [str(q) for q in np.searchsorted(np.quantile(self.targets, (0.25, 0.5, 0.75)), self.targets)]
+            counts = Counter(name for v in self.labels for name in tags_of(v))
+            return [min(tags_of(v), key=lambda n: counts[n], default=NO_TAG) for v in self.labels]
+        quarter_N = np.searchsorted(np.quantile(self.targets, (0.25, 0.5, 0.75)), self.targets)
+        return [QUARTERS[q] for q in quarter_N]
 
     @property
     def metric(self) -> str:

@@ -20,11 +20,12 @@ from sonolex import configs
 from sonolex.data.manifest import FORMATS, Manifest
 from sonolex.data.splits import require_disjoint
 from sonolex.files import load_object, require_file
-from sonolex.tasks.base import TaskConfig, build_task, task_type
+from sonolex.tasks.base import Task, TaskConfig, build_task, task_type
 from sonolex.terminal import visible
 
 PARTS = ("train", "selection", "report")
 CONTENT = {"audio": "audio_digest", "text": "text"}  # columns that say what a clip is, by modality
+MOST_TASKS = 50
 DECIDES_SCORES = ("label", "metric_names", "open_vocabulary", "tune_thresholds", "num_folds", "num_neighbours")
 
 
@@ -160,18 +161,27 @@ def find_protocol(name: str, *, trust_code: bool = False) -> Protocol:
     return configs.find_module("protocols", name, trust_code=True).PROTOCOL
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Written:
-    """What a protocol.json may say."""
+    """What a protocol.json may say, whatever it asks."""
 
     manifest: str
-    kind: str
-    task: Mapping[str, Any]
     modalities: tuple[str, ...] = ("audio", "text")
     disjoint: tuple[str, ...] = ()
     notes: str = ""
     name: str = ""
     folds: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OneTask(_Written):
+    kind: str
+    task: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SeveralTasks(_Written):
+    tasks: tuple[Mapping[str, Any], ...]
 
 
 def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
@@ -187,34 +197,60 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     the next one selects. Results of one ``name`` stand in one table if their fingerprints agree; the file's place is no
     part of either. Without a name, it is the task's.
 
+    Several tasks are in ``tasks`` instead of ``kind`` and ``task``, each with its ``kind`` beside its settings; the
+    first one's metric is shown first.
+
     The manifest lies in the file's folder or below it, so that a protocol that was sent to somebody reads nothing else
-    there. Names are built in; ``trust_code`` lets ``kind`` be the dotted path of a module.
+    there. Names are built in; ``trust_code`` lets a ``kind`` be the dotted path of a module.
 
     Raises:
         FileNotFoundError: there is no such file, or no such manifest.
         ValueError: fields that are missing, unknown or of another type, or a manifest elsewhere.
     """
-    saved = configs.from_json(_Written, load_object(path), where=str(path))
-    try:
-        kind = task_type(saved.kind, trust_code=trust_code)
-    except ValueError as e:
-        raise ValueError(f"{path}, kind: {e}") from e
-    task = configs.from_json(kind.config_type, saved.task, where=f"{path}, task")
-    _require_buildable(task, path)
+    values = load_object(path)
+    saved = configs.from_json(_SeveralTasks if "tasks" in values else _OneTask, values, where=str(path))
+    pairs = [(saved.kind, saved.task)] if isinstance(saved, _OneTask) else _kinds_of(saved.tasks, path)
+    kinds = [_found_kind(kind, path, trust_code=trust_code) for kind, _ in pairs]
+    tasks = tuple(
+        configs.from_json(kind.config_type, settings, where=f"{path}, task")
+        for kind, (_, settings) in zip(kinds, pairs, strict=True)
+    )
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"`tasks` must have different names, but are {repr(names)[:80]} ({path}).")
+    for task in tasks:
+        _require_buildable(task, path)
     unknown = sorted(set(saved.modalities) - {"audio", "text"})
     if unknown or not saved.modalities:
         raise ValueError(f"`modalities` must be audio, text or both, but are {saved.modalities!r:.80} ({path}).")
     return Protocol(
-        name=visible(saved.name or f"{task.name}, own clips"),
+        name=visible(saved.name or f"{', '.join(names)}, own clips"),
         corpus=str(_beside(path, saved.manifest)),
         split=_given_folds if saved.folds else _given_split,
-        tasks=(task,),
-        primary=kind.primary_metric,
+        tasks=tasks,
+        primary=kinds[0].primary_metric,
         disjoint=("id", *saved.disjoint),
         modalities=saved.modalities,
         notes=saved.notes,
         own_clips=True,
     )
+
+
+def _kinds_of(tasks: Sequence[Mapping[str, Any]], path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return kind and settings of every task of a protocol.json that names several."""
+    if not 1 <= len(tasks) <= MOST_TASKS:
+        raise ValueError(f"`tasks` must be 1 to {MOST_TASKS}, but are {len(tasks)} ({path}).")
+    wrong = [task.get("kind") for task in tasks if not isinstance(task.get("kind"), str)]
+    if wrong:
+        raise ValueError(f"each of `tasks` must name its `kind`, but one has {repr(wrong[0])[:80]} ({path}).")
+    return [(task["kind"], {n: v for n, v in task.items() if n != "kind"}) for task in tasks]
+
+
+def _found_kind(kind: str, path: Path, *, trust_code: bool) -> type[Task]:
+    try:
+        return task_type(kind, trust_code=trust_code)
+    except ValueError as e:
+        raise ValueError(f"{path}, kind: {e}") from e
 
 
 def _require_buildable(task: TaskConfig, path: Path) -> None:

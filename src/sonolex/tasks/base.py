@@ -96,6 +96,11 @@ class Task(nn.Module, abc.ABC):
         return scoring.score(self.scorer, labels, scores, self.scorer_options(), groups=groups) if self.scorer else {}
 
     @property
+    def unit(self) -> float:
+        """What its primary metric is measured in, so that several tasks weigh alike in the selection. Default: 1."""
+        return 1.0
+
+    @property
     def calibrates(self) -> bool:
         """Whether something of its answers is chosen on the selection part once training is over."""
         return False

@@ -33,7 +33,7 @@ class RegressionConfig(TaskConfig):
     spread: float = 1.0
     hidden: int = 0
     dropout: float = 0.0
-    metric_names: tuple[str, ...] = ("mae", "pearson")
+    metric_names: tuple[str, ...] = ("mae", "ccc", "pearson")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +69,10 @@ class Regression(Task):
         known_B = ~targets_B.isnan()
         loss = l1_sum(self._values(encoding)[known_B], targets_B[known_B]) / self.config.spread
         return {self.config.name: Term(loss, batch.counts[self.config.name], self.config.weight)}
+
+    @property
+    def unit(self) -> float:
+        return self.config.spread
 
     def scores(self, encoding: Encoding) -> Tensor:
         return self._values(encoding)[:, None]

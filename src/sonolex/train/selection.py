@@ -15,8 +15,9 @@ from sonolex.train.evaluation import Evaluation
 def selection_value(model: Model, evaluation: Evaluation, metric: str = "") -> float:
     """Return what checkpoints are compared by, larger is better: the mean of the tasks' primary metrics.
 
-    A pre-training counts minus the weighted total of its own terms, as it enters the loss: what is only journaled
-    (weight 0), penalties and the losses of other tasks are no part of it.
+    Each is measured in its task's unit (`Task.unit`), so that years and points of a scale weigh alike. A pre-training
+    counts minus the weighted total of its own terms, as it enters the loss: what is only journaled (weight 0),
+    penalties and the losses of other tasks are no part of it.
 
     Args:
         metric: instead of the primary ones, of the tasks that have it.
@@ -32,7 +33,8 @@ def selection_value(model: Model, evaluation: Evaluation, metric: str = "") -> f
         if value is None and not metric and task.primary_metric == "loss":
             value = _weighted_total(task, model, evaluation)
         if value is not None:
-            values.append(-value if (metric or task.primary_metric) in LOWER_IS_BETTER else value)
+            better = -value if (metric or task.primary_metric) in LOWER_IS_BETTER else value
+            values.append(better if metric else better / task.unit)
     if metric and not values:
         raise ValueError(f"`select_by` must be a metric of one of the run's tasks, but is {metric!r}.")
     value = float(np.mean(values)) if values else -evaluation.losses.get("total", 0.0)

@@ -11,6 +11,10 @@ from typing import Any
 from sonolex.data.manifest import Manifest, manifest_from_rows
 from sonolex.terminal import say
 
+WHERE = (
+    "Name it with --root (of prepare, evaluate, robustness and similarity; root= in Python), or set the environment "
+    "variable SONOLEX_DATA to the folder that holds it, which works for every verb."
+)
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".sph")
 
 
@@ -22,15 +26,14 @@ def corpus_root(root: str | Path | None, *names: str) -> Path:
     """
     if root is not None:
         if not Path(root).is_dir():
-            raise FileNotFoundError(f"`root` must be the folder of {names[0]}, but {root} does not exist.")
+            raise FileNotFoundError(f"`root` must be the folder of {names[0]}, but {root} does not exist. {WHERE}")
         return Path(root)
     base = os.environ.get("SONOLEX_DATA")
     for name in names if base else ():
         if (Path(base or "") / name).is_dir():
             return Path(base or "") / name
-    raise FileNotFoundError(
-        f"`root` must name the folder of {names[0]}: pass root=…, or set SONOLEX_DATA to the folder that holds it."
-    )
+    known = f"$SONOLEX_DATA ({base}) holds no {' or '.join(names)}" if base else "none is given"
+    raise FileNotFoundError(f"the folder of {names[0]} must be known, but {known}. {WHERE}")
 
 
 def audio_files(root: Path, folders: Sequence[str]) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest, manifest_from_rows
+from sonolex.files import utf8_text
 from sonolex.terminal import say
 
 NUM_CLASSES = 527
@@ -79,7 +80,7 @@ def class_names(root: Path) -> dict[str, str]:
     path = root / "class_labels_indices.csv"
     if not path.is_file():
         raise FileNotFoundError(f"`root` must hold {path.name}, but {root} does not. Unpack the release there.")
-    with path.open(newline="", encoding="utf-8") as f:
+    with utf8_text(path) as f:
         names = {row["mid"]: row["display_name"] for row in csv.DictReader(f)}
     if len(names) != NUM_CLASSES:
         raise ValueError(f"{path} must have {NUM_CLASSES} classes, but has {len(names)}.")
@@ -90,6 +91,6 @@ def _excerpts(path: Path) -> list[tuple[str, float, float, list[str]]]:
     """Return (video, start, end, class codes) of a released list, whose first lines are comments."""
     if not path.is_file():
         raise FileNotFoundError(f"`root` must hold {path.name}, but does not. Unpack the release there.")
-    with path.open(newline="", encoding="utf-8") as f:
+    with utf8_text(path) as f:
         lines = [line for line in csv.reader(f, skipinitialspace=True) if line and not line[0].startswith("#")]
     return [(line[0], float(line[1]), float(line[2]), line[3].split(",")) for line in lines]

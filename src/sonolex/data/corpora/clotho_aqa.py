@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
+from sonolex.files import utf8_text
 from sonolex.terminal import say
 
 NUM_CLIPS = {"train": 1174, "val": 344, "test": 473}
@@ -86,7 +87,7 @@ def _answers(path: Path, problems: list[str]) -> dict[tuple[str, str], list[str]
     if not path.is_file():
         raise FileNotFoundError(f"`root` must hold {path.name}, but does not. Download the release there.")
     answers: dict[tuple[str, str], list[str]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as f:
+    with utf8_text(path) as f:
         for number, row in enumerate(csv.DictReader(f), start=2):
             name, question, answer = (
                 " ".join((row.get(k) or "").split()) for k in ("file_name", "QuestionText", "answer")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
+from sonolex.files import utf8_text
 
 SPLITS = ("train", "dev", "test")
 
@@ -39,7 +40,7 @@ def prepare(
         path = root / f"{split}.tsv"
         if not path.is_file():
             raise FileNotFoundError(f"`root` must hold {path.name}, but {root} does not. Unpack the release there.")
-        with path.open(newline="", encoding="utf-8") as f:
+        with utf8_text(path) as f:
             listed = list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
         expected[split] = len(listed)
         for number, row in enumerate(listed, start=2):

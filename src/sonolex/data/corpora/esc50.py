@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
+from sonolex.files import utf8_text
 
 FOLDS = ("1", "2", "3", "4", "5")
 CLIPS_PER_CLASS_AND_FOLD = 8
@@ -83,7 +84,7 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
     table = root / "meta" / "esc50.csv"
     if not table.is_file():
         raise FileNotFoundError(f"`root` must hold meta/esc50.csv, but {root} does not. Unpack the release there.")
-    with table.open(newline="", encoding="utf-8") as f:
+    with utf8_text(table) as f:
         listed = {row["filename"]: row for row in csv.DictReader(f)}
     rows, problems = [], []
     for file in _layout.audio_files(root, ("audio",)):

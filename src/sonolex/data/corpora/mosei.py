@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
+from sonolex.files import utf8_text
 from sonolex.terminal import say
 
 NUM_CLIPS = {"train": 16_327, "validation": 1_871, "test": 4_662, "none": 399}
@@ -73,7 +74,7 @@ def _labels(root: Path) -> list[dict[str, str]]:
     path = root / "labels.csv"
     if not path.is_file():
         raise FileNotFoundError(f"`root` must hold labels.csv with columns {', '.join(COLUMNS)}, but {root} does not.")
-    with path.open(encoding="utf-8", newline="") as f:
+    with utf8_text(path) as f:
         rows = list(csv.DictReader(f))
     missing = [c for c in COLUMNS if rows and c not in rows[0]]
     if not rows or missing:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
+from sonolex.files import utf8_text
 
 LETTERS = dict(
     zip("ASHUFDCN", ("angry", "sad", "happy", "surprise", "fear", "disgust", "contempt", "neutral"), strict=True)
@@ -77,7 +78,7 @@ def _consensus(root: Path) -> list[dict[str, str]]:
     path = next((root / name for name in CONSENSUS if (root / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(f"`root` must hold {' or '.join(CONSENSUS)}, but {root} does not.")
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with utf8_text(path) as file:
         rows = list(csv.DictReader(file))
     missing = [c for c in ("FileName", "EmoClass", "Split_Set") if not rows or c not in rows[0]]
     if missing:
@@ -90,7 +91,7 @@ def _chosen(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     named: dict[str, set[str]] = defaultdict(set)
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with utf8_text(path) as file:
         for row in csv.DictReader(file):
             words = f"{row.get('EmoClass_Major') or ''},{row.get('EmoClass_Second') or ''}".lower().split(",")
             named[row["FileName"]] |= {w.strip() for w in words}

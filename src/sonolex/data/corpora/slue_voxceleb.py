@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sonolex.data.corpora import _layout
 from sonolex.data.manifest import Manifest
+from sonolex.files import utf8_text
 
 RELEASES = ("0.1", "0.2")
 COUNTS = {"fine-tune": 5777, "dev": 1454}
@@ -83,7 +84,7 @@ def prepare(
 
 
 def _lines(table: Path) -> list[dict[str, str]]:
-    with table.open(encoding="utf-8", newline="") as file:
+    with utf8_text(table) as file:
         lines = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     missing = [c for c in ("id", "normalized_text") if not lines or c not in lines[0]]
     if missing:
