@@ -69,8 +69,8 @@ def fit(
 
     Candidates compete on clips that they did not learn from: constants, support vector machines and logistic regression
     on statistics of audio and words, networks while time is left, and the best average of two. What is reported is
-    what this choosing comes to on clips that chose nothing. The same call again goes on where it stopped. Several labels
-    are tasks of one network, trained on one split.
+    what this choosing comes to on clips that chose nothing. The same call again goes on where it stopped. Several
+    labels are tasks of one network, trained on one split.
 
     Args:
         path: CSV, TSV, JSONL, Parquet or Arrow with ``audio`` and/or ``text``, ``label`` and optionally ``speaker``
@@ -227,7 +227,7 @@ class _Fit:
         )
         if chosen == "statistics":
             networks = []
-        trained, epochs = self._networks(trainer, networks)
+        trained, epochs = self._networks(trainer, networks, small)
         candidates: list[Any] = [*small, *trained]
         varied = [c for c in candidates if not _is_constant(c)]
         if chosen is None and len(varied) > 1:
@@ -259,7 +259,9 @@ class _Fit:
     def _small_candidate(self, model: Small, features: Features) -> SmallCandidate:
         return SmallCandidate(model, features, self.question, self.blocks, seed=self.settings.seed)
 
-    def _networks(self, trainer: Trainer, networks: Sequence[Network]) -> tuple[list[NetworkCandidate], dict[str, int]]:
+    def _networks(
+        self, trainer: Trainer, networks: Sequence[Network], small: Sequence[SmallCandidate]
+    ) -> tuple[list[NetworkCandidate], dict[str, int]]:
         """Train networks while there is time; return those that were trained, and for how many epochs."""
         minutes = self.settings.minutes_for(len(self.divided.manifest))
         if networks:
@@ -279,12 +281,39 @@ class _Fit:
             for place, pair in enumerate(pairs, start=1):
                 self.say(f"training {network.name}, {affordable} epochs, {place} of {len(pairs)}")
                 answers[pair] = trainer.answers(network, pair, affordable)
+                if place == 1 and len(pairs) > 1 and self._is_hopeless(network, pair, answers[pair], small):
+                    break
+            if len(answers) < len(pairs):
+                continue
             left_s -= time.monotonic() - began
             found.append(NetworkCandidate(network.name, answers, self.blocks))
             stopped = trainer.stopped_early(network)
             if stopped:
                 self._remark(f"{called(network.name)} {stopped}.")
         return found, epochs
+
+    def _is_hopeless(
+        self, network: Network, pair: frozenset[int], answers: Mapping[int, np.ndarray], small: Sequence[SmallCandidate]
+    ) -> bool:
+        """Return whether a network is so far below the small models after its first training that more are a waste.
+
+        Judged on the one block that chooses for the first reported one, by more than two standard errors of a share.
+        """
+        if self.settings.system is not None:
+            return False
+        first = self.blocks.reports[0]
+        (other,) = pair - {first}
+        rows = self.blocks.rows[other]
+        own = self.question.score(rows, answers[other])
+        best = max(self.question.score(rows, c.choosing(frozenset({first}))[other]) for c in small)
+        room = 2 * (0.25 / len(rows)) ** 0.5 if self.question.kind != "regression" else abs(best)
+        if own >= best - room:
+            return False
+        self._remark(
+            f"{called(network.name)} was dropped after the first of its trainings, {best - own:.2f} below the best "
+            "small model on clips new to both."
+        )
+        return True
 
     def _unfit(self, network: Network) -> str:
         """Return why a network cannot read this table, empty if it can."""
