@@ -104,6 +104,8 @@ def _kills(base: Path, whole: dict[tuple[str, int], tuple[Launch, float]]) -> No
         print(f"  {recipe} on {processes}, rank {victim} killed after {moment_s:.0f} s:", end=" ")
         print(f"the others ended in {seconds:.1f} s {'with' if spoken else 'without'} a message;", end=" ")
         print(f"again: {'the same bits' if equal else f'OTHER BITS {again[-500:]}'}", flush=True)
+        if not spoken:
+            print(f"  they said: {said[-3000:]}", flush=True)
     claim("most seconds until the others ended", slowest, MOST_SECONDS, at_least=False)
     claim(f"kills of {KILLS} after which the others said so", told, KILLS)
     claim(f"kills of {KILLS} after which the same command gave the same bits", same, KILLS)

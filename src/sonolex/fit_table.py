@@ -15,7 +15,7 @@ from sonolex.data.checks import check_clips
 from sonolex.data.column_names import PERHAPS_SPEAKERS, meaning, shown
 from sonolex.data.columns import STANDARD_COLUMNS
 from sonolex.data.folders import folder_manifest, is_class_folder
-from sonolex.data.labels import quoted, renamed, spelling_lines, tag_counts, variants
+from sonolex.data.labels import near_lines, quoted, renamed, tag_counts, variant_lines, variants
 from sonolex.data.manifest import FORMATS, Manifest, ManifestError, read_manifest
 from sonolex.data.problems import Places
 from sonolex.data.tags import TAG_SEPARATOR, split_tags
@@ -76,13 +76,15 @@ def checked_table(
     problems = _header_problems(manifest.table.column_names, labels)
     if problems:
         raise ManifestError(str(path), problems)
-    several = [n for n in labels if multilabel or n in manifest.lists]
+    several = _several(manifest, labels, multilabel, str(path))
     notes, places = list(manifest.notes), manifest.places
     manifest = _with_slashes(manifest, notes)
-    for name in several if multilabel else ():
+    for name in several:
         manifest = _separated(manifest, name, multilabel, places, str(path))
-    for name in labels:
+    for name in dict.fromkeys((*labels, "speaker")):
         manifest = _with_one_spelling(manifest, name, name in several, merge_variants, notes)
+    for name in labels:
+        notes += near_lines(name, _counts(manifest, name, name in several))
     checked = check_clips(manifest, longest_s=longest_s, reader=reader)
     columns = [manifest.column(name) for name in labels]
     bad = checked.problems
@@ -233,12 +235,29 @@ def _with_slashes(manifest: Manifest, notes: list[str]) -> Manifest:
     return manifest.with_column("audio", [found.get(p, p) for p in paths])
 
 
+def _several(manifest: Manifest, labels: Sequence[str], separator: str, where: str) -> list[str]:
+    """Return the label columns that hold several labels a clip: lists, or cells with the user's separator.
+
+    Raises:
+        ManifestError: no cell holds it.
+    """
+    separated = [
+        n for n in labels if separator and any(isinstance(v, str) and separator in v for v in manifest.column(n))
+    ]
+    if separator and not separated:
+        problem = f"{either(labels)} must have cells with {separator!r} between labels, but no cell has it"
+        raise ManifestError(where, [problem], cure="Leave --multilabel out; --task tagging reads one label a cell.")
+    return [n for n in labels if n in manifest.lists or n in separated]
+
+
 def _separated(manifest: Manifest, name: str, separator: str, places: Places, where: str) -> Manifest:
     """Return the table with a column of several labels, separated as the user says, as tasks read them."""
+    if name in manifest.lists or separator == TAG_SEPARATOR:
+        return manifest
     cells, problems = [], []
     for row, value in enumerate(manifest.column(name)):
         try:
-            cells.append(None if value is None else _split(class_name(value), separator, name in manifest.lists))
+            cells.append(None if value is None else split_tags(class_name(value), separator))
         except ValueError as e:
             problems.append(f"{places.one(row)}: {name} {e}")
     if problems:
@@ -246,27 +265,28 @@ def _separated(manifest: Manifest, name: str, separator: str, places: Places, wh
     return manifest.with_column(name, cells)
 
 
-def _split(cell: str, separator: str, is_list: bool) -> str:
-    return cell if is_list or separator == TAG_SEPARATOR else split_tags(cell, separator)
+def _counts(manifest: Manifest, name: str, several: bool) -> Counter[str]:
+    """Return how many rows have each name of a column; numbers are no names."""
+    texts = [v for v in manifest.column(name) if isinstance(v, str)]
+    return tag_counts(texts) if several else Counter(texts)
 
 
 def _with_one_spelling(manifest: Manifest, name: str, several: bool, merge: bool, notes: list[str]) -> Manifest:
-    """Return the table with labels that are one name in one spelling, if that is wanted; else warn of them."""
+    """Return the table with one spelling for names that differ in spelling only, if wanted; else warn of them."""
+    counts = _counts(manifest, name, several)
+    names = {other: group[0] for group in variants(counts) for other in group[1:]}
+    if not names:
+        return manifest
+    if not merge:
+        notes += variant_lines(name, counts, of="speakers" if name == "speaker" else "classes")
+        return manifest
     values = manifest.column(name)
-    texts = [v for v in values if isinstance(v, str)]
-    counts = tag_counts(texts) if several else Counter(texts)
-    if merge:
-        names = {other: group[0] for group in variants(counts) for other in group[1:]}
-        changed = [renamed(v, names, several=several) for v in values]
-        rows = sum(a != b for a, b in zip(values, changed, strict=True))
-        if rows:
-            pairs = [quoted([other, kept]) for other, kept in names.items()]
-            listed = ", ".join(f"{other} is read as {kept}" for other, kept in pairs)
-            notes.append(f"merged spellings of {name!r} in {rows} rows: {listed}")
-            manifest, texts = manifest.with_column(name, changed), [v for v in changed if isinstance(v, str)]
-            counts = tag_counts(texts) if several else Counter(texts)
-    notes += spelling_lines(name, counts)
-    return manifest
+    changed = [renamed(v, names, several=several) for v in values]
+    pairs = [quoted([other, kept]) for other, kept in names.items()]
+    listed = ", ".join(f"{other} is read as {kept}" for other, kept in pairs)
+    rows = sum(a != b for a, b in zip(values, changed, strict=True))
+    notes.append(f"merged spellings of {name!r} in {rows} rows: {listed}")
+    return manifest.with_column(name, changed)
 
 
 def _perhaps_speaker(manifest: Manifest, labels: Sequence[str]) -> list[str]:

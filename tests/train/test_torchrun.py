@@ -105,6 +105,18 @@ def test_a_killed_process_ends_the_other_with_a_message_and_the_same_command_giv
         assert results(tmp_path, run)["trained_clips"] == results(two[0], run)["trained_clips"]
 
 
+def test_a_process_says_that_another_was_killed_also_where_only_the_first_one_speaks(tmp_path):
+    mark = tmp_path / "here"
+    launcher = started(["train", "tests.train.slow_second", "--mark", str(mark), "--out", str(tmp_path / "runs")], 2)
+    pids = workers(launcher, 2)
+    while not mark.exists():
+        assert launcher.poll() is None, launcher.communicate()[0]
+        time.sleep(0.01)
+    os.kill(pids[0], signal.SIGKILL)
+    assert seconds_until_ended([pids[1]]) < 10
+    assert f"sonolex train: {ENDED} (rank 0)" in launcher.communicate()[0]
+
+
 def test_a_clip_that_one_process_cannot_read_ends_both_and_everybodys_mistake_is_said_once(corpus, tmp_path):
     broken = corpus.where(split="train").with_absolute_audio()
     (tmp_path / "noise.wav").write_bytes(b"noise")

@@ -14,6 +14,8 @@ LONG_NAME = 9  # from here on two letters may be wrong
 RARE_SHARE = 0.1  # of the clips of the other spelling
 RARE_CLIPS = 2
 UNEVEN_RATIO = 2.0
+MOST_COMPARED = 300  # names, each with each other: more are no classes anyway
+LINES_SHOWN = 10
 SEPARATORS = ("|", ",", "/", "+", "&")
 
 
@@ -39,7 +41,7 @@ def variants(counts: Counter[str]) -> list[list[str]]:
 
 
 def quoted(names: Sequence[str]) -> list[str]:
-    """Return names in quotes; letter by letter where they would look the same.
+    r"""Return names in quotes; letter by letter where they would look the same.
 
     >>> quoted(["Sad", "sad"]), quoted(["caf\u00e9", "cafe\u0301"])
     (["'Sad'", "'sad'"], ["'caf\\xe9'", "'cafe\\u0301'"])
@@ -59,12 +61,14 @@ def renamed(cell: Any, names: dict[str, str], *, several: bool) -> Any:
 
 
 def near_spellings(counts: Counter[str]) -> list[tuple[str, str]]:
-    """Return pairs (rare name, frequent name) that differ in a letter or two and in no digit.
+    """Return pairs (rare name, frequent name) that differ in a letter or two and in no digit; none among very many.
 
     >>> near_spellings(Counter({"angry": 40, "angy": 2, "sad": 20, "mad": 1, "room1": 30, "room2": 1}))
     [('angy', 'angry')]
     """
     found = []
+    if len(counts) > MOST_COMPARED:
+        return []
     for rare in sorted(counts, key=lambda n: (counts[n], n)):
         candidates = [n for n in counts if counts[n] > counts[rare] and _is_rare(counts[rare], counts[n])]
         near = [n for n in candidates if _is_near(spelling(rare), spelling(n))]
@@ -92,22 +96,27 @@ def separator_of(cells: Sequence[str]) -> str | None:
     return None
 
 
-def spelling_lines(name: str, counts: Counter[str]) -> list[str]:
-    """Return warnings of names of column ``name`` that look like one name in several spellings."""
+def variant_lines(name: str, counts: Counter[str], *, of: str = "classes") -> list[str]:
+    """Return warnings of values of column ``name`` that are one name in several spellings."""
     lines = []
     for group in variants(counts):
         names = quoted(group)
         shown = ", ".join(f"{q} ({counts[n]})" for q, n in zip(names, group, strict=True))
         lines.append(
-            f"WARNING: labels of {name!r} that differ only in capitals, blanks or forms of a character are different "
-            f"classes: {shown}. --merge-variants makes them {names[0]}; or correct the table."
+            f"WARNING: names in {name!r} that differ only in capitals, blanks or forms of a character are different "
+            f"{of}: {shown}. --merge-variants makes them {names[0]}; or correct the table."
         )
-    for rare, frequent in near_spellings(counts):
-        lines.append(
-            f"WARNING: label {rare!r} of {name!r} ({_clips(counts[rare])}) looks like {frequent!r} "
-            f"({counts[frequent]}) misspelt. Correct the table if it is."
-        )
-    return lines
+    return _first_lines(lines)
+
+
+def near_lines(name: str, counts: Counter[str]) -> list[str]:
+    """Return warnings of rare labels of column ``name`` that look like frequent ones misspelt."""
+    lines = [
+        f"WARNING: label {rare!r} of {name!r} ({_clips(counts[rare])}) looks like {frequent!r} ({counts[frequent]}) "
+        "misspelt. Correct the table if it is."
+        for rare, frequent in near_spellings(counts)
+    ]
+    return _first_lines(lines)
 
 
 def uneven_line(counts: Counter[str]) -> str | None:
@@ -132,6 +141,11 @@ def tag_counts(cells: Sequence[str]) -> Counter[str]:
     return Counter(
         name for cell in cells for name in {n.strip() for n in cell.split(TAG_SEPARATOR)} if name and name != NO_TAG
     )
+
+
+def _first_lines(lines: list[str]) -> list[str]:
+    more = len(lines) - LINES_SHOWN
+    return lines if more <= 0 else [*lines[:LINES_SHOWN], f"… and {more} more such warnings"]
 
 
 def _clips(count: int) -> str:

@@ -225,13 +225,17 @@ class _Group:
         known = self._why()
         if known or noticed:
             why = f" ({known})" if known else ""
-            say(f"{self.command}: another process of this training ended{why}; {GOES_ON}", file=sys.stderr)
+            self._say(f"another process of this training ended{why}")
         elif is_first() or self._notes is None:
-            why = "another process ended, or torchrun was told to stop"
-            say(f"{self.command}: stopped by torchrun ({why}); {GOES_ON}", file=sys.stderr)
+            self._say("stopped by torchrun (another process ended, or torchrun was told to stop)")
         sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(1)
+
+    def _say(self, text: str) -> None:
+        """Say why this process ends, also in the middle of what only the first process says (`said_once`)."""
+        stream = sys.__stderr__ or sys.stderr
+        say(f"{self.command}: {text}; {GOES_ON}", file=stream)
+        stream.flush()
 
     def _why(self) -> str:
         """Return which process ended first, and why if it could say so; nothing if none is known to have ended."""
