@@ -328,8 +328,6 @@ class _Fit:
         pair = trainer.pairs()[0]
         count = len(self.blocks.learned(pair))
         wanted = trainer.wanted_epochs(count)
-        if self.settings.epochs is not None:
-            return wanted
         if seconds < LEAST_S and self.settings.system is None:
             self._remark(f"{called(network.name)} was not tried: only {seconds:.0f} s were left for it (--minutes).")
             return 0
