@@ -14,6 +14,7 @@ import numpy as np
 
 from sonolex import terminal
 from sonolex.compare import compare_runs, text_tables
+from sonolex.data.labels import near_spellings, variants
 from sonolex.data.manifest import Manifest
 from sonolex.data.parts import Divided, divide
 from sonolex.devices import AUTO
@@ -22,7 +23,7 @@ from sonolex.fit.blocks import blocks_of
 from sonolex.fit.contest import AverageCandidate, NetworkCandidate, Outcome, SmallCandidate, contest
 from sonolex.fit.features import Features, measured
 from sonolex.fit.folder import finished, modalities_of, write_results, write_table
-from sonolex.fit.networks import SHAPES, Network, Trainer, networks_for, started
+from sonolex.fit.networks import SHAPES, Network, Trainer, expectations, networks_for, started
 from sonolex.fit.progress import steps
 from sonolex.fit.question import Question
 from sonolex.fit.readable import readable_by
@@ -178,6 +179,8 @@ class _Fit:
     def go(self, task: dict[str, Any]) -> dict[str, Any]:
         clips = self.divided.manifest
         self.modalities = modalities_of(clips)
+        if self.start is not None:
+            self.say(expectations(self.start))
         names = networks_for(
             self.modalities,
             system=self.settings.system,
@@ -245,6 +248,11 @@ class _Fit:
         models = [
             m for m in small_models(features, self.question) if self.settings.system in (None, "statistics") or m.floor
         ]
+        if self.question.kind == "classification":
+            self.say(
+                "classes count alike, rare or not: they are weighed equally in training, and candidates are chosen by "
+                f"{self.question.metric}, the mean of their recalls"
+            )
         self.say(f"candidates that always run: {', '.join(called(m.name) for m in models)}")
         found = [self._small_candidate(m, features) for m in models]
         # Everything they will be asked is computed here, under a bar.
@@ -385,6 +393,7 @@ class _Fit:
             speakers=len({s for s in clips.column("speaker") if s is not None}),
             clips_of=dict(Counter(strata or [])),
             remarks=self.remarks,
+            misspelt=_misspelt(strata or []),
         )
         return add_verdict(self.place, results, verdict(table, self.settings.row, situation))
 
@@ -428,6 +437,13 @@ def _eligible(chosen: str | None, trained: Sequence[Any]) -> Callable[[Any], boo
 
 def _is_constant(candidate: Any) -> bool:
     return isinstance(candidate, SmallCandidate) and candidate.small.method == "constant"
+
+
+def _misspelt(labels: Sequence[str]) -> list[str]:
+    """Return labels that look like others misspelt, with those."""
+    counts = Counter(labels)
+    pairs = near_spellings(counts) + [(other, group[0]) for group in variants(counts) for other in group[1:]]
+    return [f"{rare!r} ({counts[rare]}) like {frequent!r}" for rare, frequent in pairs]
 
 
 def _found(manifest: Manifest, labels: Sequence[str]) -> list[str]:

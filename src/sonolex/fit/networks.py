@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sonolex import configs
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest
@@ -28,6 +29,7 @@ SHAPES = ("ctal", "mdre")  # a transformer, and recurrent networks; the first re
 MANY_CLIPS = 20_000
 LR, LR_OF_MANY = 1e-3, 3e-4
 LR_SHARE_FROM = 0.2  # of the rate from scratch, where weights are given: what they know is not overwritten at once
+EXPECTED = ("rate_hz", "hop_ms", "window_ms", "num_mels", "normalise", "cleaner", "audio")
 FEWEST_EPOCHS = 8  # or all, if they are fewer: a shorter training tells nothing
 TRIAL_STEPS = 6
 SKEWED = 1.5
@@ -72,6 +74,17 @@ def started(start_from: str, system: str | None) -> Network:
         raise ValueError(f"`--from` must hold a {system} model, but {start_from} holds {model.system.name}.")
     name = model.system.name
     return Network(f"{name}_from_start", name, start_from, (model.system.config, processor))
+
+
+def expectations(start: Network) -> str:
+    """Return in words what a start expects of recordings, and how it is trained on."""
+    assert start.start is not None
+    values = configs.to_json(start.start[1].config)
+    shown = ", ".join(f"{name} {values[name]}" for name in EXPECTED if values.get(name) is not None)
+    return (
+        f"start: {start.system} from {start.start_from}. It expects its own input, which is kept ({shown}), and is "
+        f"trained at {LR * LR_SHARE_FROM:g}, {LR_SHARE_FROM:g} of the rate from scratch, unless --lr says otherwise"
+    )
 
 
 @dataclass

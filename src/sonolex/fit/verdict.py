@@ -39,7 +39,8 @@ class Situation:
         crossed: whether the table was cross-validated.
         speakers: number of known ones; 0 for none.
         clips_of: number of clips by class; empty without classes.
-        remarks: on trainings that ended early or did not begin, and on labels.
+        remarks: on trainings that ended early or did not begin.
+        misspelt: labels that look like others misspelt.
     """
 
     winner: str
@@ -49,6 +50,7 @@ class Situation:
     speakers: int
     clips_of: dict[str, int]
     remarks: Sequence[str] = ()
+    misspelt: Sequence[str] = ()
 
 
 def called(name: str, members: Sequence[str] = ()) -> str:
@@ -108,6 +110,10 @@ def _clear(found: Difference, over: str) -> str:
 def _next(situation: Situation) -> list[str]:
     """Return what would help most."""
     lines = []
+    if situation.misspelt:
+        more = f" and {len(situation.misspelt) - 5} more" if len(situation.misspelt) > 5 else ""
+        listed = visible(", ".join(situation.misspelt[:5]))
+        lines.append(f"Labels that look misspelt: {listed}{more}. Each is a class of its own: correct the table.")
     if 0 < situation.speakers < FEW_SPEAKERS:
         lines.append(
             f"More speakers would help most: there are {situation.speakers}, and new voices are what it will hear."
