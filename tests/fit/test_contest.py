@@ -45,12 +45,31 @@ class Stub:
         return shares(blocks().rows[block], self._reported)
 
 
+class StubOf(Stub):
+    """The same for other blocks."""
+
+    def __init__(self, of, *given):
+        super().__init__(*given)
+        self._blocks = of
+
+    def choosing(self, context):
+        return {b: shares(self._blocks.rows[b], self._choosing) for b in self._blocks.choosing(context)}
+
+
 def test_the_reported_answers_choose_nothing():
     better_reported, better_chosen = Stub("lucky", 0.6, 1.0), Stub("good", 0.8, 0.7)
     outcome = contest(question(), blocks(), [better_reported, better_chosen, Stub("floor", 0.5, 0.5, floor=True)])
-    assert outcome.winner is better_chosen and set(outcome.by_block.values()) == {"good"}
+    assert set(outcome.by_block.values()) == {"good"}
     assert question().score(outcome.rows, outcome.answers["fit"]) == pytest.approx(0.7)
     assert question().score(outcome.rows, outcome.answers["lucky"]) == pytest.approx(1.0)
+    assert outcome.winner is better_reported  # of the final model, which has to answer none of these clips
+
+
+def test_with_a_single_test_part_it_does_not_choose_the_final_model_either():
+    once = Blocks(blocks().rows, ("test", "validation", "train 1", "train 2", "train 3"), (0,), (1, 2, 3, 4))
+    candidates = [StubOf(once, "lucky", 0.6, 1.0), StubOf(once, "good", 0.8, 0.7)]
+    outcome = contest(question(), once, candidates)
+    assert outcome.winner.name == "good" and outcome.rows.tolist() == list(range(PER_BLOCK))
 
 
 def test_a_floor_wins_over_what_is_worse_and_only_those_who_may_win_do():

@@ -3,7 +3,8 @@
 A *context* is the set of blocks that must stay unknown: in turn each block that is reported, and at last what the final
 model must not know. In every context each candidate answers other blocks without having learned from them (or from the
 context); those answers choose its settings, calibrate it, and choose the winner. The winner of a reported block then
-answers that block. All of these answers together are what `fit` itself scores.
+answers that block. All of these answers together are what `fit` itself scores. In cross-validation the final model is
+the candidate whose own answers on all blocks are best: they were given before it knew them.
 """
 
 from __future__ import annotations
@@ -226,15 +227,17 @@ def contest(
         by_block[block] = chosen.name
         procedure.append(chosen.reported(block))
     answers = {c.name: np.concatenate([c.reported(b) for b in blocks.reports]) for c in candidates}
-    judged = judge(question, blocks, blocks.final, candidates)
-    values = {j.candidate.name: j.value for j in judged}
-    winner = max((j for j in judged if eligible(j.candidate)), key=lambda j: j.value).candidate
+    rows = blocks.together(blocks.reports)
+    if blocks.crossed:  # every clip has an answer of models that did not know it, settings included
+        values = {c.name: question.score(rows, answers[c.name]) for c in candidates}
+    else:
+        values = {j.candidate.name: j.value for j in judge(question, blocks, blocks.final, candidates)}
     return Outcome(
-        winner,
+        max(running, key=lambda c: values[c.name]),
         values,
         by_block,
         answers | {"fit": np.concatenate(procedure)},
-        blocks.together(blocks.reports),
+        rows,
         {c.name: c for c in candidates},
     )
 

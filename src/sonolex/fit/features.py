@@ -90,8 +90,8 @@ def standardised(audio_NF: np.ndarray, heard_N: np.ndarray, centre_F: np.ndarray
 
 def inverse_frequencies(counts_NV: scipy.sparse.csr_matrix) -> np.ndarray:
     """Return the smoothed inverse document frequency of every term, (V,) float32."""
-    num_clips = counts_NV.shape[0]
-    with_term_V = np.asarray((counts_NV > 0).sum(0)).ravel()
+    num_clips, num_terms = counts_NV.shape  # type: ignore[misc]
+    with_term_V = np.bincount(counts_NV.indices, minlength=num_terms)  # every entry is above 0
     return (np.log((1 + num_clips) / (1 + with_term_V)) + 1).astype(np.float32)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import tee
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ class AverageProcessorConfig(ProcessorConfig):
 class AverageProcessor(Processor):
     """Reads a clip with both members' processors."""
 
-    config_type = AverageProcessorConfig
+    config_type: ClassVar[type[AverageProcessorConfig]] = AverageProcessorConfig
     config: AverageProcessorConfig
 
     def __init__(self, config: AverageProcessorConfig, members: Sequence[Processor]):
@@ -201,7 +201,7 @@ class Average(System):
     def _hold(self, members: Sequence[System], readouts: Sequence[nn.Linear]) -> None:
         self.members, self.readouts = nn.ModuleList(members), nn.ModuleList(readouts)
         # What one member alone can read, the average cannot answer.
-        self.accepts = frozenset.intersection(*(m.accepts for m in members))
+        self.accepts = frozenset.intersection(*(m.accepts for m in members))  # type: ignore[misc]
 
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:

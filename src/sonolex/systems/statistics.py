@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ class StatisticsProcessorConfig(ProcessorConfig):
 class StatisticsProcessor(Processor):
     """Audio to one vector, transcript to the ids of the terms that the vocabulary knows."""
 
-    config_type = StatisticsProcessorConfig
+    config_type: ClassVar[type[StatisticsProcessorConfig]] = StatisticsProcessorConfig
     config: StatisticsProcessorConfig
 
     def __init__(self, config: StatisticsProcessorConfig, terms: Sequence[str] = ()):
@@ -213,7 +213,7 @@ class Statistics(System):
         self.offset_C = nn.Parameter(torch.zeros(c.num_outputs))
         # A model of audio alone takes a transcript along and does not read it, and the other way round.
         read = {n for n, size in (("audio", c.num_audio), ("text", c.num_terms)) if size}
-        self.accepts = frozenset(m for m in type(self).accepts if m & read)
+        self.accepts = frozenset(m for m in type(self).accepts if m & read)  # type: ignore[misc]
 
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:
