@@ -165,12 +165,9 @@ def pearson(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
 
 
 def ccc(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
-    """Return Lin's concordance correlation (1989): 2 s_xy / (s_x² + s_y² + (x̄ − ȳ)²).
+    """Return Lin's concordance correlation (1989), 2 s_xy / (s_x² + s_y² + (x̄ − ȳ)²); 0 where it is undefined.
 
-    Unlike Pearson's it is lowered by a wrong scale or mean. 0 where it is undefined (both sides one same constant).
-
-    >>> ccc(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])), ccc(np.array([1.0, 3.0]), np.array([2.0, 4.0]))
-    (1.0, 0.6666666666666666)
+    Unlike Pearson's it is lowered by a wrong scale or mean.
     """
     _same_length(true_B, predicted_B)
     both = np.mean((true_B - true_B.mean()) * (predicted_B - predicted_B.mean()))
@@ -318,12 +315,7 @@ def bootstrap_interval(
     return float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail))
 
 
-CLASSIFICATION: dict[str, Metric] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-    "weighted_f1": weighted_f1,
-}
+CLASSIFICATION: dict[str, Metric] = {f.__name__: f for f in (accuracy, balanced_accuracy, macro_f1, weighted_f1)}
 PRECISION_RECALL: dict[str, Metric] = {  # where a protocol asks for them
     "macro_precision": macro_precision,
     "macro_precision_undefined_as_1": partial(macro_precision, zero_division=1.0),
@@ -337,14 +329,8 @@ TAGGING: dict[str, Metric] = {
     "calm_f1": calm_f1,
 }
 REGRESSION: dict[str, Metric] = {
-    "mae": mae,
-    "ccc": ccc,
-    "pearson": pearson,
-    "acc2_zeros_dropped": acc2_zeros_dropped,
-    "acc2_nonnegative": acc2_nonnegative,
-    "f1_zeros_dropped": f1_zeros_dropped,
-    "f1_nonnegative": f1_nonnegative,
-    "acc7": acc7,
+    f.__name__: f
+    for f in (mae, ccc, pearson, acc2_zeros_dropped, acc2_nonnegative, f1_zeros_dropped, f1_nonnegative, acc7)
 }
 LOWER_IS_BETTER = frozenset({"mae", "eer", "eer_ge2e_sampled", "loss"})
 PAPER_WORDS = {

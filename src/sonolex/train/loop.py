@@ -142,6 +142,7 @@ class _Training:
         if saved is not None:
             self.state = checkpoint.load_training_state(saved, self.model, self.optimizer, fresh=self.state)
             self.journal.write("resume", step=self.state["step"])
+            self._keep_only(saved)
         quiet = self.quiet or not self.fabric.is_global_zero
         bar_of = {"num_epochs": self.run.budget.epochs, "done": self.state["step"], "quiet": quiet}
         with progress_bar(self.run.name, self.num_steps, **bar_of) as bar:
@@ -373,12 +374,16 @@ class _Training:
     def _save_state(self) -> None:
         if not self.fabric.is_global_zero:
             return
-        place = self.folder / "checkpoints"
-        new = place / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"
+        new = self.folder / "checkpoints" / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"
         checkpoint.save_training_state(new, self.model, self.optimizer, self.state)
-        for old in place.glob("step-*"):  # one, or two where a process was killed between these lines
-            if old != new:
-                remove_folder(old)
+        self._keep_only(new)
+
+    def _keep_only(self, newest: Path) -> None:
+        """Remove older checkpoints: one, or two where a process was killed before it came to this."""
+        if self.fabric.is_global_zero:
+            for old in newest.parent.glob("step-*"):
+                if old != newest:
+                    remove_folder(old)
 
     def _listing_bad_clips(self, steps: Iterator[StepBatches]) -> Iterator[StepBatches]:
         """Yield the steps; where loading stops, as it does past `max_bad_clips`, list this process's bad clips."""
