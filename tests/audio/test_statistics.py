@@ -69,3 +69,10 @@ def test_the_course_tells_a_rise_from_a_fall_and_the_other_sets_cannot():
     rising, falling = course(frames), course(frames[::-1])
     assert np.all(np.diff(rising[::13]) > 0) and np.all(np.diff(falling[::13]) < 0)
     assert np.isfinite(course(frames[:2])).all()
+
+
+def test_a_long_clip_is_measured_piece_by_piece_to_the_same_numbers(monkeypatch):
+    wave = np.concatenate([voice(120), voice(240), 0.1 * np.random.default_rng(0).normal(size=8000)]).astype(np.float32)
+    whole = functionals(wave)
+    monkeypatch.setattr("sonolex.audio.statistics.FRAMES_AT_ONCE", 37)
+    assert np.allclose(functionals(wave), whole, rtol=1e-9, atol=1e-9)

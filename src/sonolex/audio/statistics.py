@@ -24,6 +24,8 @@ FRAME_SAMPLES, HOP_SAMPLES, FFT_SAMPLES = 640, 160, 1024  # 40 ms every 10 ms
 PITCH_HZ = (60.0, 500.0)
 VOICED = 0.5  # of the normalised autocorrelation at the pitch period; Praat's default is 0.45
 QUIET_DB = 40.0  # a frame so far below the loudest one is no voice
+QUIETEST_DB = -90.0  # of full scale: what 16 bits can just hold
+FRAMES_AT_ONCE = 1024
 STATISTICS = ("mean", "deviation", "p20", "p50", "p80", "change")
 VOICED_CONTOURS = ("pitch_st", "jitter", "shimmer_db", "hnr_db")
 SPECTRAL_CONTOURS = (
@@ -92,18 +94,16 @@ def functionals(wave_S: np.ndarray) -> np.ndarray:
     Differs: jitter and shimmer compare neighbouring frames, not neighbouring periods, which needs no period marks.
     """
     framed_TS = _frames(wave_S)
-    power_TK = np.abs(np.fft.rfft(framed_TS * _window(), FFT_SAMPLES)) ** 2 + 1e-10
-    level_db_T = 10 * np.log10(np.mean(framed_TS**2, axis=1) + 1e-10)
+    found = _contours(framed_TS)
+    level_db_T = found["level_db"]
     heard_T = level_db_T > level_db_T.max() - QUIET_DB
-    period_T, strength_T = _periods(framed_TS)
-    voiced_T = heard_T & (strength_T > VOICED) & (level_db_T > -90)
-    voice = _voice_contours(framed_TS, period_T, strength_T, voiced_T)
-    spectrum = _spectral_contours(power_TK, level_db_T, framed_TS)
+    voiced_T = heard_T & (found["strength"] > VOICED) & (level_db_T > QUIETEST_DB)
+    found |= _voice_contours(found["peak_db"], found["period"], found["strength"])
     both_T = voiced_T & np.roll(voiced_T, 1)
     both_T[0] = False
     chosen = {"pitch_st": voiced_T, "hnr_db": voiced_T, "jitter": both_T, "shimmer_db": both_T}
-    values = [_statistics_of(voice[name][chosen[name]]) for name in VOICED_CONTOURS]
-    values += [_statistics_of(spectrum[name][heard_T]) for name in SPECTRAL_CONTOURS]
+    values = [_statistics_of(found[name][chosen[name]]) for name in VOICED_CONTOURS]
+    values += [_statistics_of(found[name][heard_T]) for name in SPECTRAL_CONTOURS]
     return np.concatenate([*values, _temporal(voiced_T, level_db_T, len(wave_S) / RATE_HZ)])
 
 
@@ -124,12 +124,11 @@ def _mfcc(log_mel_TF: np.ndarray) -> np.ndarray:
 
 
 def _frames(wave_S: np.ndarray) -> np.ndarray:
-    """Return frames (T, FRAME_SAMPLES) with their mean removed; a short clip is one frame, padded with zeros."""
+    """Return frames (T, FRAME_SAMPLES), a view; a short clip is one frame, padded with zeros."""
     if not len(wave_S):
         raise ValueError("audio must hold at least one sample, but holds 0. Remove the clip.")
     wave_S = np.pad(wave_S.astype(np.float64), (0, max(0, FRAME_SAMPLES - len(wave_S))))
-    framed_TS = np.lib.stride_tricks.sliding_window_view(wave_S, FRAME_SAMPLES)[::HOP_SAMPLES]
-    return framed_TS - framed_TS.mean(1, keepdims=True)
+    return np.lib.stride_tricks.sliding_window_view(wave_S, FRAME_SAMPLES)[::HOP_SAMPLES]
 
 
 @lru_cache(maxsize=1)
@@ -143,6 +142,31 @@ def _window_correlation() -> np.ndarray:
     spectrum = np.abs(np.fft.rfft(_window(), 2 * FFT_SAMPLES)) ** 2
     correlation = np.fft.irfft(spectrum)[: FRAME_SAMPLES // 2 + 2]
     return correlation / correlation[0]
+
+
+def _contours(framed_TS: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what is measured of every frame, by name; some frames at a time, so that hours take no more memory."""
+    pieces, before_K = [], None
+    for start in range(0, len(framed_TS), FRAMES_AT_ONCE):
+        piece_TS = framed_TS[start : start + FRAMES_AT_ONCE]
+        piece_TS = piece_TS - piece_TS.mean(1, keepdims=True)
+        power_TK = np.abs(np.fft.rfft(piece_TS * _window(), FFT_SAMPLES)) ** 2 + 1e-10
+        root_TK = np.sqrt(power_TK / power_TK.sum(1, keepdims=True))
+        before_K = root_TK[:1] if before_K is None else before_K
+        period_T, strength_T = _periods(piece_TS)
+        pieces.append(
+            _spectral_contours(power_TK)
+            | {
+                "level_db": 10 * np.log10(np.mean(piece_TS**2, axis=1) + 1e-10),
+                "peak_db": 20 * np.log10(np.abs(piece_TS).max(1) + 1e-8),
+                "crossings": np.mean(piece_TS[:, 1:] * piece_TS[:, :-1] < 0, axis=1),
+                "flux": np.linalg.norm(np.diff(root_TK, axis=0, prepend=before_K), axis=1),
+                "period": period_T,
+                "strength": strength_T,
+            }
+        )
+        before_K = root_TK[-1:]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def _periods(framed_TS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -163,11 +187,8 @@ def _periods(framed_TS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return best_T + np.clip(shift, -0.5, 0.5), np.clip(there, 0.0, 0.9999)
 
 
-def _voice_contours(
-    framed_TS: np.ndarray, period_T: np.ndarray, strength_T: np.ndarray, voiced_T: np.ndarray
-) -> dict[str, np.ndarray]:
+def _voice_contours(peak_db_T: np.ndarray, period_T: np.ndarray, strength_T: np.ndarray) -> dict[str, np.ndarray]:
     before_T = np.roll(period_T, 1)
-    peak_db_T = 20 * np.log10(np.abs(framed_TS).max(1) + 1e-8)
     clear_T = np.maximum(strength_T, 1e-3)
     return {
         "pitch_st": 12 * np.log2(RATE_HZ / period_T / 27.5),
@@ -177,14 +198,12 @@ def _voice_contours(
     }
 
 
-def _spectral_contours(power_TK: np.ndarray, level_db_T: np.ndarray, framed_TS: np.ndarray) -> dict[str, np.ndarray]:
+def _spectral_contours(power_TK: np.ndarray) -> dict[str, np.ndarray]:
     hz_K = np.fft.rfftfreq(FFT_SAMPLES, 1 / RATE_HZ)
     db_TK = 10 * np.log10(power_TK)
     share_TK = power_TK / power_TK.sum(1, keepdims=True)
     centroid_T = share_TK @ hz_K
     bandwidth_T = np.sqrt(np.maximum(share_TK @ hz_K**2 - centroid_T**2, 0.0))
-    root_TK = np.sqrt(share_TK)
-    flux_T = np.linalg.norm(np.diff(root_TK, axis=0, prepend=root_TK[:1]), axis=1)
 
     def total_db(low: float, high: float) -> np.ndarray:
         return 10 * np.log10(power_TK[:, (hz_K >= low) & (hz_K < high)].sum(1))
@@ -193,7 +212,6 @@ def _spectral_contours(power_TK: np.ndarray, level_db_T: np.ndarray, framed_TS: 
         return db_TK[:, (hz_K >= low) & (hz_K < high)].max(1)
 
     return {
-        "level_db": level_db_T,
         "slope_low": _slope(db_TK, hz_K, 50, 500),
         "slope_mid": _slope(db_TK, hz_K, 500, 1500),
         "alpha_db": total_db(50, 1000) - total_db(1000, 5000),
@@ -202,8 +220,6 @@ def _spectral_contours(power_TK: np.ndarray, level_db_T: np.ndarray, framed_TS: 
         "bandwidth": bandwidth_T / 1000,
         "flatness_db": db_TK.mean(1) - 10 * np.log10(power_TK.mean(1)),
         "rolloff": hz_K[np.minimum((share_TK.cumsum(1) < 0.85).sum(1), len(hz_K) - 1)] / 1000,
-        "flux": flux_T,
-        "crossings": np.mean(framed_TS[:, 1:] * framed_TS[:, :-1] < 0, axis=1),
     }
 
 
