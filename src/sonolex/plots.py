@@ -134,7 +134,7 @@ def learning_curves(results: Sequence[dict[str, Any]]) -> Picture | None:
     """Draw the training loss of every run over optimiser steps; None if no run has any."""
     if not any(training_curve(r["folder"], "step", "total")[0] for r in results):
         return None
-    with _figure(5.4, 3.6) as (figure, axes):
+    with _figure(5.0, 4.4) as (figure, axes):
         lowest, drawn = np.inf, 0
         for r in results:
             steps, values = _smooth_curve(r["folder"])
@@ -143,10 +143,11 @@ def learning_curves(results: Sequence[dict[str, Any]]) -> Picture | None:
                 lowest, drawn = min(lowest, *values), drawn + 1
         axes.set_xlabel("optimiser step")
         axes.set_ylabel(f"training loss (mean of {SMOOTHED_STEPS} steps)")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         if 0 < lowest < np.inf:
             _log_scale(axes, axes.yaxis, "y")
         if drawn <= 12:
-            _legend(axes, fontsize=7)
+            _legend_below(figure, axes)
         return _picture(figure, f"Training loss of {drawn} runs over optimiser steps.")
 
 
@@ -156,14 +157,15 @@ def validation_curves(results: Sequence[dict[str, Any]]) -> Picture | None:
     curves = [(r, steps, values) for r, steps, values in curves if steps]
     if not curves:
         return None
-    with _figure(5.4, 3.6) as (figure, axes):
+    with _figure(5.0, 4.4) as (figure, axes):
         for r, steps, values in curves:
             axes.plot(steps, [_drawable(v) for v in values], marker=".", label=shown(_curve_name(r)), linewidth=1)
         axes.set_xlabel("optimiser step")
         axes.set_ylabel("score on the selection part")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if len(curves) <= 12:
-            _legend(axes, fontsize=7)
+            _legend_below(figure, axes)
         return _picture(figure, f"Selection scores of {len(curves)} runs over optimiser steps.")
 
 
@@ -186,7 +188,7 @@ def projection(
         return f"no picture of {name}: {how}"
     groups = (groups_N if labels_N is None else labels_N)[kept]
     named = sorted(set(groups.tolist()), key=lambda g: (-int((groups == g).sum()), g))
-    with _figure(5.4, 3.8) as (figure, axes):
+    with _figure(5.0, 4.6) as (figure, axes):
         for group in named[:MOST_GROUPS]:
             rows = groups == group
             axes.scatter(points_N2[rows, 0], points_N2[rows, 1], s=8, label=shown(group))
@@ -195,7 +197,7 @@ def projection(
             label = f"{len(named) - MOST_GROUPS} others"
             axes.scatter(points_N2[rest, 0], points_N2[rest, 1], s=8, color="lightgrey", label=label)
         if len(named) > 1:
-            _legend(axes, fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            _legend_below(figure, axes)
         axes.set_title(f"{shown(name)} ({how})", fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -331,6 +333,14 @@ def _figure(width: float, height: float) -> Iterator[tuple[Any, Any]]:
 def _legend(axes: Any, **options: Any) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(**options)
+
+
+def _legend_below(figure: Any, axes: Any) -> None:
+    """Draw the legend below the axes, where it hides nothing and stays readable on a narrow page."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        columns = 2 if max(map(len, labels)) > 12 else 4
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
 
 
 def _log_scale(axes: Any, axis: Any, name: str) -> None:

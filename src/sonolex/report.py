@@ -119,7 +119,7 @@ def _recalls(table: Table) -> str:
     if not rows or not rows[0].runs or len(rows[0].predictions["options"]["classes"]) > plots.MOST_CLASSES:  # type: ignore[index]
         return ""
     found = [class_recalls(r) for r in rows]
-    heads = "".join(f"<th>{_text(r.name)}</th>" for r in rows)
+    heads = "".join(f"<th>{_breakable(r.name)}</th>" for r in rows)
     body = ""
     for name in found[0]:
         cells = "".join(f"<td>{of_row[name][0]:.2f}</td>" if name in of_row else "<td></td>" for of_row in found)
@@ -141,7 +141,7 @@ def _html_table(table: Table) -> str:
         mark = ' <span class="best">best floor</span>' if row is floor else mark
         cells = "".join(f"<td>{_text(cell(row, n))}</td>" for n in names)
         seeds = "" if row.published or row.floor else len(row.by_seed)
-        body += f'<tr class="{kind}"><td>{_text(row.title)}{mark}</td>{cells}<td>{seeds}</td></tr>\n'
+        body += f'<tr class="{kind}"><td>{_breakable(row.title)}{mark}</td>{cells}<td>{seeds}</td></tr>\n'
     return (
         f"<h2>{_heading(table)}</h2>"
         f"<p>{table.num_clips} clips, fingerprint <code>{_text(table.fingerprint)}</code>. ± is the deviation over "
@@ -182,7 +182,8 @@ def _robustness(results: Sequence[dict[str, Any]]) -> list[Picture]:
 def _projections(results: Sequence[dict[str, Any]]) -> list[Picture | str]:
     """Return pooled vectors in two dimensions (CTAL figure 4), of one run for each of the first rows."""
     found: dict[str, Picture | str] = {}
-    for r in results:
+    compared = [r for r in results if "fingerprint" in r]  # not the trainings that a fit is made of
+    for r in compared or results:
         path = r["folder"] / "predictions" / "embeddings.npz"
         if len(found) < MAX_PROJECTIONS and r["row"] not in found and path.exists():
             found[r["row"]] = plots.projection(r["row"], *load_embeddings(path))
@@ -209,6 +210,11 @@ def _environment_line(results: Sequence[dict[str, Any]]) -> str:
     cpus = "an unknown number of" if e["num_cpus"] is None else e["num_cpus"]
     versions = f"sonolex {e['sonolex']} · commit {commit} · torch {e['torch']}"
     return f"<p>{len(results)} runs · {_text(versions)} · {cpus} CPUs</p>"
+
+
+def _breakable(name: str) -> str:
+    """Return a name that a narrow page breaks behind its underscores."""
+    return _text(name).replace("_", "_<wbr>")
 
 
 def _text(value: object) -> str:

@@ -95,7 +95,7 @@ def _against(table: Table, own: Row, floor: Row) -> str:
     name = called(floor.name.removeprefix("floor: "))
     by = f"{abs(found.mean):.3f} {'better' if better > 0 else 'worse'} than"
     if abs(found.mean) < 5e-4:
-        by = "as good as"
+        return f"It is as good as the best floor, {name} ({floor.mean(table.primary):.3f}), and not better."
     return f"It is {by} the best floor, {name} ({floor.mean(table.primary):.3f}); {_clear(found, own.over)}."
 
 
