@@ -20,7 +20,7 @@ def recipe(*, of: str, steps: int = 5, dropout: float = 0.1) -> list[Run]:
     return [
         replace(
             run,
-            config=replace(run.config, dropout=dropout),  # type: ignore[call-arg]
+            config=replace(run.config, dropout=dropout),
             budget=replace(run.budget, max_steps=steps, checkpoint_steps=1),
             optim=replace(run.optim, eps=EPS),
             precision="32-true",

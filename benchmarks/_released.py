@@ -19,8 +19,13 @@ def as_released(model: nn.Module) -> nn.Module:
         elif isinstance(part, CrossAttention):
             part.__class__ = _ReleasedCrossAttention
         elif isinstance(part, Dropout):
-            part.__class__ = nn.Dropout
+            part.__class__ = _ReleasedDropout
     return model
+
+
+class _ReleasedDropout(Dropout):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout(input, self.p, self.training, self.inplace)
 
 
 class _ReleasedSelfAttention(SelfAttention):

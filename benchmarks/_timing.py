@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
-def interleaved(cases: dict[str, Callable[[], object]], *, rounds: int = 7) -> dict[str, list[float]]:
-    """Return seconds of every case and round; cases take turns, and the first round is dropped."""
+def interleaved(
+    cases: Mapping[str, Callable[[], object]], *, rounds: int = 7, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Return seconds of every case and round; cases take turns, and the first round is dropped.
+
+    ``clock`` may be `time.process_time` for short cases of one thread: other programs take turns, but not its seconds.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds + 1):
         for name, case in cases.items():
-            started = time.perf_counter()
+            started = clock()
             case()
             if number:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 

@@ -21,6 +21,7 @@ from benchmarks._timing import claim
 from sonolex.data.loader import Loader, Loading
 from sonolex.objectives.vicreg import spread
 from sonolex.recipes.ast_esc10 import HELD_OUT, PRETRAININGS, recipe
+from sonolex.systems.vcr_ast import VcrAst
 from sonolex.train.checkpoint import load_model
 from sonolex.train.run import Source
 from sonolex.train.sources import load_source
@@ -58,11 +59,11 @@ def _spreads(folder: Path, clips) -> dict[str, dict[str, float]]:
     system = model.eval().system
     batches = [b for b in loader.batches(_batches(len(clips))) if b is not None]
     seen = {"whole clips": torch.cat([system.encode(b).pooled_BD for b in batches])}
-    if hasattr(system, "expander"):
+    if isinstance(system, VcrAst):
         seen["views"] = torch.cat([system.pretraining_rows(system.corrupt(b))["first"] for b in batches])
         system.expander.train()
     spreads = {f"representation of {name}": spread(rows_ND) for name, rows_ND in seen.items()}
-    if hasattr(system, "expander"):
+    if isinstance(system, VcrAst):
         spreads |= {f"expander of {name}": spread(system.expander(rows_ND)) for name, rows_ND in seen.items()}
     return spreads
 

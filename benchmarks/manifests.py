@@ -1,7 +1,12 @@
-"""A million clips: opening a manifest, its durations, its memory, an epoch's order, against lhotse."""
+"""A million clips: opening a manifest, its durations, its memory, an epoch's order, against lhotse.
+
+Opening checks every byte, offset and text of the file, which lhotse's cuts leave to whoever reads them: 0.1 s of a core
+for a hundred megabytes. Unchecked it would be 4 ms.
+"""
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -10,6 +15,7 @@ from pathlib import Path
 from benchmarks._timing import claim
 
 CLIPS, LHOTSE_CLIPS = 1_000_000, 100_000
+ROUNDS = 3
 WRITE = """
 import sys, numpy as np, pyarrow as pa
 from pathlib import Path
@@ -35,8 +41,8 @@ epoch = time.perf_counter() - started
 started = time.perf_counter(); [manifest[int(k)] for k in np.random.default_rng(1).integers(0, len(manifest), 10_000)]
 print(opened, memory, epoch, (time.perf_counter() - started) / 10_000)
 """
-LHOTSE = """
-import sys, time, psutil
+WRITE_CUTS = """
+import sys
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 path, n = sys.argv[1], int(sys.argv[2])
@@ -47,6 +53,11 @@ def cut(k):
     s = SupervisionSegment(id=i, recording_id=i, start=0, duration=4.5, text="the words of this clip", speaker="s")
     return MonoCut(id=i, start=0, duration=4.5, channel=0, recording=r, supervisions=[s])
 CutSet.from_cuts(cut(k) for k in range(n)).to_file(path)
+"""
+LHOTSE = """
+import sys, time, psutil
+from lhotse import CutSet
+path = sys.argv[1]
 before, started = psutil.Process().memory_info().rss / 1e6, time.perf_counter()
 cuts = CutSet.from_file(path).to_eager(); total = sum(c.duration for c in cuts)
 opened, memory = time.perf_counter() - started, psutil.Process().memory_info().rss / 1e6 - before
@@ -56,23 +67,26 @@ print(opened, memory, lazy)
 """
 
 
+def run() -> None:
+    times = CLIPS / LHOTSE_CLIPS
+    with tempfile.TemporaryDirectory() as place:
+        path, cuts = str(Path(place) / "manifest.arrow"), str(Path(place) / "cuts.jsonl")
+        _run(WRITE, path, str(CLIPS))
+        _run(WRITE_CUTS, cuts, str(LHOTSE_CLIPS))
+        rounds = [(_run(OURS, path), _run(LHOTSE, cuts)) for _ in range(ROUNDS)]
+    opened, memory, epoch, row = (statistics.median(values) for values in zip(*(o for o, _ in rounds), strict=True))
+    eager, their_memory, lazy = (statistics.median(values) for values in zip(*(t for _, t in rounds), strict=True))
+    print(f"  ours, {CLIPS:,} clips: opened, checked, with durations in {opened:.3f} s, {memory:.0f} MB,")
+    print(f"    order of an epoch {epoch:.2f} s, one row {row * 1e6:.0f} µs")
+    print(f"  lhotse, {LHOTSE_CLIPS:,} cuts (× {times:g} below): eager {eager:.1f} s, {their_memory:.0f} MB,")
+    print(f"    lazy pass {lazy:.1f} s")
+    claim("resident memory, MB", memory, 60, at_least=False)
+    claim("open, check and read all durations, s", opened, 1.0, at_least=False)
+    claim("memory of lhotse eager over ours", their_memory * times / max(memory, 1), 30)
+    over_lazy = statistics.median(theirs[2] * times / ours[0] for ours, theirs in rounds)
+    claim("lhotse's lazy pass over our open", over_lazy, 100)
+
+
 def _run(code: str, *words: str) -> list[float]:
     done = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, text=True)
     return [float(x) for x in done.stdout.split()]
-
-
-def run() -> None:
-    with tempfile.TemporaryDirectory() as place:
-        path = str(Path(place) / "manifest.arrow")
-        _run(WRITE, path, str(CLIPS))
-        opened, memory, epoch, row = _run(OURS, path)
-        print(f"  ours, {CLIPS:,} clips: opened with durations in {opened:.3f} s, {memory:.0f} MB,")
-        print(f"    order of an epoch {epoch:.2f} s, one row {row * 1e6:.0f} µs")
-        their_open, their_memory, their_lazy = _run(LHOTSE, str(Path(place) / "cuts.jsonl"), str(LHOTSE_CLIPS))
-        times = CLIPS / LHOTSE_CLIPS
-        print(f"  lhotse, {LHOTSE_CLIPS:,} cuts (× {times:g} below): eager {their_open:.1f} s, {their_memory:.0f} MB,")
-        print(f"    lazy pass {their_lazy:.1f} s")
-    claim("resident memory, MB", memory, 60, at_least=False)
-    claim("open and read all durations, s", opened, 1.0, at_least=False)
-    claim("memory of lhotse eager over ours", their_memory * times / max(memory, 1), 30)
-    claim("lhotse's lazy pass over our open", their_lazy * times / opened, 200)

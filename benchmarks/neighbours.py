@@ -42,15 +42,16 @@ def run(options: Sequence[str] = ()) -> None:
     for r in runs:
         if r.init_from is None and (folder / r.name / "results.json").is_file():
             model, processor, _ = load_model(folder / r.name / "model")
-            assert isinstance(model.system, Calm)
+            system = model.eval().system
+            assert isinstance(system, Calm)
             loader = Loader(clips, processor, loading=Loading(modalities=("audio",), num_workers=0))
             rows = np.array_split(np.arange(len(clips)), -(-len(clips) // BATCH))
             batches = [b for b in loader.batches(rows) if b is not None]
             if not shown_floor:
-                _show("mean spectra, untrained", model.eval().system, batches, clips, trained=False)
+                _show("mean spectra, untrained", system, batches, clips, trained=False)
                 shown_floor = True
-            name = f"aligned with neighbours at gap {r.config.neighbour_gap}"
-            _show(name, model.eval().system, batches, clips, trained=True)
+            name = f"aligned with neighbours at gap {system.config.neighbour_gap}"
+            _show(name, system, batches, clips, trained=True)
     if not shown_floor:
         raise SystemExit(
             f"{folder} must hold finished alignments of the table `neighbours`, but holds none; train them first."

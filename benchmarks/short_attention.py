@@ -33,8 +33,10 @@ def run() -> None:
 
 
 def _ours(parts: list[Tensor], attends: Tensor) -> None:
-    attend(*parts, attends, dropout=Dropout(0.0)).float().square().mean().backward()
+    query, key, value = parts
+    attend(query, key, value, attends, dropout=Dropout(0.0)).float().square().mean().backward()
 
 
 def _torch(parts: list[Tensor], attends: Tensor) -> None:
-    F.scaled_dot_product_attention(*parts, attn_mask=attends).float().square().mean().backward()
+    query, key, value = parts
+    F.scaled_dot_product_attention(query, key, value, attn_mask=attends).float().square().mean().backward()

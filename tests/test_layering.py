@@ -11,6 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "sonolex"
 FLOOR = {"types", "configs", "files", "locks", "hub", "terminal", "names", "arrays", "devices", "weights", "torch_file"}
+FLOOR |= {"progress", "cache"}
 # layer of a module -> prefixes it may import, besides its own folder where stated
 ALLOWED = {
     "types": set(),
@@ -38,7 +39,12 @@ ALLOWED = {
     "train": FLOOR
     | {"scoring", "audio", "data", "nn.dropout", "systems.base", "tasks.base", "protocols.base", "metrics", "train"},
     "recipes": FLOOR | {"audio", "data", "systems", "tasks", "protocols", "train", "metrics"},
-    "api": FLOOR | {"audio", "systems.base", "tasks.base", "train.checkpoint"},
+    "answering": FLOOR | {"audio", "systems.base", "tasks.base"},
+    "api": FLOOR | {"answering", "audio", "systems.base", "tasks.base", "train.checkpoint", "train.cards"},
+    "inputs": FLOOR | {"answering", "data"},
+    "predicting": FLOOR | {"answering", "api", "inputs"},
+    "progress": set(),
+    "cache": {"configs", "files", "locks"},
     "evaluate": FLOOR | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},
     "fit": FLOOR
     | {"scoring", "metrics", "audio", "text", "data", "systems", "tasks.base", "protocols.base", "train"}
@@ -62,6 +68,8 @@ ALLOWED = {
     "search": FLOOR | {"api", "vector_files"},
     "vector_files": FLOOR,
     "cli_arguments": FLOOR,
+    "cli_options": FLOOR,
+    "cli_use": FLOOR | {"api", "inputs", "predicting", "search"},
     "phones": FLOOR | {"data"},
     "units": FLOOR | {"audio", "data", "objectives", "train.checkpoint", "train.sources"},
 }

@@ -155,15 +155,15 @@ def _cell(folder: Path, row: int, column: str, value: str) -> Mutation:
 
 def _columnar(folder: Path, suffix: str, **columns: list) -> Mutation:
     import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
+    import pyarrow.parquet as pq
+    from pyarrow import csv as arrow_csv
 
-    table = pa.csv.read_csv(folder / "table.csv")
+    table = arrow_csv.read_csv(folder / "table.csv")
     (folder / "table.csv").unlink()
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, pa.array(values))
     if suffix == "parquet":
-        pa.parquet.write_table(table, folder / "table.parquet")
+        pq.write_table(table, folder / "table.parquet")
     else:
         with pa.OSFile(str(folder / "table.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
@@ -172,7 +172,7 @@ def _columnar(folder: Path, suffix: str, **columns: list) -> Mutation:
 
 def _parquet_bomb(folder: Path) -> Mutation:
     import pyarrow as pa
-    import pyarrow.parquet
+    import pyarrow.parquet as pq
 
     (folder / "table.csv").unlink()
     once = pa.array(["x" * (1 << 20)])
@@ -180,7 +180,7 @@ def _parquet_bomb(folder: Path) -> Mutation:
     text = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), once)
     table = pa.table({"id": [str(i) for i in range(rows)], "text": text, "pitch": ["low", "high"] * (rows // 2)})
     schema = table.schema.remove_metadata()
-    pa.parquet.write_table(table.cast(schema), folder / "table.parquet", store_schema=False, compression="zstd")
+    pq.write_table(table.cast(schema), folder / "table.parquet", store_schema=False, compression="zstd")
     return Mutation(f"{(folder / 'table.parquet').stat().st_size >> 10} KB of Parquet, one text of 1 MB 8,192 times")
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sonolex.api import Pipeline
 
 __all__ = ["embed", "list_systems", "load", "predict"]
 
 
-def load(place: str, *, device: str = "auto", trust_code: bool = False) -> Pipeline:
+def load(place: str | Path, *, device: str = "auto", trust_code: bool = False) -> Pipeline:
     """Return a trained model, ready to use: a run folder, a model folder, or ``hub:ORG/NAME`` on the Hugging Face hub.
 
     Nothing in a folder is run.
@@ -29,12 +31,12 @@ def load(place: str, *, device: str = "auto", trust_code: bool = False) -> Pipel
     return Pipeline.load(place, device=device, trust_code=trust_code)
 
 
-def embed(place: str, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
+def embed(place: str | Path, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
     """Return ``load(place).embed(...)``; load the model yourself to use it more than once."""
     return load(place, device=device).embed(audio=audio, text=text)
 
 
-def predict(place: str, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
+def predict(place: str | Path, *, audio: Any = None, text: Any = None, device: str = "auto") -> Any:
     """Return ``load(place).predict(...)``; load the model yourself to use it more than once."""
     return load(place, device=device).predict(audio=audio, text=text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import shlex
 import sys
@@ -11,42 +12,60 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sonolex.cli_arguments import COMPUTING, DEFAULT_OUT, TRAINING
-from sonolex.cli_arguments import parser as arguments_parser
-from sonolex.configs import find_module
+from sonolex.cli_arguments import COMPUTING, DEFAULT_OUT, TRAINING, read_words
+from sonolex.cli_options import option_lines, options_of
+from sonolex.cli_use import embed, index, predict, search
+from sonolex.configs import find_module, look_here_for
 from sonolex.devices import AUTO, use_threads
-from sonolex.files import atomic_file, write_text
-from sonolex.terminal import say, say_json, visible
+from sonolex.files import write_text
+from sonolex.terminal import say, visible
 from sonolex.train.group import first_alone, is_first, said_once, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code. Mistakes of the user are one message, not a traceback."""
-    parser = arguments_parser({function.__name__: function for function in VERBS})
     with said_once():
-        arguments, rest = parser.parse_known_args(argv)
-        if rest and arguments.verb not in ("train", "table", "prepare", "sweep"):
-            parser.error(f"unknown arguments: {' '.join(rest)}")
-    arguments.rest = rest
+        words = sys.argv[1:] if argv is None else argv
+        arguments, arguments.rest = read_words(words, {function.__name__: function for function in VERBS})
     try:
+        look_here_for([getattr(arguments, name, None) for name in ("recipe", "corpus", "protocol", "system")])
+        if arguments.help:
+            return _help(arguments)
         with together(arguments.verb, shared=arguments.verb in SHARED):
             if arguments.verb in COMPUTING:
                 processes = getattr(arguments, "processes", 1)
                 use_threads(arguments.threads, processes=processes, by_load=arguments.verb not in TRAINING)
-            arguments.function(arguments)
+            return arguments.function(arguments) or 0
+    except BrokenPipeError:  # who read our answers has enough of them (`| head`)
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - the interpreter flushes it at its end
+        return 1
     except (ValueError, TypeError, OSError, ImportError) as e:
         say(f"sonolex {arguments.verb}: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         say("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+
+
+def _help(arguments: argparse.Namespace) -> int:
+    """Print the help of a verb and the options of the recipe or corpus that is named."""
+    if arguments.verb == "prepare":
+        name = f"corpus {arguments.corpus}"
+        function = find_module("data.corpora", arguments.corpus, trust_code=True).prepare
+    else:
+        name = f"recipe {arguments.recipe}" + (" with --tiny" if arguments.tiny else "")
+        module = find_module("recipes", arguments.recipe, trust_code=True)
+        function = module.tiny if arguments.tiny else module.recipe
+    say(arguments.help, *option_lines(function, of=name), sep="\n")
     return 0
 
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make a manifest of a corpus in its official layout."""
     corpus = find_module("data.corpora", arguments.corpus, trust_code=True)
-    manifest = corpus.prepare(arguments.root, **_options_of(corpus.prepare, arguments.rest)).with_durations()
+    manifest = corpus.prepare(
+        arguments.root, **options_of(corpus.prepare, arguments.rest, of=f"corpus {arguments.corpus}")
+    ).with_durations()
     say(manifest)
     if arguments.out:
         say(manifest.write(arguments.out))
@@ -126,7 +145,7 @@ def _recipe_and_runs(arguments: argparse.Namespace) -> tuple[Any, Sequence[Any]]
     module = find_module("recipes", arguments.recipe, trust_code=True)
     recipe = module.tiny if arguments.tiny else module.recipe
     with said_once():
-        options = _options_of(recipe, arguments.rest)
+        options = options_of(recipe, arguments.rest, of=f"recipe {arguments.recipe}")
     with first_alone():  # a recipe may look into its corpus, which may have to be made
         return module, recipe(**options)
 
@@ -160,7 +179,7 @@ def sweep(arguments: argparse.Namespace) -> None:
         recipe,
         [parse_choice(c) for c in arguments.space],
         folder,
-        options=_options_of(recipe, arguments.rest),
+        options=options_of(recipe, arguments.rest, of=f"recipe {arguments.recipe}"),
         run=arguments.run,
         trials=arguments.trials,
         storage=arguments.storage,
@@ -236,37 +255,15 @@ def report(arguments: argparse.Namespace) -> None:
     say(f"\n{write_html(arguments.runs, out)}")
 
 
-def embed(arguments: argparse.Namespace) -> None:
-    """Write pooled vectors of audio files as .npy."""
-    import numpy as np
+def cache(arguments: argparse.Namespace) -> None:
+    """Say what is kept on this machine (floors, generated corpora), where and up to which size; or clear it."""
+    from sonolex.cache import cache_lines, clear
 
-    from sonolex.api import Pipeline
-
-    model = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code)
-    if arguments.window_s is not None:
-        if len(arguments.audio) != 1 or arguments.text:
-            raise ValueError("`--window-s` must have exactly one audio file and no text.")
-        vectors, starts_s = model.embed_windows(arguments.audio[0], window_s=arguments.window_s, hop_s=arguments.hop_s)
-        say(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
-    else:
-        vectors = model.embed(audio=arguments.audio or None, text=_texts(arguments))
-    with atomic_file(Path(arguments.out)) as building, building.open("wb") as file:
-        np.save(file, vectors)
-    say(f"{arguments.out}: {vectors.shape}")
-
-
-def predict(arguments: argparse.Namespace) -> None:
-    """Print one JSON line per file."""
-    from sonolex.api import Pipeline
-
-    model = Pipeline.load(arguments.model, device=arguments.device, trust_code=arguments.trust_code)
-    answers = model.predict(audio=arguments.audio or None, text=_texts(arguments), top=arguments.top)
-    names = arguments.audio or arguments.text
-    for name, answer in zip(names, answers, strict=True):
-        try:
-            say_json({"input": name, **answer})
-        except ValueError:
-            raise ValueError(f"the answer for {name!r} must be finite numbers, but is {answer}.") from None
+    if arguments.clear is None:
+        say("\n".join(cache_lines()))
+        return
+    gone = clear(arguments.clear)
+    say(f"cleared {', '.join(k.name for k in gone) or 'nothing'}: {sum(k.num_bytes for k in gone) / 1e6:,.1f} MB")
 
 
 def fit(arguments: argparse.Namespace) -> None:
@@ -329,57 +326,9 @@ def units(arguments: argparse.Namespace) -> None:
     say(f"{filled}. Written to {arguments.out}")
 
 
-def index(arguments: argparse.Namespace) -> None:
-    """Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
-    from sonolex.search import build_index
-
-    options = {"device": arguments.device, "trust_code": arguments.trust_code}
-    added, total = build_index(arguments.folder, model=arguments.model, out=arguments.out, **options)
-    say(f"{arguments.out}: {total} recordings, {added} of them new")
-
-
-def search(arguments: argparse.Namespace) -> None:
-    """Find the recordings of an index that are nearest to words or to another recording."""
-    from sonolex.search import SoundIndex
-
-    opened = SoundIndex.open(
-        arguments.index, model=arguments.model, device=arguments.device, trust_code=arguments.trust_code
-    )
-    if arguments.model is None:  # somebody else's index may name any model
-        say(f"model, as {arguments.index} names it: {opened.model}", file=sys.stderr)
-    for hit in opened.search(text=arguments.words, audio=arguments.audio, top=arguments.top):
-        say(f"{hit.similarity:.3f}  {hit.path}")
-
-
-def _options_of(function: Any, words: list[str]) -> dict[str, Any]:
-    """Return a function's keyword options from command-line words, typed by its signature."""
-    if not words:
-        return {}
-    import inspect
-
-    import tyro
-
-    given: dict[str, Any] = {}
-
-    def capture(**options: Any) -> None:
-        given.update(options)
-
-    signature = inspect.signature(function, eval_str=True)
-    keywords = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
-    capture.__signature__ = signature.replace(parameters=keywords, return_annotation=None)  # type: ignore[attr-defined]
-    capture.__annotations__ = {p.name: p.annotation for p in keywords}
-    capture.__doc__ = function.__doc__
-    tyro.cli(capture, args=words)
-    return given
-
-
 def _scoring(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options that all verbs have which score a model."""
     return {n: getattr(arguments, n) for n in ("fold", "root", "out", "device", "trust_code")}
-
-
-def _texts(arguments: argparse.Namespace) -> list[str] | None:
-    return arguments.text or None
 
 
 SHARED = ("train", "table")  # what several processes that torchrun started do together
@@ -403,4 +352,5 @@ VERBS = (
     index,
     search,
     doctor,
+    cache,
 )

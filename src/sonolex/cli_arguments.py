@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
-from typing import IO
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any
 
-from sonolex.configs import module_names
+from sonolex.configs import module_names, suggestion
 from sonolex.devices import AUTO
 from sonolex.terminal import say
 
@@ -15,30 +16,96 @@ SWEEPS = ("noise", "reverberation", "speed")  # those of audio; "words" is for m
 DEFAULT_OUT = "runs"
 TRAINING = ("train", "table", "sweep", "fit", "units")
 COMPUTING = (*TRAINING, "transcribe", "evaluate", "robustness", "similarity", "embed", "predict", "index", "search")
+ASKING = ("train", "table", "sweep", "prepare")  # verbs whose recipe or corpus reads what is left
+GROUPS = {
+    "your data": ("prepare", "download", "transcribe", "phones", "units"),
+    "train": ("fit", "train", "table", "sweep"),
+    "judge": ("evaluate", "robustness", "similarity", "compare", "report"),
+    "use": ("predict", "embed", "index", "search"),
+    "this machine": ("doctor", "cache"),
+}
 Verb = Callable[[str], argparse.ArgumentParser]
 
 
-def parser(functions: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
+def parser(functions: Mapping[str, Callable[[argparse.Namespace], Any]]) -> argparse.ArgumentParser:
     """Return the parser; ``functions`` are the verbs by name, and their docstrings say what they do."""
-    parser = _Parser(prog="sonolex", description=(__import__("sonolex").__doc__ or "").split("\n")[0])
+    description = (__import__("sonolex").__doc__ or "").split("\n")[0]
+    parser = _Parser(prog="sonolex", description=description, allow_abbrev=False)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    summaries = parser.summaries = dict[str, str]()
 
     def verb(name: str) -> argparse.ArgumentParser:
         words = functions[name].__doc__ or ""
-        added = verbs.add_parser(name, help=words.split("\n")[0], description=words)
+        summaries[name] = words.split("\n")[0]
+        added = verbs.add_parser(name, help=words.split("\n")[0], description=words, allow_abbrev=False)
         added.set_defaults(function=functions[name])
         return added
 
-    for add in (_data_verbs, _training_verbs, _scoring_verbs, _model_verbs):
+    for add in (_data_verbs, _training_verbs, _scoring_verbs, _model_verbs, _machine_verbs):
         add(verb)
-    verb("doctor")
     for name in COMPUTING:
         _computing(verbs.choices[name])
     return parser
 
 
+def read_words(
+    words: Sequence[str], functions: Mapping[str, Callable[[argparse.Namespace], Any]]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Return the arguments of one command, and what is left for a recipe or corpus to read.
+
+    ``help`` of the arguments is the verb's help where that of a recipe or corpus is asked for as well. Verbs and
+    options that do not exist end the process with code 2 and the nearest that do.
+    """
+    top = parser(functions)
+    if not words or words[0].startswith("-"):
+        return top.parse_args(words), []  # help, or what is missing
+    verbs = next(a.choices for a in top._actions if isinstance(a, argparse._SubParsersAction))
+    if words[0] not in verbs:
+        top.error(
+            f"`verb` must be one that `sonolex --help` lists, but is {words[0]!r}.{suggestion(words[0], [*verbs])}"
+        )
+    verb, rest = verbs[words[0]], list(words[1:])
+    asks = words[0] in ASKING and any(w in ("-h", "--help") for w in rest)
+    if asks:
+        rest = [w for w in rest if w not in ("-h", "--help")]
+        if not any(not w.startswith("-") for w in rest):
+            rest = ["--help"]
+    read = verb.parse_known_args if words[0] in ASKING else verb.parse_known_intermixed_args
+    arguments, rest = read(rest)
+    if rest and words[0] not in ASKING:
+        _refuse(verb, rest)
+    arguments.verb, arguments.help = words[0], verb.format_help() if asks else ""
+    return arguments, rest
+
+
+def _refuse(verb: argparse.ArgumentParser, rest: Sequence[str]) -> None:
+    """End the process over words that a verb does not know."""
+    wrong = next((w for w in rest if w.startswith("-")), None)
+    if wrong is None:
+        verb.error(f"nothing must be left over, but is: {' '.join(rest)}")
+    known = [o for a in verb._actions for o in a.option_strings]
+    name = wrong.partition("=")[0]
+    verb.error(f"option {name} must be one that `{verb.prog} --help` lists, but is none.{suggestion(name, known)}")
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose messages hold the user's words, made visible: a shell may have put file names there."""
+
+    summaries: dict[str, str] | None = None
+
+    def format_help(self) -> str:
+        """Return the help; that of the command itself lists its verbs by what they are for."""
+        if self.summaries is None:
+            return super().format_help()
+        lines = ["usage: sonolex VERB …", "", *textwrap.wrap(self.description or "", 100)]
+        for title, verbs in GROUPS.items():
+            lines += ["", f"{title}:"]
+            for name in verbs:
+                first, *others = textwrap.wrap(self.summaries[name], 86)
+                lines += [f"  {name:12}{first}", *(f"{'':14}{line}" for line in others)]
+        return "\n".join(
+            [*lines, "", "sonolex VERB --help says more, and sonolex train RECIPE --help what a recipe takes.", ""]
+        )
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         say(message, end="", file=sys.stderr if file is None else file)
@@ -52,7 +119,7 @@ def _computing(p: argparse.ArgumentParser) -> None:
 def _data_verbs(verb: Verb) -> None:
     p = verb("prepare")
     p.add_argument("corpus", help=", ".join(module_names("data.corpora")))
-    p.add_argument("--root", help="folder of the unpacked release")
+    p.add_argument("--root", help="folder of the unpacked release (default: the corpus under $SONOLEX_DATA)")
     p.add_argument("--out", help="manifest to write: .arrow, .parquet, .csv or .jsonl")
     p = verb("download")
     p.add_argument("corpus", help="a corpus that names its addresses, e.g. ravdess")
@@ -160,7 +227,7 @@ def _scoring_verbs(verb: Verb) -> None:
         p.add_argument("model", help="run folder, model folder or hub:ORG/NAME")
         p.add_argument("--protocol", required=True, help=", ".join(module_names("protocols")) + ", or a protocol.json")
         p.add_argument("--fold", help="default: the only one")
-        p.add_argument("--root", help="folder of the corpus")
+        p.add_argument("--root", help="folder of the corpus (default: the corpus under $SONOLEX_DATA)")
         _trust_code(p)
         if name == "evaluate":
             p.add_argument("--out", help="folder for results.json and predictions")
@@ -183,8 +250,12 @@ def _model_verbs(verb: Verb) -> None:
     for name in ("embed", "predict"):
         p = verb(name)
         p.add_argument("model", help="run folder, model folder or hub:ORG/NAME")
-        p.add_argument("audio", nargs="*", help="audio files")
-        p.add_argument("--text", nargs="+", help="transcripts, one per file (or without files)")
+        p.add_argument(
+            "inputs", nargs="*", help="recordings, folders of them, and tables (.csv, .tsv, .jsonl, .parquet, .arrow)"
+        )
+        p.add_argument("--text", nargs="+", help="transcripts, one a recording (or without recordings)")
+        p.add_argument("--audio-column", metavar="NAME", help="of tables: the column with paths (default: audio)")
+        p.add_argument("--text-column", metavar="NAME", help="of tables: the column with texts (default: text)")
         _trust_code(p)
         if name == "embed":
             p.add_argument("--out", default="embeddings.npy", help="file to write")
@@ -192,6 +263,7 @@ def _model_verbs(verb: Verb) -> None:
             p.add_argument("--hop-s", type=float, help="from one window to the next (default: no overlap)")
         else:
             p.add_argument("--top", type=int, help="show only so many classes")
+            _errors_and_windows(p)
     p = verb("index")
     p.add_argument("folder", help="folder of recordings, searched with all its subfolders")
     p.add_argument("--model", required=True, help="run folder, model folder or hub:ORG/NAME of a system that aligns")
@@ -204,6 +276,38 @@ def _model_verbs(verb: Verb) -> None:
     p.add_argument("--model", help="where the index's model is now (default: where it was)")
     p.add_argument("--top", type=int, default=10, help="how many to show (default: 10)")
     _trust_code(p)
+
+
+def _errors_and_windows(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--on-error",
+        choices=("stop", "record"),
+        default="stop",
+        help="at an input that cannot be used, stop (default), or record the error in its line, go on, and end with "
+        "code 1",
+    )
+    p.add_argument(
+        "--long",
+        choices=("refuse", "window"),
+        default="refuse",
+        help="a recording beyond the model's longest clip is an error (default), or is heard in windows",
+    )
+    p.add_argument(
+        "--window-s", type=float, help="with --long window: their length (default: that of the longest training clip)"
+    )
+    p.add_argument("--hop-s", type=float, help="with --long window: from one to the next (default: no overlap)")
+    p.add_argument(
+        "--pool",
+        choices=("mean", "each"),
+        default="mean",
+        help="with --long window: one answer by the mean of the windows' scores (default), or each window's own line",
+    )
+
+
+def _machine_verbs(verb: Verb) -> None:
+    verb("doctor")
+    p = verb("cache")
+    p.add_argument("--clear", metavar="NAME", help="remove floors, a generated corpus by its name, or all")
 
 
 def _trust_code(p: argparse.ArgumentParser) -> None:

@@ -6,15 +6,14 @@ stand in files are built in: only the user can name code of their own.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import math
 import os
-import pkgutil
 import reprlib
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,7 +35,8 @@ def module_names(package: str) -> list[str]:
     """Return the public module names in ``sonolex.<package>``, without importing them."""
     folder = Path(__file__).parent.joinpath(*package.split("."))
     hidden = ("_", "base")
-    return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith(hidden))
+    modules = (p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file())
+    return sorted(name for name in modules if name.isidentifier() and not name.startswith(hidden))
 
 
 def find_module(package: str, name: str, *, trust_code: bool = False) -> types.ModuleType:
@@ -68,8 +68,27 @@ def find_module(package: str, name: str, *, trust_code: bool = False) -> types.M
     return module
 
 
+def look_here_for(names: Iterable[Any]) -> None:
+    """Let Python find modules in the working folder if one of ``names``, which the user typed, is a dotted path.
+
+    ``python -m sonolex`` looks there in any case. The folder comes last, so that no file in it stands for an installed
+    module, and without such a name it is not looked into: a stranger's folder runs nothing.
+    """
+    here = str(Path.cwd())
+    if any(map(_is_dotted, names)) and not {"", here} & set(sys.path):
+        sys.path.append(here)
+
+
+def _is_dotted(name: Any) -> bool:
+    """Return whether a name can be that of a module in a package, and is no file."""
+    parts = name.split(".") if isinstance(name, str) else ()
+    return len(parts) > 1 and all(map(str.isidentifier, parts)) and not Path(name).exists()
+
+
 def to_json(config: Any) -> Any:
     """Return plain JSON values of a dataclass, recursively. Tuples become lists, paths strings."""
+    import dataclasses  # here, as below: like `pkgutil` it brings `inspect`, a seventh of what `sonolex --help` takes
+
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, dict):
@@ -118,6 +137,8 @@ def cache_folder() -> Path:
 
 def _built(config_type: Any, values: Any, place: str, problems: list[str]) -> Any:
     """Return the dataclass, or None after adding to ``problems`` what is wrong with ``values``."""
+    import dataclasses
+
     before = len(problems)
     if not isinstance(values, dict):
         problems.append(_wrong(place or config_type.__name__, "an object", values))
@@ -149,6 +170,8 @@ def _hints(config_type: Any) -> dict[str, Any]:
 
 def _value(hint: Any, value: Any, place: str, problems: list[str]) -> Any:
     """Return a JSON value as ``hint`` says, or add to ``problems`` why it cannot be; hints not listed take any."""
+    import dataclasses
+
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:

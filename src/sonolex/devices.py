@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -33,9 +34,11 @@ def find_device(name: str | torch.device = AUTO) -> torch.device:
     wanted = here[0] if str(name) == AUTO else "cuda:0" if str(name) == "cuda" else str(name)
     if wanted in here:
         return torch.device(wanted)
-    without_cuda = wanted.startswith("cuda") and torch.version.cuda is None and torch.version.hip is None
+    without_cuda = wanted.startswith(("cuda", "gpu")) and torch.version.cuda is None and torch.version.hip is None
+    known = re.fullmatch(r"cpu|mps|cuda:\d+", wanted)
     raise ValueError(
         f"`device` must be one that this machine has ({', '.join(here)}), but is {str(name)!r}."
+        + (" GPUs are called cuda (or cuda:1, or Apple's mps)." if not known else "")
         + (" The installed torch was built without CUDA." if without_cuda else "")
     )
 

@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -278,4 +277,4 @@ def _take_place(building: Path, folder: Path, replaced: Path) -> None:
 
 def _temporary(beginning: str, path: Path) -> str:
     """Return a name beside ``path`` that no other process takes, in whatever container or machine it runs."""
-    return f"{beginning}{os.getpid()}.{secrets.token_hex(4)}-{path.name}"
+    return f"{beginning}{os.getpid()}.{os.urandom(4).hex()}-{path.name}"

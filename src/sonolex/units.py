@@ -24,7 +24,7 @@ from sonolex.files import atomic_file
 from sonolex.objectives.unit_alignment import aligned_paths
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.sources import spread
-from sonolex.weights import read_tensors
+from sonolex.weights import read_tensors, write_tensors
 
 RATE_HZ, NUM_MELS, WINDOW_MS = 16_000, 80, 25.0
 UNITS, PHONE_UNITS, PHONES = "units", "phone_units", "phones"
@@ -87,8 +87,6 @@ def make_units(
 
 def _centres(file: Path, fit: Callable[[], Tensor], *, resumed: bool) -> Tensor:
     """Return the centres that the interrupted call fitted, or fit them anew."""
-    from safetensors.torch import save_file
-
     if resumed and file.is_file():
         centres_KF = read_tensors(file).get("centres")
         if centres_KF is None:
@@ -96,7 +94,7 @@ def _centres(file: Path, fit: Callable[[], Tensor], *, resumed: bool) -> Tensor:
         return centres_KF
     centres_KF = fit()
     with atomic_file(file) as building:
-        save_file({"centres": centres_KF}, building)
+        write_tensors(building, {"centres": centres_KF})
     return centres_KF
 
 

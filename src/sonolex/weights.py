@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import reprlib
+import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -95,6 +96,16 @@ def require_fit(where: str, stored: Mapping[str, Stored], wanted: Mapping[str, T
     told = [f"{what} {', '.join(n[:SHOWN])} ({len(n)} in all)" for what, n in problems.items() if n]
     if told:
         raise ValueError(f"{where} must hold the weights of its config, but {'; '.join(told)}.")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file with the mode that every new file gets; safetensors' own is readable by nobody else."""
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(dict(tensors), path, metadata=metadata)
+    path.chmod(stat.S_IMODE(mode))
 
 
 @contextmanager

@@ -59,6 +59,11 @@ def test_nothing_is_dropped_in_evaluation_or_at_nought_and_everything_at_one():
     assert torch.equal(Dropout(1.0)(x), torch.zeros(4, 3)) and Dropout(0.5)(x[:0]).shape == (0, 3)
 
 
+def test_a_probability_that_rounds_to_one_drops_nearly_everything():
+    """Seen before: its 65536 is 0 in 16 bits, and everything was kept."""
+    assert (Dropout(1 - 1e-6)(torch.ones(100, 100)) == 0).float().mean() > 0.99
+
+
 def test_another_librarys_dropout_is_replaced_wherever_it_lies():
     module = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Dropout(0.2), Dropout(0.3)))
     replace_dropout(module)

@@ -76,8 +76,16 @@ def _sizes(system: str) -> tuple[Any, Any]:
     if system == "ctal":
         from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
 
-        lengths = {"rate_hz": RATE_HZ, "window_ms": 32, "hop_ms": 20, "fft_samples": 256, "num_mels": 20}
-        processor = CtalProcessorConfig(**lengths, vocab_size=280, max_frames=400, max_tokens=40)
+        processor = CtalProcessorConfig(
+            rate_hz=RATE_HZ,
+            window_ms=32,
+            hop_ms=20,
+            fft_samples=256,
+            num_mels=20,
+            vocab_size=280,
+            max_frames=400,
+            max_tokens=40,
+        )
         sizes = {"num_layers": 1, "width": 32, "num_heads": 4, "ffn_width": 64, "dropout": 0.1, "max_tokens": 40}
         return CtalConfig(**sizes, stem="conv", frames_per_step=2), processor
     from sonolex.audio.patches import Blocks, Grid

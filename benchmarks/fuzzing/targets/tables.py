@@ -71,10 +71,9 @@ def use(folder: Path, out: Path) -> Any:
 def odd_columns(path: Path, rng: random.Random) -> Mutation:
     """Write the table again with one column of an odd type, odd values or an odd name."""
     import pyarrow as pa
-    import pyarrow.ipc
-    import pyarrow.parquet
+    import pyarrow.parquet as pq
 
-    read = pa.ipc.open_file(path).read_all if path.suffix == ".arrow" else lambda: pa.parquet.read_table(path)
+    read = pa.ipc.open_file(path).read_all if path.suffix == ".arrow" else lambda: pq.read_table(path)
     table = read()
     count, chosen = len(table), rng.choice(table.column_names)
     texts = pa.array([f"value{i % 3}" for i in range(count)])
@@ -106,17 +105,17 @@ def odd_columns(path: Path, rng: random.Random) -> Mutation:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
     else:
-        pa.parquet.write_table(table, path)
+        pq.write_table(table, path)
     return Mutation(f"{path.name}: {chosen} is {way}, {len(table)} rows")
 
 
 def _write_shards(folder: Path, names: list[str]) -> None:
     """Write recordings embedded in a Parquet shard, and a table of their addresses."""
     import pyarrow as pa
-    import pyarrow.parquet
+    import pyarrow.parquet as pq
 
     encoded = [(folder / n).read_bytes() for n in names]
-    pa.parquet.write_table(pa.table({"audio": encoded}), folder / "shard-00000.parquet", row_group_size=2)
+    pq.write_table(pa.table({"audio": encoded}), folder / "shard-00000.parquet", row_group_size=2)
     _material.write_table(folder / "table.csv", [f"shard-00000.parquet#{i}" for i in range(len(names))])
 
 

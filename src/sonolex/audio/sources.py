@@ -154,7 +154,7 @@ def open_encoded(source: str | Path | bytes | BinaryIO, where: Where) -> Encoded
     except AudioError:
         raise
     except (FileNotFoundError, NotADirectoryError):
-        raise where.error("audio must exist, but is missing", "audio", "Correct the path.") from None
+        raise where.error("audio must exist, but is missing", "audio", f"Correct the path{_started(source)}.") from None
     except (OSError, ValueError, KeyError) as e:  # NUL in a path, no permission, a foreign Parquet
         raise where.error(f"audio cannot be read: {e}", "audio", "Check path and permissions.") from None
     if encoded.size == 0:
@@ -163,6 +163,12 @@ def open_encoded(source: str | Path | bytes | BinaryIO, where: Where) -> Encoded
     if isinstance(encoded, HeldBytes) and encoded.size > MOST_HELD_BYTES:
         raise too_large(where)
     return encoded
+
+
+def _started(source: object) -> str:
+    """Return where a relative path was looked for."""
+    relative = isinstance(source, str | Path) and "://" not in str(source) and not os.path.isabs(source)  # noqa: PTH117
+    return f"; it was looked for in {os.getcwd()}" if relative else ""  # noqa: PTH109
 
 
 def held(encoded: Encoded, where: Where) -> bytes:

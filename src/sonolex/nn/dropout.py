@@ -50,8 +50,9 @@ class Dropout(nn.Dropout):
         if not self.training or self.p == 0 or (draws is None and (self.inplace or input.device.type != "cpu")):
             return super().forward(input)
         chances = _chances(input) if draws is None else draws.chances(input.shape, self.number)
-        kept = chances >= round(self.p * CHANCES) - CHANCES // 2
-        return input * (kept * (1 / (1 - self.p) if self.p < 1 else 0.0)).to(input.dtype)
+        dropped = min(round(self.p * CHANCES), CHANCES - 1)  # at most what 16 bits hold
+        kept = chances.ge_(dropped - CHANCES // 2)  # 1 or 0 in place: booleans are slow on a CPU
+        return input * kept.to(input.dtype).mul_(1 / (1 - self.p) if self.p < 1 else 0.0)
 
     @property
     def drops_by_clip(self) -> bool:

@@ -17,6 +17,8 @@ from sonolex.audio.views import Views
 from sonolex.configs import from_json
 from sonolex.files import load_object, save_json
 from sonolex.systems.base import (
+    LONG_AUDIO,
+    LONG_TEXT,
     NO_VIEWS,
     Processor,
     ProcessorConfig,
@@ -130,7 +132,7 @@ class FramesAndTokensProcessor(Processor):
             seconds = f" ({limit / self.positions_per_second:g} s)" if field == "audio" else ""
             raise ValueError(
                 f"{field} must have at most {limit} {unit}{seconds}, but has {size} (clip {clip_id!r}). "
-                "Cut the recording into clips, or set long_clip='cut'."
+                + (LONG_AUDIO if field == "audio" else LONG_TEXT)
             )
         return size > limit
 

@@ -29,6 +29,7 @@ from sonolex.nn.pooling import masked_mean, masked_mean_std
 from sonolex.nn.transformer import PreNormLayer, attends_to_valid, initialise_truncated
 from sonolex.objectives.corruption import choose_patches
 from sonolex.systems.base import (
+    LONG_AUDIO,
     LONGEST_STARTER_S,
     Processor,
     ProcessorConfig,
@@ -146,7 +147,7 @@ class SpectrogramProcessor(Processor):
             if c.long_clip == "refuse" and c.frames == "own":
                 raise ValueError(
                     f"audio must have at most {c.max_frames} frames ({c.max_frames / self.positions_per_second:g} s), "
-                    f"but has {len(front)} (clip {clip_id!r}). Cut the recording into clips, or set long_clip='cut'."
+                    f"but has {len(front)} (clip {clip_id!r}). {LONG_AUDIO}"
                 )
             front = front[: c.max_frames]
         if c.frames == "fixed":

@@ -20,7 +20,7 @@ from sonolex.objectives.unit_alignment import letter_units
 from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 from sonolex.systems.base import one_of, pad_rows
 from sonolex.types import NO_UNIT, Batch, Example
-from sonolex.weights import read_header, read_tensors, require_finite, require_fit
+from sonolex.weights import read_header, read_tensors, require_finite, require_fit, write_tensors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -169,11 +169,9 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         return replace(batch, units_BT=pad_rows([e.units_T for e in examples], fill=NO_UNIT)[0])
 
     def save(self, folder: Path) -> None:
-        from safetensors.torch import save_file
-
         super().save(folder)
         if self.centres_KF is not None:
-            save_file({"centres": self.centres_KF}, folder / UNITS_FILE)
+            write_tensors(folder / UNITS_FILE, {"centres": self.centres_KF})
         if self.letter_units:
             save_json(folder / LETTERS_FILE, {"units_of_letter": self.letter_units})
 

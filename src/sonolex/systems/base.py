@@ -36,6 +36,11 @@ LIMITS = {  # of whatever a processor's config has of these: far beyond any use,
     "num_units": (0, 1_000_000),
     "symbol_repeats": (0, 1000),
 }
+LONG_AUDIO = (  # what to do about a recording that is longer than a model's longest clip
+    "Cut the recording into clips. To predict, `--long window` (Python: long='window') does it; in a recipe, "
+    "long_clip='cut' drops what is beyond."
+)
+LONG_TEXT = "Shorten the text; in a recipe, long_clip='cut' drops what is beyond."
 VIEW_SALT = 0x5EED  # views and corruption of one clip must not draw the same numbers
 
 

@@ -108,6 +108,10 @@ class Task(nn.Module, abc.ABC):
     def calibrate(self, labels: Sequence[Any], scores: np.ndarray) -> None:
         """Choose it, from labels and scores of the selection part. It is saved with the model."""
 
+    def pooled(self, scores_WC: np.ndarray) -> np.ndarray:
+        """Return the scores (C,) of a recording that was heard in windows: their mean, so that windows count alike."""
+        return scores_WC.mean(0)
+
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         """Return one readable answer per clip."""
         return [{} for _ in scores]

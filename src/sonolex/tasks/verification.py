@@ -86,6 +86,11 @@ class Verification(Task):
     def scores(self, encoding: Encoding) -> Tensor:
         return F.normalize(self._embedding(encoding).float(), dim=-1)
 
+    def pooled(self, scores_WC: np.ndarray) -> np.ndarray:
+        """Return the direction of the windows' mean: a unit vector, as that of a clip is."""
+        mean_C = scores_WC.mean(0)
+        return mean_C / max(float(np.linalg.norm(mean_C)), 1e-12)
+
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
         return [{"embedding": row.tolist()} for row in scores]
 

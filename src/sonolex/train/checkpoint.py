@@ -19,17 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sonolex import configs
+from sonolex.data.manifest import Manifest
 from sonolex.files import atomic_folder, load_object, save_json
 from sonolex.hub import local_or_hub
-from sonolex.systems.base import Processor, System, count_parameters, seeded_build, system_name, system_type
+from sonolex.systems.base import Processor, System, seeded_build, system_name, system_type
 from sonolex.tasks.base import Model, Task, TaskConfig, build_task, task_type
-from sonolex.terminal import markdown
+from sonolex.train.cards import CARD, basic_card
+from sonolex.train.run import Run
 from sonolex.train.shapes import needs_values, shapes_only
-from sonolex.weights import Stored, read_header, read_tensors, require_finite, require_fit
+from sonolex.weights import Stored, read_header, read_tensors, require_finite, require_fit, write_tensors
 
 FORMAT_VERSION = 1
 MOST_TASKS = 1000
@@ -65,8 +66,15 @@ def save_model(folder: Path, model: Model, processor: Processor, *, provenance: 
                 "provenance": provenance,
             },
         )
-        save_file(_cpu_state(model), building / "model.safetensors", metadata={"format": "pt"})
-        (building / "README.md").write_text(_model_card(model, provenance), encoding="utf-8")
+        write_tensors(building / "model.safetensors", _cpu_state(model), metadata={"format": "pt"})
+        (building / CARD).write_text(basic_card(model, provenance), encoding="utf-8")
+
+
+def provenance_of(run: Run, *, step: int, clips: Manifest) -> dict[str, Any]:
+    """Return what a model folder says about the training of its weights on ``clips``."""
+    longest_s = max((float(s) for s in clips.durations_s if math.isfinite(s)), default=0.0)
+    heard = {"modalities": list(run.data.loading.modalities), "longest_clip_s": round(longest_s, 3)}
+    return {"run": run.name, "step": step, "seed": run.seed} | heard
 
 
 def model_folder(place: str | Path) -> Path:
@@ -78,7 +86,7 @@ def model_folder(place: str | Path) -> Path:
     path = Path(place)
     if (path / "model" / "config.json").is_file():
         return path / "model"
-    return local_or_hub(place, wanted="a run or model folder", files=("*.json", "*.safetensors"))
+    return local_or_hub(place, wanted="a run or model folder", files=("*.json", "*.safetensors", CARD))
 
 
 @dataclass(frozen=True)
@@ -233,8 +241,8 @@ def save_training_state(folder: Path, model: Model, optimizer: torch.optim.Optim
     """Write weights, optimiser state and loop state; nothing else decides how training goes on."""
     tensors, scalars = _flat_optimizer(optimizer)
     with atomic_folder(folder) as building:
-        save_file(_cpu_state(model), building / "model.safetensors")
-        save_file(tensors, building / "optimizer.safetensors")
+        write_tensors(building / "model.safetensors", _cpu_state(model))
+        write_tensors(building / "optimizer.safetensors", tensors)
         save_json(building / "state.json", {"loop": state, "optimizer": scalars})
 
 
@@ -339,15 +347,3 @@ def _flat_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
     saved = optimizer.state_dict()
     tensors = {f"{i}.{k}": v.cpu().contiguous() for i, s in saved["state"].items() for k, v in s.items()}
     return tensors, {"param_groups": json.loads(json.dumps(saved["param_groups"]))}
-
-
-def _model_card(model: Model, provenance: dict[str, Any]) -> str:
-    tasks = ", ".join(f"{markdown(name)} ({task.config.kind})" for name, task in model.task_items())
-    accepted = "; ".join(sorted(" + ".join(sorted(m)) for m in model.system.accepts))
-    return (
-        "---\nlibrary_name: sonolex\nlicense: apache-2.0\ntags:\n- audio\n- speech\n---\n\n"
-        f"# {model.system.name}\n\n"
-        f"{count_parameters(model.system):,} parameters. Tasks: {tasks}. Accepts: {accepted}.\n\n"
-        "```python\nimport sonolex\nmodel = sonolex.load('this folder')\nmodel.predict(audio='clip.wav')\n```\n\n"
-        f"Trained by: {markdown(json.dumps(configs.to_json(provenance), sort_keys=True))}\n"
-    )

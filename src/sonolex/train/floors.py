@@ -18,6 +18,7 @@ import torch
 from sonolex import configs, metrics
 from sonolex.arrays import load_arrays, save_arrays
 from sonolex.audio.features import delta, librosa_log_mel
+from sonolex.cache import FLOORS, keep_within, most_floor_bytes, note_use
 from sonolex.configs import cache_folder
 from sonolex.data.digests import clips_digests
 from sonolex.data.manifest import Clip, Manifest
@@ -40,18 +41,20 @@ def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str
     """Return {task: {floor: scores of the report clips}}, in the report part's order.
 
     Scores have the form of the task's own: (B, C) class scores, (B, 1) values, (B, D) embeddings. They are computed
-    once per fingerprint, fold and clips (`_cache_key`), and cached.
+    once per fingerprint, fold and clips (`_cache_key`), and kept in the cache (`sonolex.cache`).
     """
     key = _cache_key(protocol, fold)
-    path = cache_folder() / "floors" / f"v{VERSION}-{fingerprint}-{spelled(fold.name)}-{key}.npz"
+    path = cache_folder() / FLOORS / f"v{VERSION}-{fingerprint}-{spelled(fold.name)}-{key}.npz"
     with holding(path.parent, path.name):  # who comes second reads what the first one wrote
         if path.is_file():
+            note_use(path)
             flat = {tuple(key.split("/")): v for key, v in load_arrays(path, most_bytes=MOST_BYTES).items()}
             return {t.name: {k[1]: v for k, v in flat.items() if k[0] == spelled(t.name)} for t in protocol.tasks}
         recover(path.parent, name=path.name)
         statistics = {name: clip_statistics(fold.part(name)) for name in PARTS}
         floors = {task.name: _floors_of_task(task, fold, statistics) for task in protocol.tasks}
         save_arrays(path, {f"{spelled(task)}/{floor}": v for task, fs in floors.items() for floor, v in fs.items()})
+    keep_within(path.parent, most_floor_bytes(), newest=path)
     return floors
 
 

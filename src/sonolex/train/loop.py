@@ -367,7 +367,7 @@ class _Training:
 
     def _save_model(self, name: str, *, folder: Path | None = None) -> None:
         if self.fabric.is_global_zero:
-            provenance = {"run": self.run.name, "step": self.state["step"], "seed": self.run.seed}
+            provenance = checkpoint.provenance_of(self.run, step=self.state["step"], clips=self.clips)
             place = (folder or self.folder / "checkpoints") / name
             checkpoint.save_model(place, self.model, self.processor, provenance=provenance)
 

@@ -13,12 +13,13 @@ from sonolex.names import spelled
 from sonolex.protocols.base import Fold, Protocol, digest, find_fold, find_protocol
 from sonolex.systems.base import count_parameters
 from sonolex.tasks.base import Model
-from sonolex.train.checkpoint import environment
+from sonolex.train.cards import write_card
+from sonolex.train.checkpoint import environment, provenance_of
 from sonolex.train.evaluation import Evaluation, groups_of, write_embeddings, write_predictions, write_scores
 from sonolex.train.floors import floors_of_fold
 from sonolex.train.journal import training_curve
 from sonolex.train.run import Run
-from sonolex.train.sources import protocol_manifest
+from sonolex.train.sources import load_sources, protocol_manifest
 
 
 def write_results(
@@ -68,8 +69,30 @@ def write_results(
         write_embeddings(folder / "predictions" / "embeddings.npz", report, evaluation)
     if run.data.protocol is not None and evaluation is not None:
         results |= _results_of_run(folder, run, model)
+    if not asked:
+        _write_card(folder / "model", run, model, results, report, evaluation)
     save_json(folder / "results.json", results)
     return configs.to_json(results)
+
+
+def _write_card(
+    folder: Path,
+    run: Run,
+    model: Model,
+    results: dict[str, Any],
+    report: Manifest | None,
+    evaluation: Evaluation | None,
+) -> None:
+    """Write the model card of a finished run."""
+    sources = {"train": run.data.train, "selection": run.data.selection}
+    parts = {name: load_sources(of_part) for name, of_part in sources.items() if of_part}
+    parts |= {} if report is None else {"report": report}
+    predicted = {}
+    if evaluation is not None:
+        predicted = {n: (evaluation.labels[n], s, evaluation.groups.get(n)) for n, s in evaluation.scores.items()}
+    starts = [*([run.init_from] if run.init_from else []), *run.pretrained.values()]
+    provenance = provenance_of(run, step=results["selected_step"], clips=parts["train"])
+    write_card(folder, model, provenance, parts=parts, results=results, predicted=predicted, starts=starts)
 
 
 def protocol_results(

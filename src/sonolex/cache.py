@@ -1,0 +1,128 @@
+"""The cache: corpora that were generated here, and floors that were computed here. All of it can be made again.
+
+It lies where `sonolex.configs.cache_folder` says. Floors are kept up to a size (`most_floor_bytes`): beyond it, those
+that were used longest ago go. Generated corpora stay until `sonolex cache --clear` removes them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sonolex.configs import cache_folder
+from sonolex.files import remove_folder
+from sonolex.locks import holding
+
+FLOORS = "floors"
+CORPORA = ("tonewords-v", "sound-scenes-v", "espeak-digits-v", "espeak-words-v")  # how their folders begin
+LIMIT_SET_BY = "SONOLEX_FLOORS_MB"
+MOST_FLOORS_MB = 1024  # scores of 500 floors of 100,000 clips and 5 classes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One thing in the cache: the floors, or a generated corpus."""
+
+    name: str
+    folder: Path
+    num_files: int
+    num_bytes: int
+
+
+def most_floor_bytes() -> int:
+    """Return how many bytes of floors are kept: $SONOLEX_FLOORS_MB (MB), or 1,024 MB.
+
+    Raises:
+        ValueError: the variable is no number of megabytes.
+    """
+    said = os.environ.get(LIMIT_SET_BY, str(MOST_FLOORS_MB))
+    if not said.isdecimal():
+        raise ValueError(f"`{LIMIT_SET_BY}` must be a whole number of megabytes, but is {said!r}.")
+    return int(said) * 1_000_000
+
+
+def contents() -> list[Kept]:
+    """Return what is in the cache. Other files in its folder are nobody's business here."""
+    place = cache_folder()
+    names = [p.name for p in sorted(place.iterdir()) if p.is_dir()] if place.is_dir() else []
+    return [_kept(place / name) for name in names if name == FLOORS or name.startswith(CORPORA)]
+
+
+def clear(name: str) -> list[Kept]:
+    """Remove what ``name`` names from the cache ("floors", a corpus, or "all") and return what it was.
+
+    What another process is making or reading stays.
+
+    Raises:
+        ValueError: nothing is called so.
+    """
+    here = contents()
+    chosen = here if name == "all" else [k for k in here if k.name == name]
+    if not chosen and name not in ("all", FLOORS):
+        known = ", ".join(["all", FLOORS, *(k.name for k in here if k.name != FLOORS)])
+        raise ValueError(f"`clear` must be one of {known}, but is {name!r}.")
+    for kept in chosen:
+        if kept.name == FLOORS:
+            keep_within(kept.folder, 0)
+        else:
+            with holding(cache_folder(), kept.name, wait=False) as free:
+                if free:
+                    remove_folder(kept.folder)
+    return chosen
+
+
+def note_use(path: Path) -> None:
+    """Remember that a cached file was used now."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def keep_within(folder: Path, most_bytes: int, *, newest: Path | None = None) -> None:
+    """Remove the files of a folder that were used longest ago until the rest has at most ``most_bytes``.
+
+    A file that another process holds (its lock has the file's name) stays, and so does ``newest``.
+    """
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # another process may do the same
+            if path.is_file() and not path.name.startswith("."):
+                found.append((path.stat().st_mtime, path.stat().st_size, path))
+    left = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if left <= most_bytes:
+            return
+        if path == newest:
+            continue
+        with holding(folder, path.name, wait=False) as free:
+            if free:
+                path.unlink(missing_ok=True)
+                left -= size
+
+
+def cache_lines() -> list[str]:
+    """Return where the cache is, what is in it and how it is bounded, in words."""
+    here = contents()
+    lines = [f"cache: {cache_folder()} (set SONOLEX_CACHE to have it elsewhere)"]
+    width = max((len(k.name) for k in here), default=0)
+    lines += [f"  {k.name:{width}}  {k.num_bytes / 1e6:9.1f} MB  {k.num_files:6,} files" for k in here]
+    lines += ["  nothing yet"] * (not here)
+    lines.append(
+        f"floors are kept up to {most_floor_bytes() / 1e6:,.0f} MB ({LIMIT_SET_BY}), the ones used last; generated "
+        "corpora until they are cleared"
+    )
+    return [*lines, "clear with: sonolex cache --clear floors (or a corpus by its name here, or all)"]
+
+
+def _kept(folder: Path) -> Kept:
+    sizes = list(_sizes(folder))
+    return Kept(folder.name, folder, len(sizes), sum(sizes))
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            if path.is_file() and ".locks" not in path.parts:
+                yield path.stat().st_size
