@@ -31,7 +31,7 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
 
 
 def fit(*words: object) -> int:
-    return main(["fit", *map(str, words), "--epochs", "1", "--quiet"])
+    return main(["fit", *map(str, words), "--epochs", "1", "--minutes", "0.01", "--quiet"])
 
 
 def refused(capsys, *words: object) -> str:

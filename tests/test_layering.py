@@ -47,16 +47,17 @@ ALLOWED = {
     "cache": {"configs", "files", "locks"},
     "evaluate": FLOOR | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},
     "fit": FLOOR
-    | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"}
-    | {"fit_table", "fit_task", "fit_joint"},
+    | {"scoring", "metrics", "audio", "text", "data", "systems", "tasks.base", "protocols.base", "train"}
+    | {"saved", "compare", "paired", "report", "fit_table", "fit_task", "fit_joint", "fit"},
     "fit_joint": FLOOR
     | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"}
     | {"fit_table", "fit_task"},
     "fit_table": FLOOR | {"scoring", "data"},
     "fit_task": FLOOR | {"scoring", "data"},
     "saved": FLOOR | {"scoring"},
-    "compare": FLOOR | {"scoring", "metrics", "saved"},
-    "paired": FLOOR | {"compare", "metrics"},
+    "draws": FLOOR | {"scoring"},
+    "compare": FLOOR | {"scoring", "metrics", "saved", "draws"},
+    "paired": FLOOR | {"draws", "compare", "metrics"},
     "similarity": FLOOR | {"data", "systems.base", "protocols.base", "train.checkpoint", "train.sources"},
     "robustness": FLOOR | {"audio", "systems.base", "evaluate"},
     "plots": FLOOR | {"metrics", "compare", "saved", "train.journal"},

@@ -97,7 +97,7 @@ def test_losses_of_any_sign_and_length_are_drawn(tmp_path):
             book.write("step", {"total": loss}, step=step)
     found = [{"run": name, "folder": tmp_path / name} for name in ("one", "none", "negative", "zero", "absent")]
     assert "3 runs" in plots.learning_curves(found).alt
-    assert "1 runs" in plots.learning_curves(found[:2]).alt and "0 runs" in plots.learning_curves([]).alt
+    assert "1 runs" in plots.learning_curves(found[:2]).alt and plots.learning_curves([]) is None
 
 
 @pytest.mark.parametrize(

@@ -186,12 +186,25 @@ def _training_verbs(verb: Verb) -> None:
         "table", help="CSV, TSV, JSONL, Parquet or Arrow with audio or text and labels, or a folder of classes"
     )
     _fit_columns(p)
-    p.add_argument("--system", default="ctal", help=", ".join(module_names("systems")))
-    p.add_argument("--from", help="run folder, model folder or hub:ORG/NAME to start from")
-    p.add_argument("--epochs", type=int, help="default: by the number of clips")
+    p.add_argument(
+        "--system",
+        help="the network to train, whatever it comes to (default: candidates compete): "
+        + ", ".join(n for n in module_names("systems") if n != "average"),
+    )
+    p.add_argument("--from", help="run folder, model folder or hub:ORG/NAME whose weights a candidate starts from")
+    p.add_argument("--minutes", type=float, help="time for networks (default: by the number of clips, which is said)")
+    p.add_argument("--epochs", type=int, help="of networks (default: by the number of clips and the time)")
+    p.add_argument("--lr", type=float, help="peak rate of networks (default: 1e-3, a fifth of it with --from)")
+    p.add_argument("--batch-s", type=float, help="seconds of audio in a batch of networks (default: 64)")
+    p.add_argument(
+        "--folds",
+        default="auto",
+        help="auto (cross-validation of a small table), none (one test part), speaker (one a fold), or a number",
+    )
+    p.add_argument("--split-seed", type=int, default=0, help="of how the table is divided (default: 0)")
     p.add_argument("--out", help="folder for the model and the report (default: runs/fit-TABLE-LABEL)")
     p.add_argument("--skip-bad", action="store_true", help="leave rows out that cannot be used, after listing them")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

@@ -1,7 +1,8 @@
 """Run folders in, tables out: scores beside floors and published numbers. Reads saved predictions; needs no model.
 
 Runs of one protocol and row form a table row: folds are pooled per seed, seeds give mean and deviation. Results with
-different fingerprints are never put into one column.
+different fingerprints are never put into one column. Intervals draw speakers (or recordings) where they are known, not
+clips: clips of one speaker are not independent.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from sonolex import metrics, scoring
+from sonolex.draws import RECALLS, drawn_recalls, groups_drawn, has_groups, recall_counts
 from sonolex.names import spelled
 from sonolex.saved import load_predictions, read_results
 from sonolex.terminal import markdown, visible
 
-BOOTSTRAP_DRAWS = 300
+BOOTSTRAP_DRAWS = {"classification": 300, "regression": 300, "tagging": 60}
 EER_DRAWS = 30
-INTERVAL_OF = ("balanced_accuracy", "eer")
+CANDIDATE_ROWS = {"floors": "floor: ", "candidates": "candidate: "}  # folders beside results.json, and how rows begin
 
 
 @dataclass
@@ -28,6 +30,8 @@ class Row:
     """One line of a table: metric values and predictions per seed; the first seed's serve intervals and plots.
 
     ``modalities`` are those that were read when the report part was scored; empty where that is not known.
+    ``interval_of`` is the metric that the interval is of, ``over`` what was drawn for it. A ``candidate`` competed in
+    the fit that the table is of.
     """
 
     name: str
@@ -36,7 +40,10 @@ class Row:
     saved: dict[int, dict[str, Any]] = field(default_factory=dict)
     published: bool = False
     floor: bool = False
+    candidate: bool = False
     interval: tuple[float, float] | None = None
+    interval_of: str = ""
+    over: str = "clips"
     notes: str = ""
     runs: list[Path] = field(default_factory=list)
     modalities: tuple[str, ...] = ()
@@ -44,7 +51,7 @@ class Row:
     @property
     def title(self) -> str:
         """The name, with an alarm where some seed gives every clip the same class."""
-        return self.name + (" (!) says one class only" if self.collapsed and not self.floor else "")
+        return self.name + (" (!) says one class only" if self.collapsed and not (self.floor or self.candidate) else "")
 
     @property
     def collapsed(self) -> bool:
@@ -139,11 +146,13 @@ def text_tables(tables: Sequence[Table]) -> str:
         width = max([len(visible(r.title)) for r in table.rows] + [4])
         heads = [f"  {visible(metric_title(n)):>22}" for n in names]
         lines.append(f"  {'':{width}}{''.join(heads)}  seeds")
+        floor = best_floor(table)
         for row in table.rows:
             cells = [f"  {cell(row, n):>{len(h) - 2}}" for n, h in zip(names, heads, strict=True)]
-            lines.append(
-                f"  {visible(row.title):{width}}{''.join(cells)}  {'' if row.published else len(row.by_seed) or ''}"
-            )
+            below = floor is not None and not (row.floor or row.published) and is_below(table, row, floor)
+            mark = "  best floor" if row is floor else "  below the best floor" if below else ""
+            seeds = "" if row.published else len(row.by_seed) or ""
+            lines.append(f"  {visible(row.title):{width}}{''.join(cells)}  {seeds}{mark}")
         if table.notes:
             lines.append(f"  {visible(table.notes)}")
     return "\n".join(lines)
@@ -158,7 +167,7 @@ def markdown_tables(tables: Sequence[Table]) -> str:
             f"### {markdown(table.protocol)} · {markdown(table.task)}",
             "",
             f"{table.num_clips} clips, fingerprint `{table.fingerprint}`. ± is the deviation over seeds, […] a 95 % "
-            "bootstrap interval over clips.",
+            f"bootstrap interval over {drawn_over(table)}.",
             "",
             f"| | {' | '.join(markdown(metric_title(n)) for n in names)} | seeds |",
             f"|---|{'---|' * (len(names) + 1)}",
@@ -182,20 +191,23 @@ def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:
     for r in runs:
         groups.setdefault(r["row"], []).append(r)
     folds = {r["fold"] for r in runs}
-    rows = [_row(name, task, rs, folds) for name, rs in groups.items()]
+    primary = runs[0]["primary"]
+    rows = [_row(name, task, rs, folds, primary) for name, rs in groups.items()]
     widest = max(groups.values(), key=lambda rs: len({r["fold"] for r in rs}))
-    rows = _floor_rows(task, widest) + rows
+    beside = _rows_beside(task, widest, "floors", primary)
+    # What else competed belongs to one fit; a table of several shows what each came to.
+    beside += _rows_beside(task, widest, "candidates", primary) if len(runs) == 1 else []
+    rows = beside + rows
     for name, values in runs[0].get("published", {}).items():
         rows.append(Row(f"published: {name}", task, {0: dict(values)}, published=True))
     given = [name for row in reversed(rows) for values in row.by_seed.values() for name in values]
-    primary = runs[0]["primary"]
     primary = primary if primary in given or not given else given[0]
     num_clips = max(len(r.predictions["clip_ids"]) for r in rows if r.predictions)
     notes = runs[0].get("notes", "")
     return Table(protocol, runs[0]["fingerprint"], task, primary, rows, num_clips, notes)
 
 
-def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> Row:
+def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], primary: str) -> Row:
     """Pool folds per seed. Seeds that lack folds are left out if others are whole, and the row's name says so."""
     of_seed = {seed: [r for r in runs if r["seed"] == seed] for seed in sorted({r["seed"] for r in runs})}
     lacking = {seed: len(own) for seed, own in of_seed.items() if {r["fold"] for r in own} != folds}
@@ -221,22 +233,24 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str]) -> R
         {seed: score(pooled) for seed, pooled in pooled_of.items()},
         pooled_of,
         notes=notes,
-        interval=_interval(first),
+        **_interval_of(first, primary),
         runs=[r["folder"] for r in runs],
         modalities=tuple(runs[0].get("modalities", ())),
     )
 
 
-def _floor_rows(task: str, runs: list[dict[str, Any]]) -> list[Row]:
+def _rows_beside(task: str, runs: list[dict[str, Any]], kind: str, primary: str) -> list[Row]:
+    """Return the rows of predictions that lie beside the results: floors, or candidates of a fit."""
     one_seed = [r for r in runs if r["seed"] == runs[0]["seed"]]
     rows = []
-    for path in sorted((one_seed[0]["folder"] / "floors").glob("*.json")):
-        of_task, _, floor = path.stem.partition(".")  # no task's spelling holds a "."
+    for path in sorted((one_seed[0]["folder"] / kind).glob("*.json")):
+        of_task, _, name = path.stem.partition(".")  # no task's spelling holds a "."
         if of_task != spelled(task):
             continue
-        pooled = _pooled([r["folder"] / "floors" / path.name for r in one_seed])
-        values = {0: score(pooled)}
-        rows.append(Row(f"floor: {floor}", task, values, {0: pooled}, floor=True, interval=_interval(pooled)))
+        pooled = _pooled([r["folder"] / kind / path.name for r in one_seed])
+        values, title = {0: score(pooled)}, f"{CANDIDATE_ROWS[kind]}{name}"
+        what = {"floor": kind == "floors", "candidate": kind == "candidates"}
+        rows.append(Row(title, task, values, {0: pooled}, **what, **_interval_of(pooled, primary)))
     return rows
 
 
@@ -263,16 +277,53 @@ def _pooled(paths: list[Path]) -> dict[str, Any]:
     return joined
 
 
-def _interval(predictions: dict[str, Any]) -> tuple[float, float] | None:
+def _interval_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
+    """Return the fields of a `Row` that hold a 95 % interval: of the equal error rate, else of the primary metric."""
     if predictions["scorer"] == "verification":
         speakers = np.array([str(label) for label in predictions["labels"]])
         same, scores = metrics.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
         pairs = np.stack(np.triu_indices(len(speakers), k=1), 1)
-        return metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
-    if predictions["scorer"] != "classification":
+        found = metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
+        return {"interval": found, "interval_of": "eer"}
+    if predictions["scorer"] not in BOOTSTRAP_DRAWS:
+        return {}
+    metric = primary if primary in score(predictions) else "balanced_accuracy"
+    drawn = _drawn(predictions, metric)
+    if drawn is None:
+        return {}
+    over = "speakers or recordings" if has_groups(predictions) else "clips"
+    return {"interval": drawn, "interval_of": metric, "over": over}
+
+
+def _drawn(predictions: dict[str, Any], metric: str) -> tuple[float, float] | None:
+    """Return the interval of a metric by bootstrap over groups; None where it is not defined."""
+    groups_N, rng = groups_drawn(predictions), np.random.default_rng(0)
+    count = int(groups_N.max()) + 1
+    draws = [rng.integers(0, count, count) for _ in range(BOOTSTRAP_DRAWS[predictions["scorer"]])]
+    if predictions["scorer"] == "classification" and metric in RECALLS:
+        times_DG = np.stack([np.bincount(groups, minlength=count) for groups in draws])
+        values = drawn_recalls(metric, recall_counts(predictions, groups_N), times_DG)
+    else:
+        values = _scored(predictions, metric, draws, [np.flatnonzero(groups_N == g) for g in range(count)])
+    if np.isnan(values).all():
         return None
-    true_B, predicted_B = decisions(predictions)
-    return metrics.bootstrap_interval(metrics.balanced_accuracy, true_B, predicted_B, num_draws=BOOTSTRAP_DRAWS)
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _scored(
+    predictions: dict[str, Any], metric: str, draws: Sequence[np.ndarray], members: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return a metric of every draw of groups, NaN where it is not defined."""
+    options = predictions["options"]
+    wanted = [] if predictions["scorer"] == "tagging" else [metric]
+    options = options | ({"metric_names": wanted} if "metric_names" in options else {})
+    scores, values = np.asarray(predictions["scores"], float), []
+    for groups in draws:
+        rows = np.concatenate([members[g] for g in groups])
+        labels = [predictions["labels"][i] for i in rows]
+        values.append(scoring.score(predictions["scorer"], labels, scores[rows], options).get(metric, np.nan))
+    return np.array(values)
 
 
 def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -280,6 +331,45 @@ def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     known = [i for i, v in enumerate(predictions["labels"]) if v is not None]
     labels, scores_BC = [predictions["labels"][i] for i in known], np.asarray(predictions["scores"], float)[known]
     return scoring.decisions(labels, scores_BC, predictions["options"]["classes"])
+
+
+def best_row(table: Table, rows: Sequence[Row]) -> Row:
+    """Return the one of some rows with the best primary metric."""
+    sign = -1 if table.primary in metrics.LOWER_IS_BETTER else 1
+    values = {id(r): r.mean(table.primary) for r in rows}
+    return max(rows, key=lambda r: -np.inf if values[id(r)] is None else sign * float(values[id(r)] or 0.0))
+
+
+def best_floor(table: Table) -> Row | None:
+    """Return the best floor of a table, None without floors."""
+    floors = [r for r in table.rows if r.floor and r.mean(table.primary) is not None]
+    return best_row(table, floors) if floors else None
+
+
+def is_below(table: Table, row: Row, floor: Row) -> bool:
+    """Return whether a row's primary metric is worse than a floor's."""
+    value, of_floor = row.mean(table.primary), floor.mean(table.primary)
+    if value is None or of_floor is None:
+        return False
+    return value > of_floor if table.primary in metrics.LOWER_IS_BETTER else value < of_floor
+
+
+def class_recalls(row: Row) -> dict[str, tuple[float, int]]:
+    """Return the recall and the number of clips of every class that has some, of a classification."""
+    if row.predictions is None or row.predictions["scorer"] != "classification":
+        return {}
+    true_B, predicted_B = decisions(row.predictions)
+    found = {}
+    for i, name in enumerate(row.predictions["options"]["classes"]):
+        own_B = true_B == i
+        if own_B.any():
+            found[name] = float(np.mean(predicted_B[own_B] == i)), int(own_B.sum())
+    return found
+
+
+def drawn_over(table: Table) -> str:
+    """Return what the intervals of a table draw."""
+    return next((r.over for r in table.rows if r.interval is not None), "clips")
 
 
 def shown_metrics(table: Table) -> list[str]:
@@ -300,6 +390,6 @@ def cell(row: Row, metric: str) -> str:
     if value is None:
         return ""
     text = f"{value:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
-    if row.interval is not None and metric in INTERVAL_OF and deviation is None:
+    if row.interval is not None and metric == row.interval_of and deviation is None:
         text += f" [{row.interval[0]:.3f}, {row.interval[1]:.3f}]"
     return text

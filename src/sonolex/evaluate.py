@@ -7,9 +7,10 @@ from typing import Any
 
 from sonolex.audio.degrade import Degradation
 from sonolex.data.loader import Loading
+from sonolex.data.manifest import Manifest
 from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
-from sonolex.protocols.base import find_fold, find_protocol
+from sonolex.protocols.base import Protocol, find_fold, find_protocol
 from sonolex.systems.base import count_parameters
 from sonolex.terminal import visible
 from sonolex.train.checkpoint import environment, load_model, model_folder
@@ -39,14 +40,15 @@ def evaluate_model(
         trust_code: the model folder and a protocol.json may name code of their own, which then runs.
 
     Raises:
-        ValueError: the protocol has several folds and none is named, the model lacks its tasks, or there is no such
-            device.
+        ValueError: the protocol has several folds and none is named, the model lacks its tasks or has learned from the
+            clips it would be scored on, or there is no such device.
     """
     place = find_device(device)
     rules = find_protocol(protocol, trust_code=trust_code)
     manifest = protocol_manifest(rules, (("root", root),) if root else ())
     part = find_fold(rules, manifest, fold)
     trained, processor, info = load_model(model_folder(model), trust_code=trust_code)
+    _require_unheard(info.get("provenance", {}), rules, manifest)
     missing = [t.name for t in rules.tasks if t.name not in dict(trained.task_items())]
     if missing:
         raise ValueError(f"`model` must have the tasks of {protocol}, but lacks {', '.join(missing)}.")
@@ -79,3 +81,15 @@ def evaluate_model(
         write_embeddings(folder / "predictions" / "embeddings.npz", part.report, evaluation)
         save_json(folder / "results.json", results)
     return results
+
+
+def _require_unheard(provenance: Any, rules: Protocol, manifest: Manifest) -> None:
+    """Raise ValueError if the model is the final one of a cross-validation by this protocol: it knows all its clips."""
+    if not isinstance(provenance, dict) or not provenance.get("learned_from_report"):
+        return
+    if provenance.get("fingerprint") == rules.fingerprint(manifest):
+        raise ValueError(
+            f"`protocol` must hold clips that the model has not learned from, but it has learned from all of "
+            f"{visible(rules.name)}. Its cross-validated scores are in the fit's results.json and report.html; to "
+            "score it anew, name a protocol of other clips."
+        )

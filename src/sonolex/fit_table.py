@@ -165,7 +165,7 @@ def changes_between(before: Manifest, after: Manifest, labels: Sequence[str]) ->
     changes = [f"{len(ids)} clips were {what} ({_some(ids)})" for ids, what in known if ids]
     both = [i for i in rows[0] if i in rows[1]]
     words = {n: f"the label {n!r}" for n in labels} | {"audio_digest": "the audio", "text": "the transcript"}
-    for column in dict.fromkeys((*labels, "audio_digest", "text", "speaker", "split")):
+    for column in dict.fromkeys((*labels, "audio_digest", "text", "speaker", "split", "fold")):
         if column not in before.table.column_names and column not in STANDARD_COLUMNS:
             return [*changes, f"the label is {column!r}, which it did not have"]
         old, current = before.column(column), after.column(column)

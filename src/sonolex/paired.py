@@ -1,7 +1,8 @@
 """Is one row of a table better than another? Differences over the same clips and the same seeds, with intervals.
 
 A row's own interval says how far its score may be from that of other clips. Two rows saw the same clips, so their
-difference is known much better than either score: clips (and seeds) are drawn together for both.
+difference is known much better than either score: clips (and seeds) are drawn together for both. Where it is known who
+speaks, or what recording a clip is from, whole speakers and recordings are drawn.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from sonolex import metrics, terminal
 from sonolex.compare import Row, Table, score
+from sonolex.draws import RECALLS, drawn_recalls, groups_drawn, recall_counts
 
 DRAWS = 1000
 CLIPWISE = ("classification", "regression", "tagging")
@@ -26,8 +28,8 @@ class Difference:
 
     Attributes:
         by_seed: of every seed both have; a row without seeds (a floor) counts for every seed of the other.
-        interval: 95 %, by bootstrap over clips and seeds; Student's over seeds where clips may not be drawn
-            (`CLIPWISE`), None then for one seed.
+        interval: 95 %, by bootstrap over clips (or speakers, or recordings) and seeds; Student's over seeds where clips
+            may not be drawn (`CLIPWISE`), None then for one seed.
     """
 
     row: str
@@ -52,13 +54,22 @@ def differences(table: Table, reference: str, *, num_draws: int = DRAWS, seed: i
     Raises:
         ValueError: no such row; rows with different clips.
     """
-    rows = [r for r in table.rows if r.saved]
-    named = {r.name: r for r in rows}
-    if reference not in named:
+    base = _row_named(table, reference)
+    others = [row for row in table.rows if row.saved and row is not base]
+    return [_difference(table.primary, row, base, num_draws, seed) for row in others]
+
+
+def difference(table: Table, row: str, reference: str) -> Difference:
+    """Return the difference of one row from another. Raises as `differences`."""
+    return _difference(table.primary, _row_named(table, row), _row_named(table, reference), DRAWS, 0)
+
+
+def _row_named(table: Table, name: str) -> Row:
+    named = {r.name: r for r in table.rows if r.saved}
+    if name not in named:
         rows_named = terminal.visible(f"{table.protocol} ({', '.join(named)})")
-        raise ValueError(f"`against` must be a row of {rows_named}, but is {reference!r}.")
-    base = named[reference]
-    return [_difference(table.primary, row, base, num_draws, seed) for row in rows if row is not base]
+        raise ValueError(f"`against` must be a row of {rows_named}, but is {name!r}.")
+    return named[name]
 
 
 def difference_lines(tables: Sequence[Table], reference: str, *, markdown: bool = False) -> list[str]:
@@ -95,15 +106,30 @@ def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> 
     by_seed = tuple(a - b for a, b in values if a is not None and b is not None)
     if not _is_clipwise([row]):
         return Difference(row.name, base.name, metric, by_seed, _students_interval(by_seed))
-    rng = np.random.default_rng(seed)
-    num_clips, drawn = len(pairs[0][0]["clip_ids"]), []
-    for _ in range(num_draws):
-        clips = rng.integers(0, num_clips, num_clips)
-        drawn_seeds = rng.integers(0, len(pairs), len(pairs))
-        values = [[score(_chosen(p, clips)).get(metric, np.nan) for p in pairs[s]] for s in drawn_seeds]
-        drawn.append(float(np.mean([a - b for a, b in values])))
+    groups_N = groups_drawn(pairs[0][1])
+    rng, count, drawn = np.random.default_rng(seed), int(groups_N.max()) + 1, []
+    of_draws = [(rng.integers(0, count, count), rng.integers(0, len(pairs), len(pairs))) for _ in range(num_draws)]
+    if row_scorer(pairs) == "classification" and metric in RECALLS:
+        times_DG = np.stack([np.bincount(groups, minlength=count) for groups, _ in of_draws])
+        of_pair = [
+            drawn_recalls(metric, recall_counts(a, groups_N), times_DG)
+            - drawn_recalls(metric, recall_counts(b, groups_N), times_DG)
+            for a, b in pairs
+        ]
+        drawn = [np.mean([of_pair[s][d] for s in seeds]) for d, (_, seeds) in enumerate(of_draws)]
+    else:
+        members = [np.flatnonzero(groups_N == g) for g in range(count)]
+        for groups, drawn_seeds in of_draws:
+            clips = np.concatenate([members[g] for g in groups])
+            values = [[score(_chosen(p, clips)).get(metric, np.nan) for p in pairs[s]] for s in drawn_seeds]
+            drawn.append(float(np.mean([a - b for a, b in values])))
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return Difference(row.name, base.name, metric, by_seed, (float(low), float(high)))
+
+
+def row_scorer(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """Return what scores the predictions that are compared."""
+    return str(pairs[0][0]["scorer"])
 
 
 def _is_clipwise(rows: Sequence[Row]) -> bool:

@@ -130,26 +130,55 @@ def robustness(run: str, found: dict[str, Any], sweep: str) -> Picture:
         return _picture(figure, f"Scores of {run} over {found['units'][sweep]}.")
 
 
-def learning_curves(results: Sequence[dict[str, Any]]) -> Picture:
-    """Draw the training loss of every run over optimiser steps."""
-    with _figure(8, 3.4) as (figure, axes):
+def learning_curves(results: Sequence[dict[str, Any]]) -> Picture | None:
+    """Draw the training loss of every run over optimiser steps; None if no run has any."""
+    if not any(training_curve(r["folder"], "step", "total")[0] for r in results):
+        return None
+    with _figure(5.0, 4.4) as (figure, axes):
         lowest, drawn = np.inf, 0
         for r in results:
             steps, values = _smooth_curve(r["folder"])
             if steps:
-                axes.plot(steps, values, label=shown(r["run"]), linewidth=1)
+                axes.plot(steps, values, label=shown(_curve_name(r)), linewidth=1)
                 lowest, drawn = min(lowest, *values), drawn + 1
         axes.set_xlabel("optimiser step")
         axes.set_ylabel(f"training loss (mean of {SMOOTHED_STEPS} steps)")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         if 0 < lowest < np.inf:
             _log_scale(axes, axes.yaxis, "y")
         if drawn <= 12:
-            _legend(axes, fontsize=7)
+            _legend_below(figure, axes)
         return _picture(figure, f"Training loss of {drawn} runs over optimiser steps.")
 
 
-def projection(name: str, vectors_ND: np.ndarray, groups_N: np.ndarray) -> Picture | str:
-    """Draw vectors in two dimensions, a colour for each group; a sentence where there is nothing to draw.
+def validation_curves(results: Sequence[dict[str, Any]]) -> Picture | None:
+    """Draw the score on the selection part over optimiser steps, larger is better; None if no run was evaluated."""
+    curves = [(r, *training_curve(r["folder"], "selection", "value")) for r in results]
+    curves = [(r, steps, values) for r, steps, values in curves if steps]
+    if not curves:
+        return None
+    with _figure(5.0, 4.4) as (figure, axes):
+        for r, steps, values in curves:
+            axes.plot(steps, [_drawable(v) for v in values], marker=".", label=shown(_curve_name(r)), linewidth=1)
+        axes.set_xlabel("optimiser step")
+        axes.set_ylabel("score on the selection part")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        if len(curves) <= 12:
+            _legend_below(figure, axes)
+        return _picture(figure, f"Selection scores of {len(curves)} runs over optimiser steps.")
+
+
+def _curve_name(result: Mapping[str, Any]) -> str:
+    """Return a run's name, with the folder it lies in where a fit trained it several times."""
+    folder = Path(result["folder"]).name
+    return f"{result['run']} {folder}" if folder.startswith("without ") else str(result["run"])
+
+
+def projection(
+    name: str, vectors_ND: np.ndarray, groups_N: np.ndarray, labels_N: np.ndarray | None = None
+) -> Picture | str:
+    """Draw vectors in two dimensions, a colour for each label, or group; a sentence where there is nothing to draw.
 
     t-SNE (CTAL figure 4) from `FEWEST_FOR_TSNE` vectors on, else their two main directions.
     """
@@ -157,9 +186,9 @@ def projection(name: str, vectors_ND: np.ndarray, groups_N: np.ndarray) -> Pictu
     points_N2, how = _projected(vectors_ND[kept])
     if points_N2 is None:
         return f"no picture of {name}: {how}"
-    groups = groups_N[kept]
-    named = list(dict.fromkeys(groups.tolist()))
-    with _figure(6.5, 4.2) as (figure, axes):
+    groups = (groups_N if labels_N is None else labels_N)[kept]
+    named = sorted(set(groups.tolist()), key=lambda g: (-int((groups == g).sum()), g))
+    with _figure(5.0, 4.6) as (figure, axes):
         for group in named[:MOST_GROUPS]:
             rows = groups == group
             axes.scatter(points_N2[rows, 0], points_N2[rows, 1], s=8, label=shown(group))
@@ -168,7 +197,7 @@ def projection(name: str, vectors_ND: np.ndarray, groups_N: np.ndarray) -> Pictu
             label = f"{len(named) - MOST_GROUPS} others"
             axes.scatter(points_N2[rest, 0], points_N2[rest, 1], s=8, color="lightgrey", label=label)
         if len(named) > 1:
-            _legend(axes, fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            _legend_below(figure, axes)
         axes.set_title(f"{shown(name)} ({how})", fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -304,6 +333,14 @@ def _figure(width: float, height: float) -> Iterator[tuple[Any, Any]]:
 def _legend(axes: Any, **options: Any) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(**options)
+
+
+def _legend_below(figure: Any, axes: Any) -> None:
+    """Draw the legend below the axes, where it hides nothing and stays readable on a narrow page."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        columns = 2 if max(map(len, labels)) > 12 else 4
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
 
 
 def _log_scale(axes: Any, axis: Any, name: str) -> None:

@@ -49,7 +49,7 @@ def read_results(places: Sequence[str | Path]) -> list[dict[str, Any]]:
 def load_results(path: Path) -> dict[str, Any]:
     """Return a results.json. Raises ValueError unless every field that tables and pages read is what it must be."""
     values = load_object(path)
-    _require(values, RESULTS, path, optional=("load_s", "trained_clips", "modalities"))
+    _require(values, RESULTS, path, optional=("load_s", "trained_clips", "modalities", "verdict"))
     _require(values["environment"], ENVIRONMENT, path, inside="environment")
     if "fingerprint" in values:
         _require(values, COMPARED, path, optional=("published", "notes"))
@@ -86,8 +86,10 @@ def load_predictions(path: Path) -> dict[str, Any]:
     return values | {"scores": np.array(values["scores"], np.float64)}
 
 
-def load_embeddings(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return vectors (N, D) and the group (speaker) of each (N,) as `write_embeddings` saved them.
+def load_embeddings(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return vectors (N, D), and the group (speaker) and label of each (N,) as `write_embeddings` saved them.
+
+    Labels are None in files of older versions, and of models with several tasks.
 
     Raises:
         ValueError: anything else.
@@ -98,7 +100,10 @@ def load_embeddings(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path} must hold `pooled` (clips, D) and `groups` (clips,), but does not. {CURE}")
     if groups.shape != pooled.shape[:1]:
         raise ValueError(f"`groups` of {path} must be of {len(pooled)} clips, but are {groups.shape}. {CURE}")
-    return pooled, groups
+    labels = arrays.get("labels")
+    if labels is not None and (labels.dtype.kind != "U" or labels.shape != groups.shape):
+        raise ValueError(f"`labels` of {path} must be a text for each of {len(pooled)} clips, but are not. {CURE}")
+    return pooled, groups, labels
 
 
 def load_robustness(path: Path) -> dict[str, Any]:
@@ -243,6 +248,7 @@ RESULTS: dict[str, Check] = {
     "trained_clips": COUNT,
     "num_parameters": COUNT,
     "modalities": ("a list of text", _list_of(_is_text, MOST_NAMES)),
+    "verdict": ("a list of text", _list_of(_is_text, MOST_NAMES)),
 }
 ENVIRONMENT: dict[str, Check] = {
     "sonolex": TEXT,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ BERT_TOKENS = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 BYTE_ALPHABET = 256
 SPACE = "▁"  # sentencepiece's letter for a space, also before the first word
 BLANK_TOKEN = "<ctc_blank>"
+LETTER_NGRAMS = (2, 3, 4)
 MOST_TOKENIZER_BYTES = 64 << 20  # a vocabulary of 250,000 pieces with its merges takes 17 MB
 
 
@@ -80,6 +82,29 @@ def clean_none(transcript: str) -> str:
 
 
 CLEANERS = {"ctal": clean_ctal, "none": clean_none}
+
+
+def word_and_letter_ngrams(transcript: str) -> list[str]:
+    """Return a transcript's words, pairs of words and letter n-grams within words, for statistics of a text.
+
+    Words are told from n-grams of letters by what they begin with. Case is folded; of scripts without spaces the
+    n-grams of letters say most.
+
+    >>> word_and_letter_ngrams("So so!")
+    ['w so', 'w so', 'w so so', 'l so', 'l so ', 'l  so', 'l  so ', 'l so', 'l so ', 'l  so', 'l  so ']
+    """
+    words = re.findall(r"\w+", transcript.casefold())
+    found = [f"w {word}" for word in words]
+    found += [f"w {first} {second}" for first, second in pairwise(words)]
+    for word in words:
+        spaced = f" {word} "
+        found += [
+            f"l {spaced[i : i + size]}"
+            for i in range(len(spaced))
+            for size in LETTER_NGRAMS
+            if i + size <= len(spaced) and spaced[i : i + size].strip()
+        ]
+    return found
 
 
 def train_byte_bpe(transcripts: Iterable[str], *, vocab_size: int = 30_000) -> Tokenizer:

@@ -10,7 +10,7 @@ import torch
 
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.audio.views import Views
-from sonolex.configs import module_names
+from sonolex.configs import module_names, to_json
 from sonolex.data.loader import clip_seed
 from sonolex.nn.dropout import Dropout, drawn_from
 from sonolex.systems._masked_streams import MaskedStreamsConfig
@@ -19,6 +19,7 @@ from sonolex.systems._spectrogram_transformer import SpectrogramConfig
 from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
 from sonolex.systems._speecht5_config import OBJECTIVES, PAIRED, SpeechT5Config
 from sonolex.systems.ast import AstConfig
+from sonolex.systems.average import AverageConfig, AverageProcessorConfig, Member
 from sonolex.systems.base import build_system, system_type
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.systems.ctal import CtalConfig
@@ -32,6 +33,7 @@ from sonolex.systems.roberta import RobertaConfig
 from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorConfig
 from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.systems.ssast import SsastConfig
+from sonolex.systems.statistics import StatisticsConfig, StatisticsProcessorConfig
 from sonolex.systems.vcr_ast import VcrAstConfig
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
@@ -55,7 +57,13 @@ STREAMS = {"vocab_size": 300, "num_layers": 2, "width": 32, "num_heads": 4, "ffn
 STREAMS |= {"frames_per_step": 4, "max_frames": 400, "max_tokens": 40, "num_features": 40, "shortest_segment_frames": 4}
 STREAMS |= {"longest_segment_frames": 10}
 RECURRENT = {"width": 16, "frames_per_step": 2, "dropout": 0.0}
+SMALL_STATISTICS = {"num_outputs": 3, "pairs": True, "kernel": "rbf", "num_support": 5, "gamma": 0.001}
 SYSTEMS = {
+    "statistics": [StatisticsConfig(text_scale=3.0), StatisticsConfig(**SMALL_STATISTICS)],
+    "average": [
+        AverageConfig((Member("statistics"), Member("mdre", to_json(RecurrentConfig(**RECURRENT)))), of=of)
+        for of in ("classes", "tags", "values")
+    ],
     "mockingjay": [MockingjayConfig(**STREAMS)],
     "roberta": [RobertaConfig(**STREAMS)],
     "late_fusion": [MaskedStreamsConfig(**STREAMS)],
@@ -141,7 +149,13 @@ CALM_PROCESSOR = CalmProcessorConfig(rate_hz=8000, num_mels=16, max_frames=400, 
 SPEECHT5_PROCESSOR = SpeechAndLettersConfig(
     rate_hz=8000, num_mels=16, max_frames=400, max_tokens=300, audio="spectrogram", num_units=12
 )
+AT_16_KHZ = replace(TINY_PROCESSOR, rate_hz=16_000, fft_samples=512)
+STATISTICS_PROCESSOR = StatisticsProcessorConfig(sets=("mfcc", "functionals"), fewest_clips=1)
 PROCESSORS = {
+    "statistics": STATISTICS_PROCESSOR,
+    "average": AverageProcessorConfig(
+        members=(Member("statistics", to_json(STATISTICS_PROCESSOR)), Member("mdre", to_json(AT_16_KHZ)))
+    ),
     "ctal": TINY_PROCESSOR,
     "spectrobert": BERT_PROCESSOR,
     "calm": CALM_PROCESSOR,

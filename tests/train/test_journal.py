@@ -68,14 +68,19 @@ def test_where_tensorboard_is_missing_there_is_no_board(tmp_path, monkeypatch):
 
 def test_the_bar_counts_steps_from_where_a_run_goes_on():
     shown = io.StringIO()
-    rich.reconfigure(file=shown, force_terminal=True, width=100)
+    rich.reconfigure(file=shown, force_terminal=True, width=160)
     try:
-        with journal.progress_bar("run", 10, done=4, quiet=True) as advance:
-            advance(0.25)
+        state = {"step": 5, "epoch": 1, "best": 0.75, "value": 0.5}
+        with journal.progress_bar("run", 10, num_epochs=3, done=4, quiet=True) as advance:
+            advance(state, 0.25)
         assert not shown.getvalue()
-        with journal.progress_bar("run", 10, done=4, quiet=False) as advance:
-            advance(0.25)
-        assert "5/10" in shown.getvalue() and "0.250" in shown.getvalue()
+        with journal.progress_bar("run", 10, num_epochs=3, done=4, quiet=False) as advance:
+            advance(state | {"value": None}, 0.5)
+            advance(state, 0.25)
+        last = shown.getvalue().split("run ")[-1]
+        assert "\x1b[2K" not in last  # left behind, not erased
+        assert "5/10" in last and "epoch 2 of 3" in last and "loss 0.250" in last
+        assert "validation 0.500 (best 0.750)" in last
     finally:
         rich.reconfigure()
 
@@ -88,7 +93,7 @@ def test_a_bar_shows_a_hostile_name_as_it_is(name, monkeypatch):
 
     drawn = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
     monkeypatch.setattr("rich.progress.get_console", lambda: drawn)
-    with journal.progress_bar(name, 3, done=0, quiet=False) as advance:
-        advance(0.5)
+    with journal.progress_bar(name, 3, num_epochs=1, done=0, quiet=False) as advance:
+        advance({"step": 1, "epoch": 0, "best": None}, 0.5)
     text = drawn.file.getvalue()
     assert visible(name) in text and "\x1b]0;" not in text

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sonolex.data.checks import same_audio
 from sonolex.data.columns import ManifestError
+from sonolex.data.folds import class_counts, deal_folds, wants_folds
 from sonolex.data.manifest import Manifest
 from sonolex.data.splits import disjoint_splits
 
@@ -24,37 +25,82 @@ NAMES_SHOWN = 5
 
 @dataclass(frozen=True)
 class Divided:
-    """A table with train, validation or test in ``split``, how that came about, and what flatters its scores."""
+    """A table with train, validation or test in ``split``, how that came about, and what flatters its scores.
+
+    With ``folds`` it is cross-validated instead, and its column ``fold`` says by what.
+    """
 
     manifest: Manifest
     notes: list[str]
     warnings: list[str]
+    folds: bool = False
+
+    @property
+    def parts(self) -> list[str]:
+        """The part or the fold of every clip."""
+        return self.manifest.column("fold" if self.folds else "split")
 
 
-def divide(manifest: Manifest, *, strata: Sequence[str] | None, seed: int, names_speakers: bool = False) -> Divided:
-    """Return the table divided as its column ``split`` says, or by speaker, or at random; what is missing is said.
+def divide(
+    manifest: Manifest,
+    *,
+    strata: Sequence[str] | None,
+    seed: int,
+    names_speakers: bool = False,
+    folds: str = "none",
+) -> Divided:
+    """Return the table divided as its column ``split`` says, into folds, by speaker, or at random; all that is said.
 
     Args:
         strata: a class for every clip, of which every part gets its share.
         names_speakers: the question is who speaks, so every speaker has to be in training.
+        folds: "none"; "auto", where a single test part would say little (`wants_folds`) and the table has no split of
+            its own; a number; or "speaker".
 
     Raises:
         ManifestError: a ``split`` that does not say train, validation or test in every row; with ``names_speakers``,
             a speaker of the test part that is not in training.
     """
     given = _given(manifest)
+    if folds not in ("none", "auto") and given is not None:
+        problem = f"it divides the table already, so `folds` must be auto or none, but is {folds}"
+        raise ManifestError("column 'split'", [problem], cure="Remove the column, or the option.")
+    reason = wants_folds(manifest, strata, test_share=SHARES["test"]) if folds == "auto" and given is None else ""
+    if reason or folds not in ("none", "auto"):
+        return _in_folds(manifest, strata, seed, names_speakers, folds, reason)
     if given is not None:
         parts, notes = _with_validation(manifest, given, strata, seed, names_speakers)
     elif names_speakers:
         parts, notes = _within_speakers(manifest, seed)
     else:
         parts, notes = _divided(manifest, strata, seed)
-    warnings = _of_speakers(manifest, parts, given is not None, names_speakers)
+    warnings = _of_speakers(manifest, parts, given is not None, names_speakers) + _twice(manifest, parts)
+    return _counted(Divided(manifest.with_column("split", parts), notes, warnings), strata)
+
+
+def _in_folds(
+    manifest: Manifest, strata: Sequence[str] | None, seed: int, names_speakers: bool, folds: str, reason: str
+) -> Divided:
+    found = deal_folds(manifest, strata, wanted=folds, seed=seed, names_speakers=names_speakers)
+    why = f", because {reason} (--folds none divides once)" if reason else ""
+    notes = [f"{found.notes[0]}; each is tested by models of the others{why}", *found.notes[1:]]
+    warnings = found.warnings + _twice(manifest, found.names)
+    folded = manifest.with_column("fold", found.names).with_column("split", [None] * len(manifest))
+    return _counted(Divided(folded, notes, warnings, folds=True), strata)
+
+
+def _counted(divided: Divided, strata: Sequence[str] | None) -> Divided:
+    """Return the same with the clips of each class and part said, and where they are few."""
+    if strata is None:
+        return divided
+    lines, warnings = class_counts(strata, divided.parts)
+    return replace(divided, notes=[*divided.notes, *lines, *(f"WARNING: {w}." for w in warnings)])
+
+
+def _twice(manifest: Manifest, parts: Sequence[str]) -> list[str]:
     again = same_audio(manifest, parts)
-    if again:
-        listed = ", ".join(f"{a} = {b}" for a, b in again[:NAMES_SHOWN])
-        warnings.append(f"{len(again)} clips have the same audio as a clip of another part ({listed})")
-    return Divided(manifest.with_column("split", parts), notes, warnings)
+    listed = ", ".join(f"{a} = {b}" for a, b in again[:NAMES_SHOWN])
+    return [f"{len(again)} clips have the same audio as a clip of another part ({listed})"] if again else []
 
 
 def _given(manifest: Manifest) -> list[str] | None:

@@ -169,6 +169,8 @@ class _Written:
     modalities: tuple[str, ...] = ("audio", "text")
     disjoint: tuple[str, ...] = ()
     notes: str = ""
+    name: str = ""
+    folds: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +191,11 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
 
         {"manifest": "manifest.arrow", "kind": "classification", "modalities": ["audio", "text"],
          "task": {"name": "emotion", "label": "emotion", "classes": ["angry", "sad"]}, "disjoint": ["speaker"],
-         "notes": "what a reader must know"}
+         "notes": "what a reader must know", "name": "moods of 60 clips"}
+
+    With ``"folds": true`` the manifest's column ``fold`` cross-validates instead: each fold is reported in turn, and
+    the next one selects. Results of one ``name`` stand in one table if their fingerprints agree; the file's place is no
+    part of either. Without a name, it is the task's.
 
     Several tasks are in ``tasks`` instead of ``kind`` and ``task``, each with its ``kind`` beside its settings; the
     first one's metric is shown first.
@@ -218,9 +224,9 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     if unknown or not saved.modalities:
         raise ValueError(f"`modalities` must be audio, text or both, but are {saved.modalities!r:.80} ({path}).")
     return Protocol(
-        name=visible(path),
+        name=visible(saved.name or f"{', '.join(names)}, own clips"),
         corpus=str(_beside(path, saved.manifest)),
-        split=_given_split,
+        split=_given_folds if saved.folds else _given_split,
         tasks=tasks,
         primary=kinds[0].primary_metric,
         disjoint=("id", *saved.disjoint),
@@ -273,6 +279,19 @@ def _beside(path: Path, name: str) -> Path:
 
 def _given_split(manifest: Manifest) -> list[Fold]:
     return [Fold("given", *(manifest.where(split=name) for name in ("train", "validation", "test")))]
+
+
+def _given_folds(manifest: Manifest) -> list[Fold]:
+    """Return one fold for each value of the column ``fold``: reported itself, selected on the next one."""
+    names = sorted({v for v in manifest.column("fold") if v is not None}, key=lambda n: (len(n), n))
+    if len(names) < 3:
+        raise ValueError(f"column 'fold' must name at least 3 folds of the manifest, but names {len(names)}.")
+    folds = []
+    for place, name in enumerate(names):
+        following = names[(place + 1) % len(names)]
+        train = manifest.where(fold=[n for n in names if n not in (name, following)])
+        folds.append(Fold(name, train, manifest.where(fold=following), manifest.where(fold=name)))
+    return folds
 
 
 def find_fold(protocol: Protocol, manifest: Manifest, name: str | None) -> Fold:

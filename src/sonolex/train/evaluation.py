@@ -17,6 +17,7 @@ from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler
 from sonolex.files import write_text
 from sonolex.names import spelled
+from sonolex.scoring import class_name
 from sonolex.systems.base import Processor
 from sonolex.tasks.base import Model
 from sonolex.train import group
@@ -114,13 +115,20 @@ def write_predictions(folder: Path, model: Model, evaluation: Evaluation) -> Non
 
 
 def write_embeddings(path: Path, manifest: Manifest, evaluation: Evaluation) -> None:
-    """Write pooled vectors of up to EMBEDDINGS_KEPT clips with their speakers, for a report's t-SNE."""
+    """Write pooled vectors of up to EMBEDDINGS_KEPT clips with their speakers and labels, for a report's t-SNE.
+
+    Labels are those of the only task, where it has some.
+    """
     if not len(evaluation.pooled_BD):
         return
     rows = manifest.rows_of(evaluation.clip_ids)
     speakers = np.array([str(s) for s in manifest.column("speaker")])[rows]
     kept = np.random.default_rng(0).permutation(len(rows))[:EMBEDDINGS_KEPT]
-    save_arrays(path, {"pooled": evaluation.pooled_BD[kept].astype(np.float32), "groups": speakers[kept]})
+    arrays = {"pooled": evaluation.pooled_BD[kept].astype(np.float32), "groups": speakers[kept]}
+    if len(evaluation.labels) == 1:
+        (labels,) = evaluation.labels.values()
+        arrays["labels"] = np.array(["none" if v is None else class_name(v) for v in labels])[kept]
+    save_arrays(path, arrays)
 
 
 def write_scores(

@@ -55,17 +55,30 @@ class Journal:
 
 
 @contextmanager
-def progress_bar(name: str, num_steps: int, *, done: int, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """Show a bar of optimiser steps inside; the function it gives takes each step's loss."""
+def progress_bar(
+    name: str, num_steps: int, *, num_epochs: int, done: int, quiet: bool
+) -> Iterator[Callable[[Mapping[str, Any], float], None]]:
+    """Show a bar of optimiser steps inside, which leaves its last line behind.
+
+    The function it gives takes the loop's state after each step, and the step's loss. It shows the epoch, the time
+    left, and the last and the best score on the selection part.
+    """
     if quiet:
-        yield lambda loss: None
+        yield lambda state, loss: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), transient=True) as bar:
-        task = bar.add_task(visible(name), total=num_steps, completed=done, loss=float("nan"))
-        yield lambda loss: bar.update(task, advance=1, loss=loss)
+    with Progress(*columns, TextColumn("{task.fields[said]}", markup=False)) as bar:
+        task = bar.add_task(visible(name), total=num_steps, completed=done, said="")
+
+        def advance(state: Mapping[str, Any], loss: float) -> None:
+            said = [f"epoch {min(state['epoch'] + 1, num_epochs)} of {num_epochs}", f"loss {loss:.3f}"]
+            if state.get("value") is not None:
+                said.append(f"validation {state['value']:.3f} (best {state['best']:.3f})")
+            bar.update(task, completed=state["step"], said=", ".join(said))
+
+        yield advance
 
 
 def waited(state: dict[str, Any], steps: Iterable[T]) -> Iterator[T]:

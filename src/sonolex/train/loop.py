@@ -129,6 +129,7 @@ class _Training:
         for text in self.model.system.advice(self._clips_per_step()) if self.model.compares_clips else ():
             self.journal.write("advice", text=text)
             fabric.print(visible(f"{run.name}: {text}"))
+        self.validation: float | None = None  # the last score on the selection part
         counts = ("epoch", "step_in_epoch", "step", "stale", "waited", "halvings")
         self.state: dict[str, Any] = {
             **dict.fromkeys(counts, 0),
@@ -143,7 +144,8 @@ class _Training:
             self.journal.write("resume", step=self.state["step"])
             self._keep_only(saved)
         quiet = self.quiet or not self.fabric.is_global_zero
-        with progress_bar(self.run.name, self.num_steps, done=self.state["step"], quiet=quiet) as bar:
+        bar_of = {"num_epochs": self.run.budget.epochs, "done": self.state["step"], "quiet": quiet}
+        with progress_bar(self.run.name, self.num_steps, **bar_of) as bar:
             while not self._finished():
                 self._epoch(bar)
         return self._report()
@@ -160,7 +162,7 @@ class _Training:
             state["step"] += 1
             state["step_in_epoch"] += 1
             state["train_s"] += time.perf_counter() - started
-            bar(losses["total"])
+            bar(state | {"value": self.validation}, losses["total"])
             if state["step"] >= self.num_steps:
                 break
             if budget.checkpoint_steps and state["step"] % budget.checkpoint_steps == 0:
@@ -335,6 +337,7 @@ class _Training:
         schedule, patience = self.run.optim.schedule, self.run.optim.plateau_patience
         if note_selection(state, value, plateau_patience=patience if schedule == "plateau" else None):
             self._save_model("best")
+        self.validation = value
         self.watch(state["step"], value)
 
     def _report(self) -> dict[str, Any]:

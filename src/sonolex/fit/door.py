@@ -1,0 +1,468 @@
+"""Your own recordings in one command: a table in, a model with a report out."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sonolex import terminal
+from sonolex.compare import compare_runs, text_tables
+from sonolex.data.labels import near_spellings, variants
+from sonolex.data.manifest import Manifest
+from sonolex.data.parts import Divided, divide
+from sonolex.devices import AUTO
+from sonolex.files import recover
+from sonolex.fit.blocks import blocks_of
+from sonolex.fit.contest import AverageCandidate, NetworkCandidate, Outcome, SmallCandidate, contest
+from sonolex.fit.features import Features, measured
+from sonolex.fit.folder import finished, modalities_of, write_results, write_table
+from sonolex.fit.networks import SHAPES, Network, Trainer, expectations, networks_for, started
+from sonolex.fit.progress import steps
+from sonolex.fit.question import Question
+from sonolex.fit.readable import readable_by
+from sonolex.fit.saving import Builder
+from sonolex.fit.settings import Settings
+from sonolex.fit.small import Small, small_models
+from sonolex.fit.verdict import Situation, called, recall_lines, verdict
+from sonolex.fit_joint import fit_together
+from sonolex.fit_table import checked_table, either, require_same_clips
+from sonolex.fit_task import Guess, guess_tasks, strata_of
+from sonolex.locks import only_here
+from sonolex.names import spelled
+from sonolex.report import write_html
+from sonolex.systems.base import LONGEST_STARTER_S, system_type
+
+Say = Callable[[str], None]
+LEAST_S = 10.0  # for a network: measuring how fast it trains takes about as long
+
+
+def fit(
+    path: str | Path,
+    *,
+    label: str | Sequence[str] | None = None,
+    task: Sequence[str] = (),
+    multilabel: str = "",
+    columns: Mapping[str, str] | None = None,
+    merge_variants: bool = False,
+    system: str | None = None,
+    start_from: str | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_s: float | None = None,
+    out: str | Path | None = None,
+    skip_bad: bool = False,
+    folds: str = "auto",
+    split_seed: int = 0,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = AUTO,
+    quiet: bool = False,
+    say: Say = terminal.say,
+) -> dict[str, Any]:
+    """Find the model that predicts column ``label`` of a table best, save it, and return its results.
+
+    Candidates compete on clips that they did not learn from: constants, support vector machines and logistic regression
+    on statistics of audio and words, networks while time is left, and the best average of two. What is reported is
+    what this choosing comes to on clips that chose nothing. The same call again goes on where it stopped. Several
+    labels are tasks of one network, trained on one split.
+
+    Args:
+        path: CSV, TSV, JSONL, Parquet or Arrow with ``audio`` and/or ``text``, ``label`` and optionally ``speaker``
+            and ``split``; or a folder with a subfolder for each class.
+        label: the column, or several, each a task of one model; for a folder, what its classes are called.
+        task: what columns ask, if not what is guessed: classification, regression or tagging, or ``COLUMN=KIND``.
+        multilabel: what separates several labels in a cell.
+        columns: which columns are ``audio``, ``text`` and ``speaker``, if they are called otherwise.
+        merge_variants: labels that differ only in capitals, blanks or forms of a character are one class.
+        system: the network to train, whatever it comes to; default: candidates compete.
+        start_from: run folder, model folder or ``hub:ORG/NAME`` whose weights one more candidate begins with.
+        epochs, lr, batch_s: of networks' training; default: by the number of clips.
+        out: folder of the fit; fits with other options go beside each other in it.
+        skip_bad: leave rows out that cannot be used; otherwise they are all listed and nothing is trained.
+        folds: "auto" (cross-validation where the table is small), "none", "speaker", or a number.
+        split_seed: of how the table is divided.
+        minutes: time for networks; default: by the number of clips.
+        seed: of training.
+        device: what computes: auto, cpu, cuda, cuda:1 or mps.
+
+    Raises:
+        ManifestError: everything that is wrong with the table, at once.
+        Held: another process trains in ``out``.
+        ValueError: options that cannot be, or a folder that holds a fit of other clips.
+    """
+    settings = Settings(system, start_from, epochs, lr, batch_s, seed, device, str(folds), split_seed, minutes, quiet)
+    settings.require_usable()
+    path = Path(path)
+    start = started(start_from, system) if start_from else None
+    table = checked_table(
+        path,
+        label=label,
+        skip_bad=skip_bad,
+        longest_s=_longest_s(settings, start),
+        reader=system or "the model",
+        chosen=columns,
+        multilabel=multilabel,
+        merge_variants=merge_variants,
+    )
+    labels = table.labels
+    folder = Path(out) if out else Path("runs") / f"fit-{path.resolve().stem}-{'+'.join(map(spelled, labels))}"
+    for line in (*_found(table.manifest, labels), *table.notes):
+        say(line)
+    guesses = guess_tasks(table.manifest, labels, asked=task, several=table.several)
+    for guess in guesses:
+        say(guess.note)
+    manifest = table.manifest
+    if system not in (None, "statistics") or len(guesses) > 1:
+        named = start or Network(system or SHAPES[0], system or SHAPES[0])
+        manifest, notes = readable_by(named, manifest, skip_bad=skip_bad)
+        for line in notes:
+            say(line)
+    if len(guesses) > 1:
+        return _together(folder, manifest, guesses, settings, start, say)
+    question = Question.of(manifest, guesses[0].kind, guesses[0].settings)
+    divided = divide(
+        manifest, strata=question.strata, seed=split_seed, names_speakers=labels == ("speaker",), folds=settings.folds
+    )
+    for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
+        say(line)
+    return _Fit(folder, settings, start, divided, question, table.notes, say).go(guesses[0].settings)
+
+
+def _together(
+    folder: Path,
+    manifest: Manifest,
+    guesses: Sequence[Guess],
+    settings: Settings,
+    start: Network | None,
+    say: Say,
+) -> dict[str, Any]:
+    """Train one network for several questions on one split, and return its results."""
+    say(f"{len(guesses)} questions are tasks of one network, on one split; a fit of each alone lets candidates compete")
+    divided = divide(manifest, strata=strata_of(manifest, guesses), seed=settings.split_seed)
+    for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
+        say(line)
+    return fit_together(
+        folder,
+        divided.manifest,
+        guesses,
+        warnings=divided.warnings,
+        system=start.system if start else settings.system or SHAPES[0],
+        start_from=settings.start_from,
+        started=start.start if start else None,
+        epochs=settings.epochs,
+        seed=settings.seed,
+        device=settings.device,
+        quiet=settings.quiet,
+        say=say,
+    )
+
+
+@dataclass
+class _Fit:
+    """One fit of a divided table; `go` is what happens, in order."""
+
+    folder: Path
+    settings: Settings
+    start: Network | None
+    divided: Divided
+    question: Question
+    notes: Sequence[str]
+    say: Say
+
+    def go(self, task: dict[str, Any]) -> dict[str, Any]:
+        clips = self.divided.manifest
+        self.modalities = modalities_of(clips)
+        if self.start is not None:
+            self.say(expectations(self.start))
+        names = networks_for(
+            self.modalities,
+            system=self.settings.system,
+            start_from=self.settings.start_from,
+            starts=[self.start] if self.start else [],
+        )
+        with only_here(self.folder, "fit", "trains in"):
+            recover(self.folder)
+            require_same_clips(self.folder, clips, [str(task["label"])])
+            self.place = self.folder / self.settings.run_name
+            results = finished(self.place, self.settings)
+            if results is not None:
+                self.say(f"this fit is finished: {self.place}. Name another folder with --out to repeat it.")
+                return self._told(results)
+            protocol = write_table(self.folder, self.divided, self.question, task)
+            self.blocks = blocks_of(self.divided, self.question, seed=self.settings.split_seed)
+            self.remarks: list[str] = []
+            began = time.monotonic()
+            outcome, builder = self._contest(names)
+            winner = builder.winner(outcome.winner)
+            results = write_results(
+                self.place,
+                self.settings,
+                protocol,
+                question=self.question,
+                clips=clips,
+                blocks=self.blocks,
+                outcome=outcome,
+                winner=winner,
+                seconds=time.monotonic() - began,
+            )
+            results = self._judged(results, outcome)
+            return self._told(results)
+
+    def _contest(self, networks: Sequence[Network]) -> tuple[Outcome, Builder]:
+        """Return what the candidates came to, and what builds the winner's model."""
+        chosen = self.settings.system
+        small, features = self._small()
+        trainer = Trainer(
+            self.folder / "manifest.arrow",
+            self.divided.manifest,
+            self.question,
+            self.blocks,
+            tuple(self.modalities),
+            self.place / "networks",
+            self.settings,
+        )
+        if chosen == "statistics":
+            networks = []
+        trained, epochs = self._networks(trainer, networks, small)
+        candidates: list[Any] = [*small, *trained]
+        varied = [c for c in candidates if not _is_constant(c)]
+        if chosen is None and len(varied) > 1:
+            candidates.append(AverageCandidate(varied, self.question, self.blocks))
+        allowed = _eligible(chosen, trained)
+        outcome = contest(self.question, self.blocks, candidates, eligible=allowed)
+        folders = self._final_networks(trainer, outcome, networks, epochs)
+        return outcome, Builder(self.question, features, self.blocks, folders)
+
+    def _small(self) -> tuple[list[SmallCandidate], Features]:
+        """Return the small candidates; of a named system only floors, to compare it with."""
+        clips = self.divided.manifest
+        with steps("measuring clips", len(clips), quiet=self.settings.quiet) as advance:
+            features = measured(clips, words="text" in self.modalities, advance=advance)
+        models = [
+            m for m in small_models(features, self.question) if self.settings.system in (None, "statistics") or m.floor
+        ]
+        if self.question.kind == "classification":
+            self.say(
+                "classes count alike, rare or not: they are weighed equally in training, and candidates are chosen by "
+                f"{self.question.metric}, the mean of their recalls"
+            )
+        self.say(f"candidates that always run: {', '.join(called(m.name) for m in models)}")
+        found = [self._small_candidate(m, features) for m in models]
+        # Everything they will be asked is computed here, under a bar.
+        contexts = [frozenset({b}) for b in self.blocks.reports] + [self.blocks.final]
+        with steps("small models", len(found) * len(contexts), quiet=self.settings.quiet) as advance:
+            for candidate in found:
+                for context in contexts:
+                    candidate.choosing(context)
+                    advance()
+        return found, features
+
+    def _small_candidate(self, model: Small, features: Features) -> SmallCandidate:
+        return SmallCandidate(model, features, self.question, self.blocks, seed=self.settings.seed)
+
+    def _networks(
+        self, trainer: Trainer, networks: Sequence[Network], small: Sequence[SmallCandidate]
+    ) -> tuple[list[NetworkCandidate], dict[str, int]]:
+        """Train networks while there is time; return those that were trained, and for how many epochs."""
+        minutes = self.settings.minutes_for(len(self.divided.manifest))
+        if networks:
+            self.say(f"time for networks: {minutes:g} minutes (--minutes)")
+        left_s, found, epochs = 60 * minutes, [], {}
+        for number, network in enumerate(networks):
+            problem = self._unfit(network)
+            if problem:
+                self._remark(f"{called(network.name)} was not tried: {problem}.")
+                continue
+            affordable = self._epochs(trainer, network, left_s / (len(networks) - number))
+            if not affordable:
+                continue
+            epochs[network.name] = affordable
+            began, answers = time.monotonic(), {}
+            pairs = trainer.pairs()
+            for place, pair in enumerate(pairs, start=1):
+                self.say(f"training {network.name}, {affordable} epochs, {place} of {len(pairs)}")
+                answers[pair] = trainer.answers(network, pair, affordable)
+                if place == 1 and len(pairs) > 1 and self._is_hopeless(network, pair, answers[pair], small):
+                    break
+            if len(answers) < len(pairs):
+                continue
+            left_s -= time.monotonic() - began
+            found.append(NetworkCandidate(network.name, answers, self.blocks))
+            stopped = trainer.stopped_early(network)
+            if stopped:
+                self._remark(f"{called(network.name)} {stopped}.")
+        return found, epochs
+
+    def _is_hopeless(
+        self, network: Network, pair: frozenset[int], answers: Mapping[int, np.ndarray], small: Sequence[SmallCandidate]
+    ) -> bool:
+        """Return whether a network is so far below the small models after its first training that more are a waste.
+
+        Judged on the one block that chooses for the first reported one, by more than two standard errors of a share.
+        """
+        if self.settings.system is not None:
+            return False
+        first = self.blocks.reports[0]
+        (other,) = pair - {first}
+        rows = self.blocks.rows[other]
+        own = self.question.score(rows, answers[other])
+        best = max(self.question.score(rows, c.choosing(frozenset({first}))[other]) for c in small)
+        room = 2 * (0.25 / len(rows)) ** 0.5 if self.question.kind != "regression" else abs(best)
+        if own >= best - room:
+            return False
+        self._remark(
+            f"{called(network.name)} was dropped after the first of its trainings, {best - own:.2f} below the best "
+            "small model on clips new to both."
+        )
+        return True
+
+    def _unfit(self, network: Network) -> str:
+        """Return why a network cannot read this table, empty if it can."""
+        try:
+            readable_by(network, self.divided.manifest, skip_bad=False)
+        except ValueError as e:
+            return str(e).splitlines()[0].rstrip(".")
+        return ""
+
+    def _epochs(self, trainer: Trainer, network: Network, seconds: float) -> int:
+        """Return for how many epochs a network is trained, as the time allows; 0 if that is too few."""
+        pair = trainer.pairs()[0]
+        count = len(self.blocks.learned(pair))
+        wanted = trainer.wanted_epochs(count)
+        if seconds < LEAST_S and self.settings.system is None:
+            self._remark(f"{called(network.name)} was not tried: only {seconds:.0f} s were left for it (--minutes).")
+            return 0
+        trainings = len(trainer.pairs()) + (1 if self.blocks.crossed else 0)
+        whole = trainer.seconds_per_clip(network) * count * trainings
+        affordable = min(wanted, int(seconds / max(whole, 1e-9)))
+        if affordable < min(wanted, trainer.fewest_epochs) and self.settings.system is None:
+            need = min(wanted, trainer.fewest_epochs) * whole / 60
+            self._remark(
+                f"{called(network.name)} was not tried: {trainings} trainings of it take at least {need:.0f} minutes "
+                f"(--minutes), and {seconds / 60:.1f} were left for it."
+            )
+            return 0
+        affordable = max(affordable, min(wanted, trainer.fewest_epochs))
+        if affordable < wanted:
+            self._remark(f"{called(network.name)} was stopped by time at {affordable} of {wanted} epochs (--minutes).")
+        return affordable
+
+    def _final_networks(
+        self, trainer: Trainer, outcome: Outcome, networks: Sequence[Network], epochs: dict[str, int]
+    ) -> dict[str, Path]:
+        """Train the networks that the winner consists of on all that the final model may know; return their folders."""
+        members = (
+            outcome.winner.pair(self.blocks.final) if isinstance(outcome.winner, AverageCandidate) else [outcome.winner]
+        )
+        wanted = {m.name for m in members if isinstance(m, NetworkCandidate)}
+        folders = {}
+        for network in networks:
+            if network.name not in wanted:
+                continue
+            without = frozenset() if self.blocks.crossed else trainer.pairs()[0]
+            if self.blocks.crossed:
+                self.say(f"training {network.name} on all clips, for the model")
+                trainer.train(network, without, epochs[network.name])
+            folders[network.name] = trainer.folder(network, without)
+        return folders
+
+    def _judged(self, results: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+        """Return the results with the verdict among them, also on the disk."""
+        from sonolex.fit.folder import add_verdict
+
+        table = compare_runs([self.place])[0]
+        clips = self.divided.manifest
+        strata = self.question.strata if self.question.kind == "classification" else None
+        members = (
+            [m.name for m in outcome.winner.pair(self.blocks.final)]
+            if isinstance(outcome.winner, AverageCandidate)
+            else []
+        )
+        situation = Situation(
+            winner=called(outcome.winner.name, members),
+            chosen=self.settings.system is not None,
+            by_block=[called(name) for name in outcome.by_block.values()],
+            crossed=self.blocks.crossed,
+            speakers=len({s for s in clips.column("speaker") if s is not None}),
+            clips_of=dict(Counter(strata or [])),
+            remarks=self.remarks,
+            misspelt=_misspelt(strata or []),
+        )
+        return add_verdict(self.place, results, verdict(table, self.settings.row, situation))
+
+    def _told(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Say what came out, and where it is."""
+        tables = compare_runs([self.place])
+        self.say(text_tables(tables))
+        for row in tables[0].rows:
+            if row.name == self.settings.row:
+                for line in ("", *recall_lines(row)):
+                    self.say(line)
+        self.say("")
+        for line in results.get("verdict", []):
+            self.say(line)
+        try:
+            self.say(f"\nreport: {write_html([self.folder], self.folder / 'report.html')}")
+        except (ImportError, ValueError, OSError) as e:  # the model is saved, whatever becomes of its page
+            self.say(f"no report.html: {e}")
+        self.say(f"model: {self.place / 'model'}")
+        self.say(f"predict with: sonolex predict {shlex.quote(str(self.place))} {self._first_clip()}")
+        return results
+
+    def _first_clip(self) -> str:
+        clip = self.divided.manifest[0]
+        return shlex.quote(clip.audio) if isinstance(clip.audio, str) else f"--text {shlex.quote(str(clip.text))}"
+
+    def _remark(self, text: str) -> None:
+        text = text[0].upper() + text[1:]
+        self.remarks.append(text)
+        self.say(text)
+
+
+def _eligible(chosen: str | None, trained: Sequence[Any]) -> Callable[[Any], bool]:
+    """Return who may win: everybody, or what the user named."""
+    if chosen is None:
+        return lambda candidate: True
+    if chosen == "statistics":
+        return lambda candidate: isinstance(candidate, SmallCandidate)
+    return lambda candidate: candidate in trained
+
+
+def _is_constant(candidate: Any) -> bool:
+    return isinstance(candidate, SmallCandidate) and candidate.small.method == "constant"
+
+
+def _misspelt(labels: Sequence[str]) -> list[str]:
+    """Return labels that look like others misspelt, with those."""
+    counts = Counter(labels)
+    pairs = near_spellings(counts) + [(other, group[0]) for group in variants(counts) for other in group[1:]]
+    return [f"{rare!r} ({counts[rare]}) like {frequent!r}" for rare, frequent in pairs]
+
+
+def _found(manifest: Manifest, labels: Sequence[str]) -> list[str]:
+    speakers = {s for s in manifest.column("speaker") if s is not None}
+    texts = sum(bool(t) for t in manifest.column("text"))
+    audio = int(np.sum(manifest.durations_s > 0))
+    return [
+        f"found: {len(manifest)} clips with {either(labels)}, {audio} with audio "
+        f"({manifest.hours:.2f} h), {texts} with text, {len(speakers) or 'no'} speakers"
+    ]
+
+
+def _longest_s(settings: Settings, start: Network | None) -> float:
+    """Return how long a clip of a named system may be; small models take any."""
+    if settings.system is None:
+        return np.inf
+    reader = system_type(settings.system, trust_code=True)
+    if not any("audio" in accepted for accepted in reader.accepts):
+        return np.inf
+    if start is not None and start.start is not None:
+        return start.start[1].config.longest_s
+    return reader.starter(num_clips=1, longest_s=LONGEST_STARTER_S)[1].longest_s

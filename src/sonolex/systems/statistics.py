@@ -1,0 +1,289 @@
+"""Statistics of a clip and of its words, read by a support vector machine or logistic regression: `fit`'s small models.
+
+What is unusual about it:
+
+- It has no paper and no layers: a clip is one standardised vector (`sonolex.audio.statistics`), its transcript one
+  TF-IDF vector of words and n-grams of letters; a readout of either, or of both one behind the other, answers.
+- ``kernel="linear"`` is logistic regression, a linear SVM or ridge regression; ``kernel="rbf"`` keeps the support
+  vectors. With ``pairs`` every two classes have a decision of their own, and the classes are ranked by their votes and
+  then by their margins, as scikit-learn's SVC does (one against one, Knerr et al. 1990): the answer is the same.
+- Scikit-learn fits it (`sonolex.fit`); what is saved is numbers in safetensors. Trained by gradient, which nobody needs
+  to, it is a radial-basis-function network.
+
+The pooled vector is the standardised statistics with the outputs (log-odds, or standardised values) behind them, so
+that a task's linear head only has to hand the last ones on (`hand_over`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sonolex import text as text_
+from sonolex.audio.statistics import SET_SIZES, clip_statistics
+from sonolex.configs import from_json
+from sonolex.files import load_object, save_json
+from sonolex.systems.base import Processor, ProcessorConfig, System, SystemConfig, label_fields, one_of, pad_rows
+from sonolex.types import Batch, Encoding, Example
+
+FARTHEST = 8.0  # deviations: one odd statistic of a new recording must not decide alone
+MOST_VOCABULARY_BYTES = 64 << 20
+MOST_SUPPORT = 1_000_000
+
+
+@dataclass(frozen=True)
+class StatisticsProcessorConfig(ProcessorConfig):
+    """What is measured of a clip.
+
+    Attributes:
+        sets: of `sonolex.audio.statistics`; empty for words alone.
+        max_terms: most words and n-grams of the vocabulary, the most frequent ones; 0 for none.
+        fewest_clips: a term must be in so many training clips.
+    """
+
+    sets: tuple[str, ...] = tuple(SET_SIZES)
+    max_terms: int = 20_000
+    fewest_clips: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = sorted(set(self.sets) - set(SET_SIZES))
+        if unknown or len(set(self.sets)) < len(self.sets):
+            raise ValueError(f"`sets` must be different ones of {', '.join(SET_SIZES)}, but are {list(self.sets)}.")
+        if not self.sets and not self.max_terms:
+            raise ValueError("`sets` or `max_terms` must say what is measured, but both are empty.")
+        if self.rate_hz != 16_000:
+            raise ValueError(f"`rate_hz` must be 16000, at which statistics are measured, but is {self.rate_hz}.")
+
+    @property
+    def num_audio(self) -> int:
+        """Statistics of a clip's audio."""
+        return sum(SET_SIZES[name] for name in self.sets)
+
+
+class StatisticsProcessor(Processor):
+    """Audio to one vector, transcript to the ids of the terms that the vocabulary knows."""
+
+    config_type: ClassVar[type[StatisticsProcessorConfig]] = StatisticsProcessorConfig
+    config: StatisticsProcessorConfig
+
+    def __init__(self, config: StatisticsProcessorConfig, terms: Sequence[str] = ()):
+        self.config, self.terms = config, tuple(terms)
+        self._ids = {term: i for i, term in enumerate(self.terms)}
+
+    @property
+    def positions_per_second(self) -> int:
+        return 1  # a clip is one vector, however long it is
+
+    def front(self, wave_S: np.ndarray) -> Tensor:
+        if not self.config.sets:
+            return torch.zeros(1)
+        return torch.from_numpy(clip_statistics(wave_S, self.config.sets))
+
+    def finish(self, front: Tensor, clip_id: str) -> Tensor:
+        return front[None, : self.config.num_audio]
+
+    def tokens(self, text: str, clip_id: str) -> Tensor:
+        return torch.tensor(self.term_ids(text), dtype=torch.int64)
+
+    def term_ids(self, text: str) -> list[int]:
+        """Return the ids of a transcript's terms, as often as it has them."""
+        return [self._ids[t] for t in text_.word_and_letter_ngrams(text) if t in self._ids]
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        fields: dict[str, Any] = {}
+        if any(e.tokens_L is not None for e in examples):
+            fields["tokens_BL"], fields["tokens_valid_BL"] = pad_rows(
+                [None if e.tokens_L is None else e.tokens_L.long() for e in examples]
+            )
+            fields["tokens_BL"] = fields["tokens_BL"].long()
+        if any(e.audio is not None for e in examples):
+            width = self.config.num_audio
+            fields["frames_BTF"], fields["frames_valid_BT"] = pad_rows([e.audio for e in examples], num_features=width)
+        ids, seeds = tuple(e.clip_id for e in examples), tuple(e.seed for e in examples)
+        return Batch(ids, seeds=seeds, **fields, **label_fields(examples))
+
+    def save(self, folder: Path) -> None:
+        save_json(folder / "processor_config.json", self.config)
+        save_json(folder / "vocabulary.json", {"terms": self.terms})
+
+    @classmethod
+    def load(cls, folder: Path) -> StatisticsProcessor:
+        file = folder / "processor_config.json"
+        config = from_json(cls.config_type, load_object(file), where=str(file))
+        file = folder / "vocabulary.json"
+        terms = load_object(file, most_bytes=MOST_VOCABULARY_BYTES).get("terms")
+        if not isinstance(terms, list) or not all(isinstance(t, str) for t in terms) or len({*terms}) < len(terms):
+            raise ValueError(f"{file} must hold `terms`, a list of different texts, but does not. Copy it again.")
+        return cls(config, terms)
+
+    @classmethod
+    def create(
+        cls,
+        config: Any,
+        *,
+        transcripts: Sequence[str],
+        waves: Iterable[np.ndarray] = (),
+        pairs: Iterable[tuple[np.ndarray, str]] = (),
+    ) -> StatisticsProcessor:
+        return cls(config, frequent_terms(transcripts, most=config.max_terms, fewest_clips=config.fewest_clips))
+
+
+def frequent_terms(transcripts: Iterable[str], *, most: int, fewest_clips: int) -> list[str]:
+    """Return the terms that occur in most transcripts, in alphabetical order."""
+    if not most:
+        return []
+    counts = Counter(term for text in transcripts for term in set(text_.word_and_letter_ngrams(text)))
+    found = sorted((t for t, n in counts.items() if n >= fewest_clips), key=lambda t: (-counts[t], t))
+    return sorted(found[:most])
+
+
+@dataclass(frozen=True)
+class StatisticsConfig(SystemConfig):
+    """The readout's shape.
+
+    Attributes:
+        num_audio, num_terms: filled in from the processor.
+        kernel: "linear" or "rbf".
+        num_support: support vectors of "rbf".
+        gamma: of exp(−gamma · squared distance).
+        num_outputs: classes, tags, or 1 for a number.
+        pairs: one decision for every two classes.
+        text_scale: length of the TF-IDF vector beside statistics of deviation 1.
+    """
+
+    num_audio: int = 0
+    num_terms: int = 0
+    kernel: str = "linear"
+    num_support: int = 0
+    gamma: float = 0.0
+    num_outputs: int = 2
+    pairs: bool = False
+    text_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("kernel", self.kernel, ("linear", "rbf"))
+        if not 1 <= self.num_outputs <= 10_000 or self.num_support > MOST_SUPPORT:
+            raise ValueError(
+                f"`num_outputs` must be 1 to 10000, and `num_support` at most {MOST_SUPPORT}, but are not."
+            )
+        if self.kernel == "rbf" and not (self.num_support and self.gamma):
+            raise ValueError("`num_support` and `gamma` must be above 0 with kernel 'rbf', but are not.")
+
+    @property
+    def num_decisions(self) -> int:
+        """What the readout computes: one number an output, or one a pair of them; two classes are one pair."""
+        return self.num_outputs * (self.num_outputs - 1) // 2 if self.pairs else self.num_outputs
+
+
+class Statistics(System):
+    """Standardised statistics and TF-IDF, and a readout."""
+
+    name = "statistics"
+    config_type = StatisticsConfig
+    processor_type = StatisticsProcessor
+    accepts = frozenset({frozenset({"audio", "text"}), frozenset({"audio"}), frozenset({"text"})})
+    config: StatisticsConfig
+    centre_F: Tensor
+    spread_F: Tensor
+    idf_V: Tensor
+
+    def __init__(self, config: StatisticsConfig):
+        super().__init__()
+        self.config = c = config
+        width = c.num_audio + c.num_terms
+        self.register_buffer("centre_F", torch.zeros(c.num_audio))
+        self.register_buffer("spread_F", torch.ones(c.num_audio))
+        self.register_buffer("idf_V", torch.ones(c.num_terms))
+        if c.kernel == "rbf":
+            self.support_ND = nn.Parameter(torch.randn(c.num_support, width))
+        rows = c.num_support if c.kernel == "rbf" else width
+        self.weight_DP = nn.Parameter(torch.randn(rows, c.num_decisions) / max(1, rows) ** 0.5)
+        self.bias_P = nn.Parameter(torch.zeros(c.num_decisions))
+        self.scale_C = nn.Parameter(torch.ones(c.num_outputs))
+        self.offset_C = nn.Parameter(torch.zeros(c.num_outputs))
+        # A model of audio alone takes a transcript along and does not read it, and the other way round.
+        read = {n for n, size in (("audio", c.num_audio), ("text", c.num_terms)) if size}
+        self.accepts = frozenset(m for m in type(self).accepts if m & read)  # type: ignore[misc]
+
+    @classmethod
+    def matched(cls, config: Any, processor: Any) -> Any:
+        return replace(config, num_audio=processor.config.num_audio, num_terms=len(processor.terms))
+
+    @classmethod
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[StatisticsConfig, StatisticsProcessorConfig]:
+        return StatisticsConfig(), StatisticsProcessorConfig()
+
+    @property
+    def pooled_dim(self) -> int:
+        return self.config.num_audio + self.config.num_outputs
+
+    def encode(self, batch: Batch) -> Encoding:
+        if batch.tokens_BL is None and batch.frames_BTF is None:
+            raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
+        audio_BF = self._audio(batch)
+        outputs_BC = self.outputs(torch.cat([audio_BF, self._terms(batch)], -1))
+        return Encoding(torch.cat([audio_BF, outputs_BC], -1))
+
+    def outputs(self, x_BD: Tensor) -> Tensor:
+        """Return the outputs (B, C) of standardised vectors: scaled and shifted decisions."""
+        return self.decisions(x_BD).to(self.scale_C) * self.scale_C + self.offset_C
+
+    def decisions(self, x_BD: Tensor) -> Tensor:
+        """Return (B, C) as scikit-learn's ``decision_function``; of two classes with ``pairs``, ∓ half of it."""
+        # A sum over thousands of support vectors needs more digits than float32 has; "mps" has no others.
+        exact = torch.float64 if x_BD.device.type in ("cpu", "cuda") else x_BD.dtype
+        x_BD = x_BD.to(exact)
+        if self.config.kernel == "rbf":
+            x_BD = torch.exp(-self.config.gamma * torch.cdist(x_BD, self.support_ND.to(exact)).square())
+        found_BP = x_BD @ self.weight_DP.to(exact) + self.bias_P.to(exact)
+        return ranked_by_votes(found_BP, self.config.num_outputs) if self.config.pairs else found_BP
+
+    def layer_groups(self) -> dict[str, list[nn.Module]]:
+        return {"readout": [self]}
+
+    def _audio(self, batch: Batch) -> Tensor:
+        """Return standardised statistics (B, F); the mean of all clips, 0, for a clip without audio."""
+        if batch.frames_BTF is None or batch.frames_valid_BT is None:
+            return torch.zeros(len(batch), self.config.num_audio, device=self.scale_C.device)
+        z_BF = (batch.frames_BTF[:, 0] - self.centre_F) / self.spread_F
+        return z_BF.clamp(-FARTHEST, FARTHEST) * batch.frames_valid_BT[:, :1]
+
+    def _terms(self, batch: Batch) -> Tensor:
+        """Return TF-IDF (B, V) with logarithmic counts, of length ``text_scale``; zeros for a clip without words."""
+        counts_BV = torch.zeros(len(batch), self.config.num_terms, device=self.scale_C.device)
+        if batch.tokens_BL is None or batch.tokens_valid_BL is None or not self.config.num_terms:
+            return counts_BV
+        counts_BV.scatter_add_(1, batch.tokens_BL, batch.tokens_valid_BL.to(counts_BV))
+        found_BV = torch.where(counts_BV > 0, 1 + counts_BV.clamp_min(1).log(), 0.0) * self.idf_V
+        return found_BV / found_BV.norm(dim=1, keepdim=True).clamp_min(1e-12) * self.config.text_scale
+
+
+def ranked_by_votes(found_BP: Tensor, num_classes: int) -> Tensor:
+    """Return (B, C) from decisions of every two classes, above 0 for the first: votes, then margins between 0 and ⅓.
+
+    As scikit-learn's ``decision_function_shape="ovr"``, for two classes the halved margin.
+    """
+    if num_classes == 2:
+        return torch.cat([found_BP, -found_BP], -1) / 2
+    votes = found_BP.new_zeros(len(found_BP), num_classes)
+    margins = torch.zeros_like(votes)
+    for place, (first, second) in enumerate(combinations(range(num_classes), 2)):
+        found_B = found_BP[:, place]
+        votes[:, first] += found_B >= 0
+        votes[:, second] += found_B < 0
+        margins[:, first] = margins[:, first] + found_B
+        margins[:, second] = margins[:, second] - found_B
+    return votes + margins / (3 * (margins.abs() + 1))
+
+
+SYSTEM = Statistics
