@@ -48,10 +48,7 @@ ALLOWED = {
     "evaluate": FLOOR | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train"},
     "fit": FLOOR
     | {"scoring", "metrics", "audio", "text", "data", "systems", "tasks.base", "protocols.base", "train"}
-    | {"saved", "compare", "paired", "report", "fit_table", "fit_task", "fit_joint", "fit"},
-    "fit_joint": FLOOR
-    | {"scoring", "audio", "data", "systems.base", "tasks.base", "protocols.base", "train", "compare", "report"}
-    | {"fit_table", "fit_task"},
+    | {"saved", "compare", "paired", "report", "fit_table", "fit_task", "fit"},
     "fit_table": FLOOR | {"scoring", "data"},
     "fit_task": FLOOR | {"scoring", "data"},
     "saved": FLOOR | {"scoring"},

@@ -139,3 +139,52 @@ def test_where_nothing_can_be_learned_the_majority_wins_and_is_saved(tmp_path):
     results, text = fitted(tmp_path / "t.jsonl", tmp_path / "out")
     assert results["scores"]["mood"]["balanced_accuracy"] == 0.5 and "as good as the best floor" in text
     assert set(sonolex.predict(str(tmp_path / "out" / "run"), text="the same")["mood"]["scores"]) == {"glad", "sad"}
+
+
+# several labels
+
+
+def write_two_labels(path: Path) -> Path:
+    lines = [json.loads(line) for line in write_table(path, rows=90, speakers=9).read_text().splitlines()]
+    path.write_text("\n".join(json.dumps(row | {"age": 20 + i % 9 / 2}) for i, row in enumerate(lines)))
+    return path
+
+
+def test_several_labels_heed_the_same_options_and_are_rows_of_one_table_wherever_they_lie(tmp_path):
+    one, two = write_two_labels(tmp_path / "a" / "mine.jsonl"), write_two_labels(tmp_path / "b" / "other.jsonl")
+    asked = {"label": ["mood", "age"], "epochs": 1, "system": "mdre"}
+    fitted(one, tmp_path / "first", **asked)
+    results, text = fitted(two, tmp_path / "second", **asked, lr=2e-4, batch_s=8.0)
+    options = "--system mdre --epochs 1 --lr 0.0002 --batch-s 8.0"
+    assert results["row"] == f"fit {options}" and "2 questions are tasks of one network" in text
+    recipe = json.loads(
+        (tmp_path / "second" / "run-system-mdre-epochs-1-lr-0_0002-batch-s-8" / "recipe.json").read_text()
+    )
+    assert (recipe["optim"]["lr"], recipe["budget"]["batch_s"], recipe["budget"]["epochs"]) == (2e-4, 8.0, 1)
+    tables = compare_runs([tmp_path / "first", tmp_path / "second"])
+    assert {t.task for t in tables} == {"mood", "age"} and len({t.fingerprint for t in tables}) == 1
+    assert {r.name for r in tables[0].rows if r.runs} == {"fit --system mdre --epochs 1", f"fit {options}"}
+    assert tables[0].protocol.startswith("mood, age, 90 clips (") and "/" not in tables[0].protocol
+
+
+def test_the_time_for_several_labels_is_heeded_and_the_same_call_goes_on(tmp_path, monkeypatch):
+    table, asked = write_two_labels(tmp_path / "t.jsonl"), {"label": ["mood", "age"], "system": "mdre", "minutes": 1e-6}
+    results, text = fitted(table, tmp_path / "out", **asked)
+    assert "the time is enough for 8 of 60 epochs (--minutes)" in text
+    place = tmp_path / "out" / "run-system-mdre"
+    assert json.loads((place / "recipe.json").read_text())["budget"]["epochs"] == 8 and not (place / "speed").exists()
+    monkeypatch.setattr("sonolex.fit.together.seconds_per_clip", lambda *_: 1e-9)  # an idle machine
+    assert fitted(table, tmp_path / "out", **asked)[0]["scores"] == results["scores"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"folds": "5"}, "`folds` must be auto or none with several labels, but is 5. Fit each label alone."),
+        ({"system": "statistics"}, "`system` must be a network with several labels, but is statistics."),
+    ],
+)
+def test_what_several_labels_cannot_have_is_refused_in_one_line(options, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        fitted(write_two_labels(tmp_path / "t.jsonl"), tmp_path / "out", label=["mood", "age"], **options)
+    assert not (tmp_path / "out").exists()

@@ -23,17 +23,17 @@ from sonolex.fit.blocks import blocks_of
 from sonolex.fit.contest import AverageCandidate, NetworkCandidate, Outcome, SmallCandidate, contest
 from sonolex.fit.features import Features, measured
 from sonolex.fit.folder import finished, modalities_of, write_results, write_table
-from sonolex.fit.networks import SHAPES, Network, Trainer, expectations, networks_for, started
+from sonolex.fit.networks import SHAPES, Network, Trainer, expectations, networks_for, started, started_epochs
 from sonolex.fit.progress import steps
 from sonolex.fit.question import Question
 from sonolex.fit.readable import readable_by
 from sonolex.fit.saving import Builder
 from sonolex.fit.settings import Settings
 from sonolex.fit.small import Small, small_models
+from sonolex.fit.together import fit_together, require_together
 from sonolex.fit.verdict import Situation, called, recall_lines, verdict
-from sonolex.fit_joint import fit_together
 from sonolex.fit_table import checked_table, either, require_same_clips
-from sonolex.fit_task import Guess, guess_tasks, strata_of
+from sonolex.fit_task import guess_tasks
 from sonolex.locks import only_here
 from sonolex.names import spelled
 from sonolex.report import write_html
@@ -112,6 +112,8 @@ def fit(
         merge_variants=merge_variants,
     )
     labels = table.labels
+    if len(labels) > 1:
+        require_together(settings)
     folder = Path(out) if out else Path("runs") / f"fit-{path.resolve().stem}-{'+'.join(map(spelled, labels))}"
     for line in (*_found(table.manifest, labels), *table.notes):
         say(line)
@@ -125,7 +127,7 @@ def fit(
         for line in notes:
             say(line)
     if len(guesses) > 1:
-        return _together(folder, manifest, guesses, settings, start, say)
+        return fit_together(folder, manifest, guesses, settings, start=start, say=say)
     question = Question.of(manifest, guesses[0].kind, guesses[0].settings)
     divided = divide(
         manifest, strata=question.strata, seed=split_seed, names_speakers=labels == ("speaker",), folds=settings.folds
@@ -133,35 +135,6 @@ def fit(
     for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
         say(line)
     return _Fit(folder, settings, start, divided, question, table.notes, say).go(guesses[0].settings)
-
-
-def _together(
-    folder: Path,
-    manifest: Manifest,
-    guesses: Sequence[Guess],
-    settings: Settings,
-    start: Network | None,
-    say: Say,
-) -> dict[str, Any]:
-    """Train one network for several questions on one split, and return its results."""
-    say(f"{len(guesses)} questions are tasks of one network, on one split; a fit of each alone lets candidates compete")
-    divided = divide(manifest, strata=strata_of(manifest, guesses), seed=settings.split_seed)
-    for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
-        say(line)
-    return fit_together(
-        folder,
-        divided.manifest,
-        guesses,
-        warnings=divided.warnings,
-        system=start.system if start else settings.system or SHAPES[0],
-        start_from=settings.start_from,
-        started=start.start if start else None,
-        epochs=settings.epochs,
-        seed=settings.seed,
-        device=settings.device,
-        quiet=settings.quiet,
-        say=say,
-    )
 
 
 @dataclass
@@ -195,7 +168,7 @@ class _Fit:
             if results is not None:
                 self.say(f"this fit is finished: {self.place}. Name another folder with --out to repeat it.")
                 return self._told(results)
-            protocol = write_table(self.folder, self.divided, self.question, task)
+            protocol = write_table(self.folder, self.divided, [(self.question.kind, task)])
             self.blocks = blocks_of(self.divided, self.question, seed=self.settings.split_seed)
             self.remarks: list[str] = []
             began = time.monotonic()
@@ -336,6 +309,9 @@ class _Fit:
         pair = trainer.pairs()[0]
         count = len(self.blocks.learned(pair))
         wanted = trainer.wanted_epochs(count)
+        begun = started_epochs(trainer.folder(network, pair))
+        if begun:
+            return self._for_epochs(network, begun, wanted)
         if seconds < LEAST_S and self.settings.system is None:
             self._remark(f"{called(network.name)} was not tried: only {seconds:.0f} s were left for it (--minutes).")
             return 0
@@ -349,10 +325,12 @@ class _Fit:
                 f"(--minutes), and {seconds / 60:.1f} were left for it."
             )
             return 0
-        affordable = max(affordable, min(wanted, trainer.fewest_epochs))
-        if affordable < wanted:
-            self._remark(f"{called(network.name)} was stopped by time at {affordable} of {wanted} epochs (--minutes).")
-        return affordable
+        return self._for_epochs(network, max(affordable, min(wanted, trainer.fewest_epochs)), wanted)
+
+    def _for_epochs(self, network: Network, epochs: int, wanted: int) -> int:
+        if epochs < wanted:
+            self._remark(f"{called(network.name)} was stopped by time at {epochs} of {wanted} epochs (--minutes).")
+        return epochs
 
     def _final_networks(
         self, trainer: Trainer, outcome: Outcome, networks: Sequence[Network], epochs: dict[str, int]

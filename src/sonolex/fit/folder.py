@@ -55,22 +55,28 @@ def finished(place: Path, settings: Settings) -> dict[str, Any] | None:
     return results if "verdict" in results else None
 
 
-def write_table(folder: Path, divided: Divided, question: Question, task: dict[str, Any]) -> Path:
-    """Write manifest and protocol, by which models can be scored again later; return the protocol's path."""
-    clips, path = divided.manifest, folder / PROTOCOL
+def write_table(folder: Path, divided: Divided, questions: Sequence[tuple[str, dict[str, Any]]]) -> Path:
+    """Write manifest and protocol, by which models can be scored again later; return the protocol's path.
+
+    Args:
+        questions: kind and settings of every task.
+
+    Raises:
+        ValueError: the folder's protocol asks something else of the same labels.
+    """
+    clips, path, asked = divided.manifest, folder / PROTOCOL, _asked(questions)
     if path.is_file() and (folder / "manifest.arrow").is_file():
-        _require_same_question(path, question, task)
+        _require_same_question(path, asked)
         return path
     speakers, parts = clips.column("speaker"), divided.parts
     by_speaker = all(speakers) and len(set(zip(speakers, parts, strict=True))) == len(set(speakers))
     clips.write(folder / "manifest.arrow")
     card = {
         "manifest": "manifest.arrow",
-        "kind": question.kind,
-        "task": task,
+        **asked,
         "modalities": modalities_of(clips),
         "folds": divided.folds,
-        "name": _name_of(clips, question, parts),
+        "name": _name_of(clips, questions, parts),
         "disjoint": ["speaker"] if by_speaker else [],
         "notes": "; ".join(f"WARNING: {w}" for w in divided.warnings),
     }
@@ -78,11 +84,17 @@ def write_table(folder: Path, divided: Divided, question: Question, task: dict[s
     return path
 
 
-def _require_same_question(path: Path, question: Question, task: dict[str, Any]) -> None:
-    """Raise ValueError if a folder's protocol asks something else of the same labels."""
+def _asked(questions: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Return the fields of a protocol.json that say what is asked."""
+    if len(questions) == 1:
+        return {"kind": questions[0][0], "task": questions[0][1]}
+    return {"tasks": [{"kind": kind, **task} for kind, task in questions]}
+
+
+def _require_same_question(path: Path, asked: dict[str, Any]) -> None:
     saved = load_object(path, cure="Remove the folder, and the same command fits again.")
-    before, now = {"kind": saved.get("kind"), "task": saved.get("task")}, {"kind": question.kind, "task": task}
-    differing = sorted(configs.differences(before, configs.to_json(now)))
+    before = {name: saved.get(name) for name in asked}
+    differing = sorted(configs.differences(before, configs.to_json(asked)))
     if differing:
         raise ValueError(
             f"{path.parent} must hold fits of the same question, but differs in {', '.join(differing)}. "
@@ -90,11 +102,13 @@ def _require_same_question(path: Path, question: Question, task: dict[str, Any])
         )
 
 
-def _name_of(clips: Manifest, question: Question, parts: Sequence[str]) -> str:
+def _name_of(clips: Manifest, questions: Sequence[tuple[str, dict[str, Any]]], parts: Sequence[str]) -> str:
     """Return a name that comes from clips, labels and parts alone: the same table has it wherever it lies."""
-    what = [clips.column("id"), clips.column("audio_digest"), clips.column("text"), list(question.labels), list(parts)]
-    mark = digest([question.kind, sorted(zip(*what, strict=True), key=str)])[:6]
-    return f"{question.name}, {len(clips)} clips ({mark})"
+    labels = [clips.column(str(task["label"])) for _, task in questions]
+    what = [*(clips.column(n) for n in ("id", "audio_digest", "text")), *labels, list(parts)]
+    kinds = [kind for kind, _ in questions]
+    mark = digest([*kinds, sorted(zip(*what, strict=True), key=str)])[:6]
+    return f"{', '.join(str(task['name']) for _, task in questions)}, {len(clips)} clips ({mark})"
 
 
 def write_results(

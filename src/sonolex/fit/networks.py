@@ -35,6 +35,7 @@ TRIAL_STEPS = 6
 SKEWED = 1.5
 MOST_CLASS_WEIGHT = 10.0
 EVALUATIONS = 10  # of the curve of one training
+VIEWS = Views(gain_db=6, speed=0.1, vtlp=0.1, noise_snr_db=10, num_mel_masks=1, num_time_masks=1)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,44 @@ def expectations(start: Network) -> str:
     )
 
 
+def rate(network: Network, count: int, settings: Settings) -> float:
+    """Return the learning rate for so many clips, unless the user gave one."""
+    if settings.lr is not None:
+        return settings.lr
+    return (LR if count < MANY_CLIPS else LR_OF_MANY) * (LR_SHARE_FROM if network.start else 1)
+
+
+def batches(count: int, settings: Settings) -> dict[str, Any]:
+    """Return the fields of a `Budget` that say how large batches are."""
+    return {
+        "batch_s": settings.batch_s or (64 if count < MANY_CLIPS else 256),
+        "batch_clips": 16 if count < 1_000 else 64,
+    }
+
+
+def default_epochs(count: int) -> int:
+    """Return the epochs that so many clips need."""
+    return int(np.clip(24_000 / count, 3, 60))
+
+
+def started_epochs(folder: Path) -> int | None:
+    """Return for how many epochs a training that was begun in a folder is made; None if none was."""
+    recipe = folder / "recipe.json"
+    return int(load_object(recipe)["budget"]["epochs"]) if recipe.is_file() else None
+
+
+def seconds_per_clip(run: Run, folder: Path, device: str) -> float:
+    """Return how long a clip of a run takes in training, measured over a few steps in a folder that goes again."""
+    trial = replace(
+        run,
+        budget=replace(run.budget, max_steps=TRIAL_STEPS, epochs=1, select="last", patience=0),
+        data=replace(run.data, selection=(), report=(), protocol=None, fold=None),
+    )
+    results = train(trial, folder, device=device, quiet=True)
+    remove_folder(folder)
+    return results["train_s"] / max(1, results["trained_clips"])
+
+
 @dataclass
 class Trainer:
     """Trains networks without some blocks of a table.
@@ -115,9 +154,7 @@ class Trainer:
         modalities = kind.readable(self.modalities)
         crossed = self.blocks.crossed
         wanted = epochs or self.wanted_epochs(count)
-        lr = self.settings.lr or (LR if count < MANY_CLIPS else LR_OF_MANY) * (LR_SHARE_FROM if network.start else 1)
         drop = 0.15 if len(modalities) == 2 else 0.0
-        views = Views(gain_db=6, speed=0.1, vtlp=0.1, noise_snr_db=10, num_mel_masks=1, num_time_masks=1)
         return Run(
             name=name or network.name,
             system=network.system,
@@ -128,13 +165,12 @@ class Trainer:
                 train=self._sources([b for b in self.blocks.all if b not in without]),
                 selection=self._sources(self._watched(without)),
                 report=self._sources(sorted(without)),
-                loading=Loading(modalities=modalities, views=views, drop_audio=drop, drop_text=drop),
+                loading=Loading(modalities=modalities, views=VIEWS, drop_audio=drop, drop_text=drop),
             ),
-            optim=Optim(lr=lr, weight_decay=0.05, schedule="cosine"),
+            optim=Optim(lr=rate(network, count, self.settings), weight_decay=0.05, schedule="cosine"),
             budget=Budget(
                 epochs=wanted,
-                batch_s=self.settings.batch_s or (64 if count < MANY_CLIPS else 256),
-                batch_clips=16 if count < 1_000 else 64,
+                **batches(count, self.settings),
                 evaluate_epochs=max(1, wanted // EVALUATIONS) if crossed else (1 if count > 2_000 else 2),
                 # Cross-validation has no clips to spare for choosing weights: the last ones count, at a rate of 0.
                 select="last" if crossed else "best",
@@ -146,7 +182,7 @@ class Trainer:
 
     def wanted_epochs(self, count: int) -> int:
         """Return the epochs that so many clips need."""
-        return self.settings.epochs or int(np.clip(24_000 / count, 3, 60))
+        return self.settings.epochs or default_epochs(count)
 
     def answers(self, network: Network, without: frozenset[int], epochs: int) -> dict[int, np.ndarray]:
         """Train ``network`` and return its shares on the blocks that it did not learn from."""
@@ -190,16 +226,8 @@ class Trainer:
     def seconds_per_clip(self, network: Network) -> float:
         """Return how long a clip takes in training, measured over a few steps of the first training."""
         without = self.pairs()[0]
-        folder = self.place / spelled(network.name) / "speed"
         run = self.run(network, without, epochs=1)
-        run = replace(
-            run,
-            budget=replace(run.budget, max_steps=TRIAL_STEPS, epochs=1, select="last", patience=0),
-            data=replace(run.data, selection=(), report=()),
-        )
-        results = train(run, folder, device=self.settings.device, quiet=True)
-        remove_folder(folder)
-        return results["train_s"] / max(1, results["trained_clips"])
+        return seconds_per_clip(run, self.place / spelled(network.name) / "speed", self.settings.device)
 
     def pairs(self) -> list[frozenset[int]]:
         """Return what each training must not know: two neighbouring blocks, or test and validation part."""
