@@ -102,3 +102,34 @@ def test_a_row_that_says_one_class_only_is_marked(tmp_path):
     table = text_tables(compare_runs([tmp_path]))
     marked = [line.split("  ")[1] for line in table.splitlines() if "says one class only" in line]
     assert marked == ["flat (!) says one class only"]  # the majority floor does so by design
+
+
+def _numbers(folder, groups):
+    """Make a run of numbers that are right but for an error of each group's own; return its row and the table."""
+    make_run(folder)
+    rng = np.random.default_rng(0)
+    error_of = dict(zip([f"s{i}" for i in range(6)], rng.normal(size=6), strict=True))
+    labels = rng.normal(size=60)
+    saved = {
+        "scorer": "regression",
+        "options": {"metric_names": ["mae", "ccc", "pearson"]},
+        "clip_ids": [f"c{i}" for i in range(60)],
+        "labels": [None, *labels[1:].tolist()],
+        "scores": [[float(v + error_of[f"s{i % 6}"])] for i, v in enumerate(labels)],
+    }
+    (folder / "predictions" / "mood.json").write_text(json.dumps(saved | ({"groups": groups} if groups else {})))
+    (folder / "floors" / "mood.majority.json").unlink()
+    (table,) = compare_runs([folder])
+    return next(r for r in table.rows if r.name == "model"), table
+
+
+def test_intervals_of_numbers_are_drawn_over_speakers(tmp_path):
+    by_speaker, table = _numbers(tmp_path / "a", [f"s{i % 6}" for i in range(60)])
+    assert list(by_speaker.intervals) == ["mae", "ccc", "pearson"] and text_tables([table]).count("[") == 3
+    assert by_speaker.interval_of == "mae" and by_speaker.interval == by_speaker.intervals["mae"]
+    for name, (low, high) in by_speaker.intervals.items():
+        assert low <= by_speaker.by_seed[0][name] <= high
+    over_clips, _ = _numbers(tmp_path / "b", None)
+    width = [np.ptp(row.intervals["mae"]) for row in (by_speaker, over_clips)]
+    assert over_clips.by_seed == by_speaker.by_seed and width[0] > 1.5 * width[1]
+    assert (by_speaker.over, over_clips.over) == ("speakers or recordings", "clips")

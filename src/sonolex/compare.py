@@ -22,6 +22,7 @@ from sonolex.terminal import markdown, visible
 
 BOOTSTRAP_DRAWS = {"classification": 300, "regression": 300, "tagging": 60}
 EER_DRAWS = 30
+INTERVALS_OF_NUMBERS = ("mae", "ccc", "pearson")
 CANDIDATE_ROWS = {"floors": "floor: ", "candidates": "candidate: "}  # folders beside results.json, and how rows begin
 
 
@@ -30,8 +31,8 @@ class Row:
     """One line of a table: metric values and predictions per seed; the first seed's serve intervals and plots.
 
     ``modalities`` are those that were read when the report part was scored; empty where that is not known.
-    ``interval_of`` is the metric that the interval is of, ``over`` what was drawn for it. A ``candidate`` competed in
-    the fit that the table is of.
+    ``intervals`` are 95 % intervals by metric, ``interval_of`` the first of these metrics, ``over`` what was drawn for
+    them. A ``candidate`` competed in the fit that the table is of.
     """
 
     name: str
@@ -41,12 +42,21 @@ class Row:
     published: bool = False
     floor: bool = False
     candidate: bool = False
-    interval: tuple[float, float] | None = None
-    interval_of: str = ""
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     over: str = "clips"
     notes: str = ""
     runs: list[Path] = field(default_factory=list)
     modalities: tuple[str, ...] = ()
+
+    @property
+    def interval_of(self) -> str:
+        """The metric that says most of those with an interval; empty without any."""
+        return next(iter(self.intervals), "")
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval of that metric."""
+        return self.intervals.get(self.interval_of)
 
     @property
     def title(self) -> str:
@@ -233,7 +243,7 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], prim
         {seed: score(pooled) for seed, pooled in pooled_of.items()},
         pooled_of,
         notes=notes,
-        **_interval_of(first, primary),
+        **_intervals_of(first, primary),
         runs=[r["folder"] for r in runs],
         modalities=tuple(runs[0].get("modalities", ())),
     )
@@ -250,7 +260,7 @@ def _rows_beside(task: str, runs: list[dict[str, Any]], kind: str, primary: str)
         pooled = _pooled([r["folder"] / kind / path.name for r in one_seed])
         values, title = {0: score(pooled)}, f"{CANDIDATE_ROWS[kind]}{name}"
         what = {"floor": kind == "floors", "candidate": kind == "candidates"}
-        rows.append(Row(title, task, values, {0: pooled}, **what, **_interval_of(pooled, primary)))
+        rows.append(Row(title, task, values, {0: pooled}, **what, **_intervals_of(pooled, primary)))
     return rows
 
 
@@ -277,53 +287,60 @@ def _pooled(paths: list[Path]) -> dict[str, Any]:
     return joined
 
 
-def _interval_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
-    """Return the fields of a `Row` that hold a 95 % interval: of the equal error rate, else of the primary metric."""
+def _intervals_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
+    """Return the fields of a `Row` that hold 95 % intervals: of the equal error rate, else of the primary metric.
+
+    Of numbers MAE, CCC and Pearson's correlation have theirs, the primary metric first.
+    """
     if predictions["scorer"] == "verification":
         speakers = np.array([str(label) for label in predictions["labels"]])
         same, scores = metrics.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
         pairs = np.stack(np.triu_indices(len(speakers), k=1), 1)
         found = metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
-        return {"interval": found, "interval_of": "eer"}
+        return {"intervals": {"eer": found}}
     if predictions["scorer"] not in BOOTSTRAP_DRAWS:
         return {}
-    metric = primary if primary in score(predictions) else "balanced_accuracy"
-    drawn = _drawn(predictions, metric)
-    if drawn is None:
-        return {}
+    given = score(predictions)
+    wanted = [n for n in dict.fromkeys((primary, "balanced_accuracy", *given)) if n in given][:1]  # a task's own first
+    if predictions["scorer"] == "regression":
+        wanted += [n for n in INTERVALS_OF_NUMBERS if n in given and n not in wanted]
+    found = _drawn(predictions, wanted)
     over = "speakers or recordings" if has_groups(predictions) else "clips"
-    return {"interval": drawn, "interval_of": metric, "over": over}
+    return {"intervals": found, "over": over} if found else {}
 
 
-def _drawn(predictions: dict[str, Any], metric: str) -> tuple[float, float] | None:
-    """Return the interval of a metric by bootstrap over groups; None where it is not defined."""
+def _drawn(predictions: dict[str, Any], wanted: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return the intervals of metrics by bootstrap over groups; none of one that is not defined."""
     groups_N, rng = groups_drawn(predictions), np.random.default_rng(0)
     count = int(groups_N.max()) + 1
     draws = [rng.integers(0, count, count) for _ in range(BOOTSTRAP_DRAWS[predictions["scorer"]])]
-    if predictions["scorer"] == "classification" and metric in RECALLS:
+    if predictions["scorer"] == "classification" and set(wanted) <= set(RECALLS):
         times_DG = np.stack([np.bincount(groups, minlength=count) for groups in draws])
-        values = drawn_recalls(metric, recall_counts(predictions, groups_N), times_DG)
+        counts = recall_counts(predictions, groups_N)
+        values = {name: drawn_recalls(name, counts, times_DG) for name in wanted}
     else:
-        values = _scored(predictions, metric, draws, [np.flatnonzero(groups_N == g) for g in range(count)])
-    if np.isnan(values).all():
-        return None
-    low, high = np.nanquantile(values, (0.025, 0.975))
-    return float(low), float(high)
+        values = _scored(predictions, wanted, draws, [np.flatnonzero(groups_N == g) for g in range(count)])
+    found = {}
+    for name, values_D in values.items():
+        if not np.isnan(values_D).all():
+            low, high = np.nanquantile(values_D, (0.025, 0.975))
+            found[name] = float(low), float(high)
+    return found
 
 
 def _scored(
-    predictions: dict[str, Any], metric: str, draws: Sequence[np.ndarray], members: Sequence[np.ndarray]
-) -> np.ndarray:
-    """Return a metric of every draw of groups, NaN where it is not defined."""
+    predictions: dict[str, Any], wanted: Sequence[str], draws: Sequence[np.ndarray], members: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return metrics of every draw of groups, NaN where one is not defined."""
     options = predictions["options"]
-    wanted = [] if predictions["scorer"] == "tagging" else [metric]
-    options = options | ({"metric_names": wanted} if "metric_names" in options else {})
-    scores, values = np.asarray(predictions["scores"], float), []
+    names = [] if predictions["scorer"] == "tagging" else list(wanted)
+    options = options | ({"metric_names": names} if "metric_names" in options else {})
+    scores, found = np.asarray(predictions["scores"], float), []
     for groups in draws:
         rows = np.concatenate([members[g] for g in groups])
         labels = [predictions["labels"][i] for i in rows]
-        values.append(scoring.score(predictions["scorer"], labels, scores[rows], options).get(metric, np.nan))
-    return np.array(values)
+        found.append(scoring.score(predictions["scorer"], labels, scores[rows], options))
+    return {name: np.array([values.get(name, np.nan) for values in found]) for name in wanted}
 
 
 def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -390,6 +407,6 @@ def cell(row: Row, metric: str) -> str:
     if value is None:
         return ""
     text = f"{value:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
-    if row.interval is not None and metric == row.interval_of and deviation is None:
-        text += f" [{row.interval[0]:.3f}, {row.interval[1]:.3f}]"
+    if metric in row.intervals and deviation is None:
+        text += f" [{row.intervals[metric][0]:.3f}, {row.intervals[metric][1]:.3f}]"
     return text
