@@ -204,3 +204,19 @@ def test_always_saying_neutral_scores_as_the_transfer_study_prints_it():
     assert scores["macro_precision"] == pytest.approx(0.2607, abs=5e-5)
     assert scores["macro_recall"] == pytest.approx(0.3333, abs=5e-5)
     assert scores["macro_f1"] == pytest.approx(0.2926, abs=5e-5)
+
+
+def test_average_precision_and_roc_area_are_scikit_learns_ties_included():
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    rng = np.random.default_rng(0)
+    for num_scores in (2, 5, 1000):
+        true_BC = (rng.random((60, 4)) < 0.3).astype(float)
+        scores_BC = rng.integers(0, num_scores, (60, 4)) / num_scores
+        pairs = list(zip(true_BC.T, scores_BC.T, strict=True))
+        precision, area = (np.mean([f(t, s) for t, s in pairs]) for f in (average_precision_score, roc_auc_score))
+        assert metrics.mean_average_precision(true_BC, scores_BC) == pytest.approx(precision, abs=1e-12)
+        assert metrics.mean_roc_area(true_BC, scores_BC) == pytest.approx(area, abs=1e-12)
+    for metric in (metrics.mean_average_precision, metrics.mean_roc_area):
+        with pytest.raises(ValueError, match="`scores` must be finite"):
+            metric(np.eye(2), np.array([[np.nan, 0.0], [0.0, 1.0]]))
