@@ -6,12 +6,17 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sonolex
 from sonolex.compare import compare_runs
 from sonolex.evaluate import evaluate_model
 from sonolex.fit import fit
+from sonolex.fit.contest import AverageCandidate
+from sonolex.saved import load_predictions
+from sonolex.train.loop import train
+from tests.train.helpers import small_run
 
 WORDS = {"glad": "sunny happy fine", "sad": "rainy gloomy lost", "calm": "still quiet slow"}
 
@@ -188,3 +193,71 @@ def test_what_several_labels_cannot_have_is_refused_in_one_line(options, said, t
     with pytest.raises(ValueError, match=said):
         fitted(write_two_labels(tmp_path / "t.jsonl"), tmp_path / "out", label=["mood", "age"], **options)
     assert not (tmp_path / "out").exists()
+
+
+# networks among the candidates
+
+
+@pytest.fixture(scope="module")
+def start(corpus, tmp_path_factory) -> Path:
+    """A tiny CTAL that was trained on something else, at 8 kHz."""
+    folder = tmp_path_factory.mktemp("start")
+    train(small_run(corpus.root, dropout=0.0), folder, quiet=True)
+    return folder
+
+
+def test_a_start_keeps_its_input_joins_the_candidates_and_selection_decides(corpus, start, tmp_path, monkeypatch):
+    monkeypatch.setattr("sonolex.fit.networks.SHAPES", ())
+    asked = {"label": "mood", "folds": "none", "start_from": str(start), "epochs": 1, "minutes": 1}
+    results, text = fitted(corpus.root / "manifest.arrow", tmp_path / "out", **asked)
+    assert "It expects its own input, which is kept (rate_hz 8000" in text and "trained at 0.0002" in text
+    assert "ctal_from_start" in results["candidates"]["mood"] and results["init_from"] == str(start)
+    (place,) = (p.parent for p in (tmp_path / "out").rglob("networks/ctal_from_start/*/recipe.json"))
+    recipe = json.loads((place / "recipe.json").read_text())
+    assert recipe["init_from"] == str(start) and recipe["optim"]["lr"] == pytest.approx(2e-4)
+    assert recipe["processor"]["rate_hz"] == 8000 and recipe["config"]["width"] == 32
+    assert sonolex.predict(str(place), text="good warm")["mood"]["label"] in ("good", "bad")
+    best = max(m["balanced_accuracy"] for m in results["floors"]["mood"].values())
+    assert results["scores"]["mood"]["balanced_accuracy"] >= best or results["winner"] != "ctal_from_start"
+    assert "The network ctal_from_start is in no average, because it hears 8000 Hz" in text
+
+
+def test_a_named_system_from_a_start_is_what_the_user_gets(corpus, start, tmp_path):
+    asked = {"label": "mood", "folds": "none", "system": "ctal", "start_from": str(start), "epochs": 1}
+    results, text = fitted(corpus.root / "manifest.arrow", tmp_path / "out", **asked)
+    assert results["winner"] == "ctal_from_start" and "You chose the network ctal_from_start" in text
+    with pytest.raises(ValueError, match="`--from` must hold a mdre model"):
+        fitted(corpus.root / "manifest.arrow", tmp_path / "out", label="mood", system="mdre", start_from=str(start))
+
+
+@pytest.mark.parametrize("label", ["mood", "height", "tags"])
+def test_an_average_with_a_network_answers_the_mean_of_its_members_wherever_it_is_asked(
+    label, corpus, tmp_path, monkeypatch
+):
+    """Selection is forced: whether an average wins is the contest's business."""
+    tags = [f"{pitch};{mood}" for pitch, mood in zip(corpus.column("pitch"), corpus.column("mood"), strict=True)]
+    corpus.with_column("tags", tags).write(corpus.root / "tagged.arrow")
+    monkeypatch.setattr("sonolex.fit.networks.SHAPES", ("mdre",))
+    monkeypatch.setattr("sonolex.fit.door._eligible", lambda *_: lambda c: isinstance(c, AverageCandidate))
+    small = "mfcc_svm" if label == "height" else "words_logistic"
+    monkeypatch.setattr(
+        AverageCandidate, "pair", lambda self, _: tuple(m for m in self._members if m.name in (small, "mdre"))
+    )
+    asked = {"label": label, "folds": "none", "epochs": 2, "minutes": 1}
+    results, _ = fitted(corpus.root / "tagged.arrow", tmp_path / "out", **asked)
+    place = tmp_path / "out" / "run-epochs-2"
+    assert results["winner"] == "average_of_two" and results["modalities"] == ["audio", "text"]
+    network = load_predictions(place / "candidates" / f"{label}.mdre.json")
+    other = load_predictions(place / "floors" / f"{label}.{small}.json")
+    mean = {c: (a + b) / 2 for c, a, b in zip(network["clip_ids"], network["scores"], other["scores"], strict=True)}
+    assert network["clip_ids"] == other["clip_ids"] and np.ptp(network["scores"] - other["scores"]) > 1e-3
+    model = sonolex.load(str(place))
+    for clip in corpus.where(split="test"):
+        answer = model.predict(audio=clip.audio, text=clip.text)[label]
+        found = [answer["value"]] if label == "height" else [answer["scores"][c] for c in sorted(answer["scores"])]
+        assert found == pytest.approx(mean[clip.id].tolist(), abs=1e-4)
+    clip = corpus[0]
+    vector = model.embed(audio=clip.audio, text=clip.text)
+    assert np.isfinite(vector).all() and vector.ndim == 1
+    again = evaluate_model(place, str(tmp_path / "out" / "protocol.json"))
+    assert again["scores"][label] == pytest.approx(results["scores"][label], abs=1e-4)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sonolex import terminal
+from sonolex.audio.statistics import RATE_HZ
 from sonolex.compare import compare_runs, text_tables
 from sonolex.data.labels import near_spellings, variants
 from sonolex.data.manifest import Manifest
@@ -205,13 +206,24 @@ class _Fit:
             networks = []
         trained, epochs = self._networks(trainer, networks, small)
         candidates: list[Any] = [*small, *trained]
-        varied = [c for c in candidates if not _is_constant(c)]
+        varied = [c for c in [*small, *self._at_one_rate(trainer, networks, trained)] if not _is_constant(c)]
         if chosen is None and len(varied) > 1:
             candidates.append(AverageCandidate(varied, self.question, self.blocks))
         allowed = _eligible(chosen, trained)
         outcome = contest(self.question, self.blocks, candidates, eligible=allowed)
         folders = self._final_networks(trainer, outcome, networks, epochs)
         return outcome, Builder(self.question, features, self.blocks, folders)
+
+    def _at_one_rate(
+        self, trainer: Trainer, networks: Sequence[Network], trained: Sequence[NetworkCandidate]
+    ) -> list[NetworkCandidate]:
+        """Return the networks that hear what small models hear: an average reads each clip once."""
+        rates = {n.name: trainer.rate_hz(n) for n in networks}
+        for other in [c.name for c in trained if rates[c.name] != RATE_HZ and self.settings.system is None]:
+            self._remark(
+                f"{called(other)} is in no average, because it hears {rates[other]} Hz and the other models {RATE_HZ}."
+            )
+        return [c for c in trained if rates[c.name] == RATE_HZ]
 
     def _small(self) -> tuple[list[SmallCandidate], Features]:
         """Return the small candidates; of a named system only floors, to compare it with."""

@@ -229,6 +229,10 @@ class Trainer:
         run = self.run(network, without, epochs=1)
         return seconds_per_clip(run, self.place / spelled(network.name) / "speed", self.settings.device)
 
+    def rate_hz(self, network: Network) -> int:
+        """Return the sampling rate at which a network hears clips."""
+        return self.run(network, self.pairs()[0]).processor.rate_hz
+
     def pairs(self) -> list[frozenset[int]]:
         """Return what each training must not know: two neighbouring blocks, or test and validation part."""
         if not self.blocks.crossed:
