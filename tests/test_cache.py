@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sonolex.cache import clear, contents, keep_within, most_floor_bytes
+from sonolex.cache import clear, contents, keep_within, most_bytes
 from sonolex.cli import main
 from sonolex.locks import holding
 
@@ -66,7 +66,7 @@ def test_what_another_process_holds_stays(cache):
 
 def test_the_limit_is_a_number_of_megabytes(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SONOLEX_FLOORS_MB", "5")
-    assert most_floor_bytes() == 5_000_000
+    assert most_bytes("floors") == 5_000_000 and most_bytes("features") == 1_024_000_000
     monkeypatch.setenv("SONOLEX_FLOORS_MB", "much")
     monkeypatch.setenv("SONOLEX_CACHE", str(tmp_path))
     assert main(["cache"]) == 2

@@ -1,7 +1,7 @@
-"""The cache: corpora that were generated here, and floors that were computed here. All of it can be made again.
+"""The cache: corpora that were generated here, floors and features of clips that were computed. All can be made again.
 
-It lies where `sonolex.configs.cache_folder` says. Floors are kept up to a size (`most_floor_bytes`): beyond it, those
-that were used longest ago go. Generated corpora stay until `sonolex cache --clear` removes them.
+It lies where `sonolex.configs.cache_folder` says. Floors and features are kept up to a size each (`most_bytes`): beyond
+it, those that were used longest ago go. Generated corpora stay until `sonolex cache --clear` removes them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sonolex.configs import cache_folder
 from sonolex.files import remove_folder
 from sonolex.locks import holding
 
-FLOORS = "floors"
+FLOORS, FEATURES = "floors", "features"
 CORPORA = ("tonewords-v", "sound-scenes-v", "espeak-digits-v", "espeak-words-v")  # how their folders begin
-LIMIT_SET_BY = "SONOLEX_FLOORS_MB"
-MOST_FLOORS_MB = 1024  # scores of 500 floors of 100,000 clips and 5 classes
+LIMIT_SET_BY = {FLOORS: "SONOLEX_FLOORS_MB", FEATURES: "SONOLEX_FEATURES_MB"}
+MOST_MB = 1024  # scores of 500 floors of 100,000 clips and 5 classes; features of about 700,000 clips
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One thing in the cache: the floors, or a generated corpus."""
+    """One thing in the cache: the floors, the features, or a generated corpus."""
 
     name: str
     folder: Path
@@ -32,15 +32,16 @@ class Kept:
     num_bytes: int
 
 
-def most_floor_bytes() -> int:
-    """Return how many bytes of floors are kept: $SONOLEX_FLOORS_MB (MB), or 1,024 MB.
+def most_bytes(name: str) -> int:
+    """Return how many bytes of floors or features are kept: $SONOLEX_FLOORS_MB or _FEATURES_MB (MB), or 1,024 MB.
 
     Raises:
         ValueError: the variable is no number of megabytes.
     """
-    said = os.environ.get(LIMIT_SET_BY, str(MOST_FLOORS_MB))
+    variable = LIMIT_SET_BY[name]
+    said = os.environ.get(variable, str(MOST_MB))
     if not said.isdecimal():
-        raise ValueError(f"`{LIMIT_SET_BY}` must be a whole number of megabytes, but is {said!r}.")
+        raise ValueError(f"`{variable}` must be a whole number of megabytes, but is {said!r}.")
     return int(said) * 1_000_000
 
 
@@ -48,11 +49,11 @@ def contents() -> list[Kept]:
     """Return what is in the cache. Other files in its folder are nobody's business here."""
     place = cache_folder()
     names = [p.name for p in sorted(place.iterdir()) if p.is_dir()] if place.is_dir() else []
-    return [_kept(place / name) for name in names if name == FLOORS or name.startswith(CORPORA)]
+    return [_kept(place / name) for name in names if name in LIMIT_SET_BY or name.startswith(CORPORA)]
 
 
 def clear(name: str) -> list[Kept]:
-    """Remove what ``name`` names from the cache ("floors", a corpus, or "all") and return what it was.
+    """Remove what ``name`` names from the cache ("floors", "features", a corpus, or "all") and return what it was.
 
     What another process is making or reading stays.
 
@@ -61,11 +62,11 @@ def clear(name: str) -> list[Kept]:
     """
     here = contents()
     chosen = here if name == "all" else [k for k in here if k.name == name]
-    if not chosen and name not in ("all", FLOORS):
-        known = ", ".join(["all", FLOORS, *(k.name for k in here if k.name != FLOORS)])
+    if not chosen and name not in ("all", *LIMIT_SET_BY):
+        known = ", ".join(["all", *LIMIT_SET_BY, *(k.name for k in here if k.name not in LIMIT_SET_BY)])
         raise ValueError(f"`clear` must be one of {known}, but is {name!r}.")
     for kept in chosen:
-        if kept.name == FLOORS:
+        if kept.name in LIMIT_SET_BY:
             keep_within(kept.folder, 0)
         else:
             with holding(cache_folder(), kept.name, wait=False) as free:
@@ -109,10 +110,8 @@ def cache_lines() -> list[str]:
     width = max((len(k.name) for k in here), default=0)
     lines += [f"  {k.name:{width}}  {k.num_bytes / 1e6:9.1f} MB  {k.num_files:6,} files" for k in here]
     lines += ["  nothing yet"] * (not here)
-    lines.append(
-        f"floors are kept up to {most_floor_bytes() / 1e6:,.0f} MB ({LIMIT_SET_BY}), the ones used last; generated "
-        "corpora until they are cleared"
-    )
+    limits = [f"{name} are kept up to {most_bytes(name) / 1e6:,.0f} MB ({v})" for name, v in LIMIT_SET_BY.items()]
+    lines.append(f"{', '.join(limits)}, the ones used last; generated corpora until they are cleared")
     return [*lines, "clear with: sonolex cache --clear floors (or a corpus by its name here, or all)"]
 
 

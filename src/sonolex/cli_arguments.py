@@ -307,7 +307,7 @@ def _errors_and_windows(p: argparse.ArgumentParser) -> None:
 def _machine_verbs(verb: Verb) -> None:
     verb("doctor")
     p = verb("cache")
-    p.add_argument("--clear", metavar="NAME", help="remove floors, a generated corpus by its name, or all")
+    p.add_argument("--clear", metavar="NAME", help="remove floors, features, a generated corpus by its name, or all")
 
 
 def _trust_code(p: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from sonolex.audio.features import delta, librosa_log_mel
 
+VERSION = 1  # raise it with any change of a number: they are cached
 RATE_HZ = 16_000
 NUM_MFCC = 20
 NUM_MELS = 40

@@ -9,17 +9,27 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 import scipy.sparse
 import torch
 
-from sonolex.audio.statistics import RATE_HZ, SET_SIZES, clip_statistics
+from sonolex.arrays import load_arrays, save_arrays
+from sonolex.audio.statistics import RATE_HZ, SET_SIZES, VERSION, clip_statistics
+from sonolex.cache import FEATURES, keep_within, most_bytes, note_use
+from sonolex.configs import cache_folder
+from sonolex.data.digests import audio_marks
 from sonolex.data.manifest import Clip, Manifest
+from sonolex.files import recover
+from sonolex.locks import holding
+from sonolex.protocols.base import digest
 from sonolex.systems.statistics import FARTHEST
 from sonolex.text import word_and_letter_ngrams
+from sonolex.train.preflight import has_audio
 
 MOST_TERMS = 20_000
 FEWEST_CLIPS = 2
 THREADS = 2
+MOST_BYTES = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -59,17 +69,50 @@ class Features:
 
 
 def measured(manifest: Manifest, *, words: bool, advance: Callable[[], None] = lambda: None) -> Features:
-    """Return the features of every clip; ``advance`` is told of each."""
-    with ThreadPoolExecutor(THREADS, initializer=lambda: torch.set_num_threads(1)) as pool:
-        rows = []
-        for row in pool.map(_statistics_of, manifest):
-            rows.append(row)
-            advance()
-    nothing = np.zeros(sum(SET_SIZES.values()), np.float32)
-    heard_N = np.array([row is not None for row in rows])
+    """Return the features of every clip; ``advance`` is told of each that is measured.
+
+    Statistics of audio are kept in the cache (`sonolex.cache`), by what the clips sound like.
+    """
     texts = [t or "" for t in manifest.column("text")] if words else [""] * len(manifest)
     terms, counts_NV = _terms_of(texts)
-    return Features(np.stack([nothing if r is None else r for r in rows]), heard_N, terms, counts_NV)
+    heard_N = has_audio(manifest)
+    audio_NF = np.zeros((len(manifest), sum(SET_SIZES.values())), np.float32)
+    if heard_N.any():
+        audio_NF[heard_N] = _statistics(manifest.take(np.flatnonzero(heard_N)), advance)
+    return Features(audio_NF, heard_N, terms, counts_NV)
+
+
+def _statistics(manifest: Manifest, advance: Callable[[], None]) -> np.ndarray:
+    """Return the statistics (N, F) of clips that all have audio, measured once for the same audio."""
+    marks = _marks(manifest)
+    row_of = {mark: row for row, mark in enumerate(marks)}
+    kinds = sorted(row_of)
+    settings = [VERSION, RATE_HZ, SET_SIZES, np.__version__, scipy.__version__, torch.__version__]
+    path = cache_folder() / FEATURES / f"v{VERSION}-{digest([settings, kinds])}.npz"
+    with holding(path.parent, path.name):  # who comes second reads what the first one wrote
+        if path.is_file():
+            note_use(path)
+            saved = load_arrays(path, most_bytes=MOST_BYTES)
+        else:
+            recover(path.parent, name=path.name)
+            with ThreadPoolExecutor(THREADS, initializer=lambda: torch.set_num_threads(1)) as pool:
+                found = []
+                for row in pool.map(_statistics_of, manifest.take([row_of[mark] for mark in kinds])):
+                    found.append(row)
+                    advance()
+            saved = {"marks": np.array(kinds), "audio_NF": np.stack(found)}
+            save_arrays(path, saved)
+    keep_within(path.parent, most_bytes(FEATURES), newest=path)
+    place = {mark: i for i, mark in enumerate(saved["marks"].tolist())}
+    return saved["audio_NF"][[place[mark] for mark in marks]]
+
+
+def _marks(manifest: Manifest) -> list[str]:
+    """Return what tells every clip's audio from other audio: its digest, or else its file and the excerpt of it."""
+    digests = manifest.column("audio_digest")
+    excerpts = zip(manifest.column("offset_s"), manifest.column("duration_s"), strict=True)
+    pairs = zip(digests, audio_marks(manifest, places=True), excerpts, strict=True)
+    return [mark if known is not None else f"{mark}, {start} to {length}" for known, mark, (start, length) in pairs]
 
 
 def standards(audio_NF: np.ndarray, heard_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,8 +147,8 @@ def weighted_terms(counts_NV: scipy.sparse.csr_matrix, idf_V: np.ndarray, scale:
     return scipy.sparse.csr_matrix(scipy.sparse.diags(scale / np.maximum(lengths_N, 1e-12)) @ found)
 
 
-def _statistics_of(clip: Clip) -> np.ndarray | None:
-    return None if clip.audio is None else clip_statistics(clip.samples(RATE_HZ), tuple(SET_SIZES))
+def _statistics_of(clip: Clip) -> np.ndarray:
+    return clip_statistics(clip.samples(RATE_HZ), tuple(SET_SIZES))
 
 
 def _terms_of(texts: Sequence[str]) -> tuple[tuple[str, ...], scipy.sparse.csr_matrix]:

@@ -18,7 +18,7 @@ import torch
 from sonolex import configs, metrics
 from sonolex.arrays import load_arrays, save_arrays
 from sonolex.audio.features import delta, librosa_log_mel
-from sonolex.cache import FLOORS, keep_within, most_floor_bytes, note_use
+from sonolex.cache import FLOORS, keep_within, most_bytes, note_use
 from sonolex.configs import cache_folder
 from sonolex.data.digests import clips_digests
 from sonolex.data.manifest import Clip, Manifest
@@ -54,7 +54,7 @@ def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str
         statistics = {name: clip_statistics(fold.part(name)) for name in PARTS}
         floors = {task.name: _floors_of_task(task, fold, statistics) for task in protocol.tasks}
         save_arrays(path, {f"{spelled(task)}/{floor}": v for task, fs in floors.items() for floor, v in fs.items()})
-    keep_within(path.parent, most_floor_bytes(), newest=path)
+    keep_within(path.parent, most_bytes(FLOORS), newest=path)
     return floors
 
 
