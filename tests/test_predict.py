@@ -17,7 +17,8 @@ import sonolex
 from sonolex.api import Pipeline
 from sonolex.audio.io import AudioError
 from sonolex.cli import main
-from sonolex.data.manifest import manifest_from_rows, read_manifest
+from sonolex.data.manifest import ManifestError, manifest_from_rows, read_manifest
+from sonolex.fit_table import checked_table
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
@@ -144,7 +145,7 @@ def test_an_item_that_cannot_be_used_stops_after_the_answers_before_it(place, co
     assert main(["predict", place, str(table)]) == 2
     told = capsys.readouterr()
     assert [json.loads(line)["row"] for line in told.out.splitlines()] == [1]
-    assert "row 2" in told.err and "gone.wav" in told.err
+    assert "t.csv line 3" in told.err and "gone.wav" in told.err
 
 
 def test_or_is_recorded_in_its_line_with_a_count_and_code_1(place, corpus, tmp_path, capsys):
@@ -159,8 +160,23 @@ def test_or_is_recorded_in_its_line_with_a_count_and_code_1(place, corpus, tmp_p
     assert ["error" in line for line in lines] == [False, True, True, False, True, True]
     assert all(("mood" in line) != ("error" in line) for line in lines)
     for line, why in zip([x for x in lines if "error" in x], ("missing", "nothing", "2 cells", "UTF-8"), strict=True):
-        assert why in line["error"] and f"row {line['row']}" in line["error"]
+        assert why in line["error"] and f"t.csv line {line['row'] + 1}" in line["error"]
     assert "4 inputs could not be used" in told.err
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_rows_are_called_as_fit_calls_them(suffix, place, corpus, tmp_path, capsys):
+    rows = [{"audio": str(corpus[0].audio), "tone": "good"}, {"audio": "gone.wav", "tone": "bad"}]
+    table = write_table(tmp_path / f"t{suffix}", rows)
+    if suffix == ".csv":  # Excel's line, a blank one, and a cell of two lines above the row in question
+        table.write_text(f'sep=;\naudio;tone\n\n"{corpus[0].audio}";"go\nod"\ngone.wav;bad\n', encoding="utf-8")
+    called = {".csv": "line 6", ".jsonl": "line 2", ".parquet": "row 2"}[suffix]
+    assert main(["predict", place, str(table), "--on-error", "record"]) == 1
+    lines = lines_of(capsys)
+    assert f"{called}:" in lines[1]["error"] and lines[1]["row"] == 2
+    assert lines[1].get("line") == {".csv": 6, ".jsonl": 2}.get(suffix)
+    with pytest.raises(ManifestError, match=f"{called}: audio must exist"):
+        checked_table(table, label="tone", skip_bad=False)
 
 
 def test_lines_of_a_jsonl_file_that_say_nothing_are_their_own_problem(place, corpus, tmp_path, capsys):

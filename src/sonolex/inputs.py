@@ -140,7 +140,8 @@ def _of_row(path: Path, row: Row, reads: Sequence[str]) -> Asked:
         audio = str(path.parent / audio)
     text = row.text if "text" in reads else None
     shown = row.audio if isinstance(row.audio, str) else row.text if row.audio is None else row.id
-    name = f"{path} row {row.number}" + (f": {shown!s:.200}" if shown else "")
-    said = {"input": shown, "table": str(path), "row": row.number} | ({"id": row.id} if row.id else {})
-    problem = f"{path} row {row.number}: {row.problem}." if row.problem else ""
+    name = f"{path} {row.place}" + (f": {shown!s:.200}" if shown else "")
+    said: dict[str, Any] = {"input": shown, "table": str(path), "row": row.number}
+    said |= ({"line": row.line} if row.line is not None else {}) | ({"id": row.id} if row.id else {})
+    problem = f"{path} {row.place}: {row.problem}." if row.problem else ""
     return Asked(Item(audio, text, name, row.offset_s, row.duration_s, problem), said)

@@ -13,7 +13,7 @@ from sonolex.inputs import Asked
 from sonolex.progress import counting
 from sonolex.terminal import say, say_json
 
-FIELDS = ("input", "table", "row", "id", "error", "windows", "start_s", "end_s")  # of a line, beside the tasks
+FIELDS = ("input", "table", "row", "line", "id", "error", "windows", "start_s", "end_s")  # of a line, beside the tasks
 
 
 def print_answers(model: Pipeline, asked: Iterable[Asked], *, stop: bool, **hearing: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,7 +34,7 @@ class Places:
     ('row 3', 'line 5', 'lines 2, 5')
     """
 
-    lines: Sequence[int] | None = None
+    lines: Sequence[int] | Mapping[int, int] | None = None
 
     def one(self, row: int) -> str:
         return f"row {row + 1}" if self.lines is None else f"line {self.lines[row]}"

@@ -2,7 +2,8 @@
 
 Training looks at all rows at once (`sonolex.data.manifest`); answering needs one at a time, so that memory does not
 grow with a CSV, TSV or JSONL file. A Parquet or Arrow file is opened as for training, with all its checks, and its
-columns stay in memory (Arrow files from 32 MB on stay on disk). Rows count from 1, without the header.
+columns stay in memory (Arrow files from 32 MB on stay on disk). Rows are called what `sonolex.data.problems.Places`
+calls them: a row of a text file is the line it begins on, any other one its number.
 """
 
 from __future__ import annotations
@@ -20,24 +21,35 @@ import pyarrow as pa
 from sonolex.data.arrow_files import open_arrow, open_parquet, regular_size
 from sonolex.data.column_names import named
 from sonolex.data.columns import MISSING_WORDS
-from sonolex.data.problems import ManifestError
+from sonolex.data.problems import ManifestError, Places
 from sonolex.data.tables import BYTE_ORDER_MARKS, MOST_CELL_CHARACTERS, SEPARATOR_LINE
 
 HEARD = ("audio", "audio_bytes", "text", "offset_s", "duration_s", "id")  # the columns that a model's answer needs
 AT_ONCE = 1024
+Cells = tuple[int | None, Mapping[str, Any] | str]  # of one row: its line, and what it says or why it says nothing
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its number, from 1, and what it says. ``problem`` is why it says nothing."""
+    """One row: its number, from 1 and without the header, and what it says. ``problem`` is why it says nothing.
+
+    Attributes:
+        line: of a text file, on which it begins, from 1, header and empty lines included.
+    """
 
     number: int
+    line: int | None = None
     id: str | None = None
     audio: str | bytes | None = None
     text: str | None = None
     offset_s: float | None = None
     duration_s: float | None = None
     problem: str = ""
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return Places(None if self.line is None else {self.number - 1: self.line}).one(self.number - 1)
 
 
 def table_rows(path: Path, *, names: Mapping[str, str] | None = None) -> Iterator[Row]:
@@ -52,20 +64,20 @@ def table_rows(path: Path, *, names: Mapping[str, str] | None = None) -> Iterato
     """
     readers = {".jsonl": _json_cells, ".parquet": _arrow_cells, ".arrow": _arrow_cells}
     read = readers.get(path.suffix.lower(), _csv_cells)
-    for number, cells in enumerate(read(path, names or {}), start=1):
-        yield _row(number, cells)
+    for number, (line, cells) in enumerate(read(path, names or {}), start=1):
+        yield _row(number, line, cells)
 
 
-def _row(number: int, cells: Mapping[str, Any] | str) -> Row:
+def _row(number: int, line: int | None, cells: Mapping[str, Any] | str) -> Row:
     if isinstance(cells, str):
-        return Row(number, problem=cells)
+        return Row(number, line, problem=cells)
     try:
         embedded = cells.get("audio_bytes")
         audio = embedded if isinstance(embedded, bytes) else _text(cells, "audio")
         text, name = _text(cells, "text"), _text(cells, "id")
-        return Row(number, name, audio, text, _seconds(cells, "offset_s"), _seconds(cells, "duration_s"))
+        return Row(number, line, name, audio, text, _seconds(cells, "offset_s"), _seconds(cells, "duration_s"))
     except ValueError as e:
-        return Row(number, problem=str(e))
+        return Row(number, line, problem=str(e))
 
 
 def _text(cells: Mapping[str, Any], name: str) -> str | None:
@@ -93,7 +105,7 @@ def _seconds(cells: Mapping[str, Any], name: str) -> float | None:
     return seconds
 
 
-def _csv_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str, Any] | str]:
+def _csv_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Cells]:
     _require_text(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         first = file.readline(MOST_CELL_CHARACTERS)
@@ -101,28 +113,30 @@ def _csv_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str, A
         if said is None:
             file.seek(0)
         delimiter = "\t" if path.suffix.lower() == ".tsv" else said[1] if said else _delimiter(first)
-        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        lines, above = csv.reader(file, delimiter=delimiter, strict=True), int(said is not None)
         try:
             header = next((line for line in lines if any(map(str.strip, line))), None)
             if header is None:
                 raise ManifestError(str(path), ["it is empty"])
             wanted = _wanted([cell.strip() for cell in header], chosen, path)
+            following = above + lines.line_num + 1
             for line in lines:
+                begins, following = following, above + lines.line_num + 1
                 if not line:  # "," is a row that says nothing; a blank line is none
                     continue
                 if len(line) != len(header):
-                    yield f"line {lines.line_num} must have {len(header)} cells, but has {len(line)}"
+                    yield begins, f"must have {len(header)} cells, but has {len(line)}"
                 else:
-                    yield {meaning: line[place] for place, meaning in wanted.items()}
+                    yield begins, {meaning: line[place] for place, meaning in wanted.items()}
         except csv.Error as e:
-            raise ManifestError(str(path), [f"line {lines.line_num}: cannot be read as CSV: {e}"]) from None
+            raise ManifestError(str(path), [f"line {above + lines.line_num}: cannot be read as CSV: {e}"]) from None
 
 
 def _delimiter(header: str) -> str:
     return max((",", ";", "\t"), key=header.count)
 
 
-def _json_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str, Any] | str]:
+def _json_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Cells]:
     _require_text(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
         number = 0
@@ -137,10 +151,10 @@ def _json_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str, 
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as e:
-                yield f"line {number} is not JSON: {e}"
+                yield number, f"is not JSON: {e}"
                 continue
             if not isinstance(row, dict):
-                yield f"line {number} must be an object, but is {type(row).__name__}"
+                yield number, f"must be an object, but is {type(row).__name__}"
                 continue
             names = tuple(row)
             try:
@@ -148,12 +162,12 @@ def _json_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str, 
             except ManifestError as e:
                 if not wanted:
                     raise
-                yield f"line {number}: {'; '.join(e.problems)}"
+                yield number, "; ".join(e.problems)
                 continue
-            yield _plain_audio({meaning: row[names[place]] for place, meaning in wanted[names].items()})
+            yield number, _plain_audio({meaning: row[names[place]] for place, meaning in wanted[names].items()})
 
 
-def _arrow_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+def _arrow_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Cells]:
     try:
         table = (open_arrow if path.suffix == ".arrow" else open_parquet)(path)
     except ValueError as e:
@@ -162,7 +176,7 @@ def _arrow_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Mapping[str,
     columns = pa.table({meaning: table.column(place) for place, meaning in wanted.items()})
     for start in range(0, columns.num_rows, AT_ONCE):
         for cells in columns.slice(start, AT_ONCE).to_pylist():
-            yield _plain_audio(cells)
+            yield None, _plain_audio(cells)
 
 
 def _plain_audio(cells: dict[str, Any]) -> dict[str, Any]:
