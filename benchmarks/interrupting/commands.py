@@ -34,10 +34,12 @@ def _half_an_index(goods: Path, out: Path) -> None:
 
 
 MANIFEST = "--manifest {goods}/table.arrow"
+FIT = "--out {out} --threads 1 --quiet"
 COMMANDS = (
     Command("train", f"train {RECIPE} --out {{out}} --threads 1 --quiet {MANIFEST}"),
     Command("probe", f"train {RECIPE} --out {{out}} --threads 1 --quiet {MANIFEST} --kind probe"),
-    Command("fit", "fit {goods}/table.csv --label pitch --epochs 1 --out {out} --threads 1 --quiet"),
+    Command("fit", f"fit {{goods}}/table.csv --label pitch --system statistics {FIT}"),
+    Command("fit, network", f"fit {{goods}}/table.csv --label pitch --system ctal --epochs 1 --folds none {FIT}"),
     Command("index", "index {goods}/sounds --model {goods}/calm --out {out} --threads 1"),
     Command("index, grown", "index {goods}/sounds --model {goods}/calm --out {out} --threads 1", _half_an_index),
     Command(

@@ -90,8 +90,8 @@ def word_and_letter_ngrams(transcript: str) -> list[str]:
     Words are told from n-grams of letters by what they begin with. Case is folded; of scripts without spaces the
     n-grams of letters say most.
 
-    >>> word_and_letter_ngrams("So so!")
-    ['w so', 'w so', 'w so so', 'l so', 'l so ', 'l  so', 'l  so ', 'l so', 'l so ', 'l  so', 'l  so ']
+    >>> word_and_letter_ngrams("So so!")[:6]
+    ['w so', 'w so', 'w so so', 'l  s', 'l  so', 'l  so ']
     """
     words = re.findall(r"\w+", transcript.casefold())
     found = [f"w {word}" for word in words]

@@ -20,7 +20,7 @@ from sonolex.audio.units import assign_units, fit_units
 from sonolex.data.clip_journal import ClipJournal
 from sonolex.data.manifest import Clip, Manifest, read_manifest
 from sonolex.devices import AUTO, find_device, only_cpu
-from sonolex.files import atomic_file
+from sonolex.files import atomic_file, recover
 from sonolex.objectives.unit_alignment import aligned_paths
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.sources import spread
@@ -92,6 +92,7 @@ def _centres(file: Path, fit: Callable[[], Tensor], *, resumed: bool) -> Tensor:
         if centres_KF is None:
             raise ValueError(f"{file} must hold the centres of the interrupted call, but does not. Remove it.")
         return centres_KF
+    recover(file.parent, name=file.name)
     centres_KF = fit()
     with atomic_file(file) as building:
         write_tensors(building, {"centres": centres_KF})

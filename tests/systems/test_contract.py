@@ -306,7 +306,8 @@ def test_every_parameter_gets_a_finite_gradient(name, config, processors, corpus
     total.backward()
     missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert not missing
-    silent = [n for n, p in model.named_parameters() if p.grad.abs().sum() == 0]
+    # A softmax over speakers is the same whatever is added to all of them: only rounding ever moved GE2E's offset.
+    silent = [n for n, p in model.named_parameters() if p.grad.abs().sum() == 0 and n != "system.similarity.offset"]
     assert not silent
 
 

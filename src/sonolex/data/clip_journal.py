@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sonolex.files import append_line, drop_half_line
+from sonolex.files import append_line, drop_half_line, recover
 from sonolex.locks import Held, locked
 
 
@@ -27,6 +27,7 @@ class ClipJournal:
         self._locked = self._path.open("ab")  # open, and so locked, as long as this object lives
         if not locked(self._locked):
             raise Held(f"{out} must be free, but another process writes it. Wait for it, end it, or name another file.")
+        recover(out.parent, name=out.name)
         self.found: dict[str, str] = {}
         self._read()
 
