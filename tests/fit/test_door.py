@@ -138,6 +138,17 @@ def test_networks_that_get_no_time_are_named_and_the_rest_competes(tmp_path):
     assert results["winner"] == "words_logistic"
 
 
+def test_a_fit_that_time_shortened_goes_on_with_the_epochs_it_began_with(tmp_path, monkeypatch):
+    table = write_table(tmp_path / "mine.jsonl", rows=90, speakers=9)
+    asked = {"system": "mdre", "folds": "none", "minutes": 1e-6}
+    results, text = fitted(table, tmp_path / "out", **asked)
+    assert "stopped by time at 8 of 60 epochs" in text
+    (tmp_path / "out" / "run-system-mdre" / "results.json").unlink()  # as if it was killed at the end
+    monkeypatch.setattr("sonolex.fit.networks.seconds_per_clip", lambda *_: 1e-9)  # another machine, an idle one
+    again, text = fitted(table, tmp_path / "out", **asked)
+    assert again["scores"] == results["scores"] and "stopped by time at 8 of 60 epochs" in text
+
+
 def test_where_nothing_can_be_learned_the_majority_wins_and_is_saved(tmp_path):
     lines = [{"text": "the same", "speaker": f"s{i % 6}", "mood": "glad" if i % 5 else "sad"} for i in range(60)]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))

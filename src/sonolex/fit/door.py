@@ -24,11 +24,12 @@ from sonolex.fit.blocks import blocks_of
 from sonolex.fit.contest import AverageCandidate, NetworkCandidate, Outcome, SmallCandidate, contest
 from sonolex.fit.features import Features, measured
 from sonolex.fit.folder import finished, modalities_of, write_results, write_table
-from sonolex.fit.networks import SHAPES, Network, Trainer, expectations, networks_for, started, started_epochs
+from sonolex.fit.networks import SHAPES, Network, Trainer, expectations, networks_for, started
 from sonolex.fit.progress import steps
 from sonolex.fit.question import Question
 from sonolex.fit.readable import readable_by
 from sonolex.fit.saving import Builder
+from sonolex.fit.schedule import Schedule
 from sonolex.fit.settings import Settings
 from sonolex.fit.small import Small, small_models
 from sonolex.fit.together import fit_together, require_together
@@ -41,7 +42,6 @@ from sonolex.report import write_html
 from sonolex.systems.base import LONGEST_STARTER_S, system_type
 
 Say = Callable[[str], None]
-LEAST_S = 10.0  # for a network: measuring how fast it trains takes about as long
 
 
 def fit(
@@ -204,7 +204,7 @@ class _Fit:
         )
         if chosen == "statistics":
             networks = []
-        trained, epochs = self._networks(trainer, networks, small)
+        trained, epochs = Schedule(trainer, self.divided.manifest, self.say, self._remark).trained(networks, small)
         candidates: list[Any] = [*small, *trained]
         varied = [c for c in [*small, *self._at_one_rate(trainer, networks, trained)] if not _is_constant(c)]
         if chosen is None and len(varied) > 1:
@@ -218,8 +218,8 @@ class _Fit:
         self, trainer: Trainer, networks: Sequence[Network], trained: Sequence[NetworkCandidate]
     ) -> list[NetworkCandidate]:
         """Return the networks that hear what small models hear: an average reads each clip once."""
-        rates = {n.name: trainer.rate_hz(n) for n in networks}
-        for other in [c.name for c in trained if rates[c.name] != RATE_HZ and self.settings.system is None]:
+        rates = {n.name: trainer.rate_hz(n) for n in networks if n.name in {c.name for c in trained}}
+        for other in [name for name, rate in rates.items() if rate != RATE_HZ and self.settings.system is None]:
             self._remark(
                 f"{called(other)} is in no average, because it hears {rates[other]} Hz and the other models {RATE_HZ}."
             )
@@ -251,98 +251,6 @@ class _Fit:
 
     def _small_candidate(self, model: Small, features: Features) -> SmallCandidate:
         return SmallCandidate(model, features, self.question, self.blocks, seed=self.settings.seed)
-
-    def _networks(
-        self, trainer: Trainer, networks: Sequence[Network], small: Sequence[SmallCandidate]
-    ) -> tuple[list[NetworkCandidate], dict[str, int]]:
-        """Train networks while there is time; return those that were trained, and for how many epochs."""
-        minutes = self.settings.minutes_for(len(self.divided.manifest))
-        if networks:
-            self.say(f"time for networks: {minutes:g} minutes (--minutes)")
-        left_s, found, epochs = 60 * minutes, [], {}
-        for number, network in enumerate(networks):
-            problem = self._unfit(network)
-            if problem:
-                self._remark(f"{called(network.name)} was not tried: {problem}.")
-                continue
-            affordable = self._epochs(trainer, network, left_s / (len(networks) - number))
-            if not affordable:
-                continue
-            epochs[network.name] = affordable
-            began, answers = time.monotonic(), {}
-            pairs = trainer.pairs()
-            for place, pair in enumerate(pairs, start=1):
-                self.say(f"training {network.name}, {affordable} epochs, {place} of {len(pairs)}")
-                answers[pair] = trainer.answers(network, pair, affordable)
-                if place == 1 and len(pairs) > 1 and self._is_hopeless(network, pair, answers[pair], small):
-                    break
-            if len(answers) < len(pairs):
-                continue
-            left_s -= time.monotonic() - began
-            found.append(NetworkCandidate(network.name, answers, self.blocks))
-            stopped = trainer.stopped_early(network)
-            if stopped:
-                self._remark(f"{called(network.name)} {stopped}.")
-        return found, epochs
-
-    def _is_hopeless(
-        self, network: Network, pair: frozenset[int], answers: Mapping[int, np.ndarray], small: Sequence[SmallCandidate]
-    ) -> bool:
-        """Return whether a network is so far below the small models after its first training that more are a waste.
-
-        Judged on the one block that chooses for the first reported one, by more than two standard errors of a share.
-        """
-        if self.settings.system is not None:
-            return False
-        first = self.blocks.reports[0]
-        (other,) = pair - {first}
-        rows = self.blocks.rows[other]
-        own = self.question.score(rows, answers[other])
-        best = max(self.question.score(rows, c.choosing(frozenset({first}))[other]) for c in small)
-        room = 2 * (0.25 / len(rows)) ** 0.5 if self.question.kind != "regression" else abs(best)
-        if own >= best - room:
-            return False
-        self._remark(
-            f"{called(network.name)} was dropped after the first of its trainings, {best - own:.2f} below the best "
-            "small model on clips new to both."
-        )
-        return True
-
-    def _unfit(self, network: Network) -> str:
-        """Return why a network cannot read this table, empty if it can."""
-        try:
-            readable_by(network, self.divided.manifest, skip_bad=False)
-        except ValueError as e:
-            return str(e).splitlines()[0].rstrip(".")
-        return ""
-
-    def _epochs(self, trainer: Trainer, network: Network, seconds: float) -> int:
-        """Return for how many epochs a network is trained, as the time allows; 0 if that is too few."""
-        pair = trainer.pairs()[0]
-        count = len(self.blocks.learned(pair))
-        wanted = trainer.wanted_epochs(count)
-        begun = started_epochs(trainer.folder(network, pair))
-        if begun:
-            return self._for_epochs(network, begun, wanted)
-        if seconds < LEAST_S and self.settings.system is None:
-            self._remark(f"{called(network.name)} was not tried: only {seconds:.0f} s were left for it (--minutes).")
-            return 0
-        trainings = len(trainer.pairs()) + (1 if self.blocks.crossed else 0)
-        whole = trainer.seconds_per_clip(network) * count * trainings
-        affordable = min(wanted, int(seconds / max(whole, 1e-9)))
-        if affordable < min(wanted, trainer.fewest_epochs) and self.settings.system is None:
-            need = min(wanted, trainer.fewest_epochs) * whole / 60
-            self._remark(
-                f"{called(network.name)} was not tried: {trainings} trainings of it take at least {need:.0f} minutes "
-                f"(--minutes), and {seconds / 60:.1f} were left for it."
-            )
-            return 0
-        return self._for_epochs(network, max(affordable, min(wanted, trainer.fewest_epochs)), wanted)
-
-    def _for_epochs(self, network: Network, epochs: int, wanted: int) -> int:
-        if epochs < wanted:
-            self._remark(f"{called(network.name)} was stopped by time at {epochs} of {wanted} epochs (--minutes).")
-        return epochs
 
     def _final_networks(
         self, trainer: Trainer, outcome: Outcome, networks: Sequence[Network], epochs: dict[str, int]
