@@ -241,6 +241,19 @@ def test_a_named_system_from_a_start_is_what_the_user_gets(corpus, start, tmp_pa
         fitted(corpus.root / "manifest.arrow", tmp_path / "out", label="mood", system="mdre", start_from=str(start))
 
 
+def test_an_average_of_the_same_two_in_every_fold_is_no_other_candidate(tmp_path, monkeypatch):
+    monkeypatch.setattr("sonolex.fit.networks.SHAPES", ("mdre",))
+    monkeypatch.setattr("sonolex.fit.door._eligible", lambda *_: lambda c: isinstance(c, AverageCandidate))
+    monkeypatch.setattr("sonolex.fit.schedule.Schedule._is_hopeless", lambda *_: False)
+    asked = {"folds": "3", "epochs": 1, "minutes": 1}
+    results, text = fitted(write_table(tmp_path / "t.jsonl"), tmp_path / "out", **asked)
+    assert results["winner"] == "average_of_two" and len(results["winners_by_fold"]) == 3
+    assert "The winner is the average of two models (the network mdre and logistic regression on the words)" in text
+    assert "other candidates won" not in text
+    answer = sonolex.predict(str(tmp_path / "out" / "run-epochs-1"), text="it is sunny today")["mood"]
+    assert answer["label"] == "glad" and sum(answer["scores"].values()) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("label", ["mood", "height", "tags"])
 def test_an_average_with_a_network_answers_the_mean_of_its_members_wherever_it_is_asked(
     label, corpus, tmp_path, monkeypatch

@@ -278,15 +278,10 @@ class _Fit:
         table = compare_runs([self.place])[0]
         clips = self.divided.manifest
         strata = self.question.strata if self.question.kind == "classification" else None
-        members = (
-            [m.name for m in outcome.winner.pair(self.blocks.final)]
-            if isinstance(outcome.winner, AverageCandidate)
-            else []
-        )
         situation = Situation(
-            winner=called(outcome.winner.name, members),
+            winner=_in_words(outcome.winner, self.blocks.final),
             chosen=self.settings.system is not None,
-            by_block=[called(name) for name in outcome.by_block.values()],
+            by_block=[_in_words(outcome.candidates[n], frozenset({b})) for b, n in outcome.by_block.items()],
             crossed=self.blocks.crossed,
             speakers=len({s for s in clips.column("speaker") if s is not None}),
             clips_of=dict(Counter(strata or [])),
@@ -331,6 +326,12 @@ def _eligible(chosen: str | None, trained: Sequence[Any]) -> Callable[[Any], boo
     if chosen == "statistics":
         return lambda candidate: isinstance(candidate, SmallCandidate)
     return lambda candidate: candidate in trained
+
+
+def _in_words(candidate: Any, context: frozenset[int]) -> str:
+    """Return a candidate in words; of an average, what it is of in a context."""
+    pair = candidate.pair(context) if isinstance(candidate, AverageCandidate) else ()
+    return called(candidate.name, sorted(member.name for member in pair))
 
 
 def _is_constant(candidate: Any) -> bool:
