@@ -106,6 +106,8 @@ def test_a_single_test_part_is_scored_again_to_the_same_numbers(tmp_path):
     again = evaluate_model(tmp_path / "out" / "run", str(tmp_path / "out" / "protocol.json"))
     assert again["scores"]["mood"] == pytest.approx(results["scores"]["mood"])
     assert again["fingerprint"] == results["fingerprint"]
+    card = (tmp_path / "out" / "run" / "model" / "README.md").read_text()
+    assert "## Scores on the report part" in card and "over speakers of the report part" in card
 
 
 def test_a_cross_validated_model_knows_all_clips_and_is_not_scored_on_them(tmp_path):
@@ -116,6 +118,9 @@ def test_a_cross_validated_model_knows_all_clips_and_is_not_scored_on_them(tmp_p
         evaluate_model(tmp_path / "out" / "run", str(tmp_path / "out" / "protocol.json"), fold="1")
     assert sonolex.predict(str(tmp_path / "out" / "run"), text="it is sunny today")["mood"]["label"] == "glad"
     assert "cross-validated (95 % interval over speakers" in text and "there are 6" in text
+    card = (tmp_path / "out" / "run" / "model" / "README.md").read_text()
+    assert "## Scores, cross-validated" in card and "this model, chosen in the same way, has learned from all" in card
+    assert "| train | 60 | 0.00 | 6 |" in card and "The table has 6 speakers only" in card and "| report |" not in card
 
 
 def test_a_named_network_is_what_the_user_gets_and_its_place_among_the_floors_is_said(tmp_path):

@@ -22,6 +22,7 @@ from sonolex.fit.saving import Winner, metrics_of, write_answers
 from sonolex.fit.settings import Settings
 from sonolex.protocols.base import digest, find_protocol
 from sonolex.systems.base import count_parameters, system_name
+from sonolex.train.cards import write_card
 from sonolex.train.checkpoint import environment, save_model
 from sonolex.train.evaluation import evaluate, write_embeddings
 from sonolex.train.preflight import has_audio
@@ -173,8 +174,39 @@ def write_results(
         "winners_by_fold": {blocks.names[b]: name for b, name in outcome.by_block.items()},
         "candidates": {question.name: {n: m for n, m in found.items() if n != "fit"}},
     }
+    _write_card(place / "model", winner, provenance, question, clips, blocks, outcome, results)
     save_json(place / "results.json", results)
     return results
+
+
+def _write_card(
+    folder: Path,
+    winner: Winner,
+    provenance: dict[str, Any],
+    question: Question,
+    clips: Manifest,
+    blocks: Blocks,
+    outcome: Outcome,
+    results: dict[str, Any],
+) -> None:
+    """Write the model's card: what it learned from, and what the choosing came to on clips that chose nothing."""
+    parts = {"train": clips.take(blocks.learned(blocks.final))}
+    if not blocks.crossed:
+        parts |= {"report": clips.take(np.sort(outcome.rows))}
+    speakers = clips.column("speaker")
+    labels, groups = ([of[i] for i in outcome.rows] for of in (question.labels, speakers))
+    predicted = {question.name: (labels, outcome.answers["fit"], groups if any(groups) else None)}
+    starts = [results["init_from"]] if results["init_from"] else []
+    write_card(
+        folder,
+        winner.model,
+        provenance,
+        parts=parts,
+        results=results,
+        predicted=predicted,
+        starts=starts,
+        cross_validated=blocks.crossed,
+    )
 
 
 def add_verdict(place: Path, results: dict[str, Any], lines: Sequence[str]) -> dict[str, Any]:

@@ -32,6 +32,10 @@ CLASSES_LISTED = 50
 FEW_SPEAKERS, FEW_CLIPS = 10, 30
 FEWEST_DRAWN = 4  # speakers or clips; of fewer, an interval would look surer than it is
 LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
+CROSS_VALIDATED = (
+    "Every clip was answered by models that had not learned from it or its fold; this model, chosen in the same way, "
+    "has learned from all clips."
+)
 NO_LICENCE = (
     "None is given here. Who trained the model decides on one, within the rights to the recordings and to the weights "
     "that the training started from."
@@ -54,19 +58,21 @@ def write_card(
     results: Mapping[str, Any],
     predicted: Mapping[str, tuple[Sequence[Any], np.ndarray, Sequence[Any] | None]],
     starts: Sequence[str] = (),
+    cross_validated: bool = False,
 ) -> None:
     """Write the card of a trained model into its folder.
 
     Args:
-        parts: clips by part: train, selection, report.
+        parts: clips by part: train, selection, report; train alone if ``cross_validated``.
         results: as results.json holds them: scores, floors, protocol, fingerprint, modalities.
         predicted: by task, labels, scores (B, C) and groups (speakers) of the report part, for intervals.
         starts: published or own weights that the training started from.
+        cross_validated: the scores are those of models of other folds, and this model has learned from all clips.
     """
     lines = [*_front(), *_model_lines(model)]
     lines += _data_lines(model, parts, results)
-    lines += _score_lines(model, results, predicted)
-    lines += _limit_lines(parts, results)
+    lines += _score_lines(model, results, predicted, cross_validated)
+    lines += _limit_lines(parts, results, cross_validated)
     lines += _use_lines()
     lines += ["## Licence", "", NO_LICENCE, ""]
     if starts:
@@ -181,12 +187,16 @@ def _score_lines(
     model: Model,
     results: Mapping[str, Any],
     predicted: Mapping[str, tuple[Sequence[Any], np.ndarray, Sequence[Any] | None]],
+    cross_validated: bool,
 ) -> list[str]:
-    lines = ["## Scores on the report part", ""]
+    lines = ["## Scores, cross-validated" if cross_validated else "## Scores on the report part", ""]
     if not results.get("scores"):
         return [*lines, "None: the training had no report part.", ""]
+    if cross_validated:
+        lines += [CROSS_VALIDATED, ""]
     by = "speakers" if any(g is not None for _, _, g in predicted.values()) else "clips"
-    lines += [f"Intervals (95 %) are over {by} of the report part; of seeds and trainings they say nothing.", ""]
+    of = "" if cross_validated else " of the report part"
+    lines += [f"Intervals (95 %) are over {by}{of}; of seeds and trainings they say nothing.", ""]
     lines += ["| task | metric | model | interval | best floor |", "|---|---|---|---|---|"]
     tasks = dict(model.task_items())
     for name, scores in results["scores"].items():
@@ -225,18 +235,21 @@ def _interval(task: Any, metric: str, labels: Sequence[Any], scores: np.ndarray,
     return f"{np.quantile(known, 0.025):.3f} to {np.quantile(known, 0.975):.3f}" if len(known) > DRAWS // 2 else ""
 
 
-def _limit_lines(parts: Mapping[str, Manifest], results: Mapping[str, Any]) -> list[str]:
+def _limit_lines(parts: Mapping[str, Manifest], results: Mapping[str, Any], cross_validated: bool) -> list[str]:
     lines = ["## Limits", ""]
-    report = parts.get("report")
+    report = parts.get("train" if cross_validated else "report")
+    what = "The table" if cross_validated else "The report part"
     if report is not None:
         speakers = len(_speakers(report))
-        if not speakers:
+        if not speakers and cross_validated:
+            lines.append("- Speakers are not known: the same voices may be in several folds.")
+        elif not speakers:
             lines.append("- Speakers are not known: those it was trained on may be in the report part.")
         elif speakers < FEW_SPEAKERS:
             of = "one speaker" if speakers == 1 else f"{speakers} speakers"
-            lines.append(f"- The report part has {of} only; on others the scores may be very different.")
+            lines.append(f"- {what} has {of} only; on others the scores may be very different.")
         if len(report) < FEW_CLIPS:
-            lines.append(f"- The report part has {len(report)} clips only.")
+            lines.append(f"- {what} has {len(report)} clips only.")
     languages = sorted({str(v) for p in parts.values() for v in p.column("language") if v is not None})
     lines.append(f"- Languages of the clips: {', '.join(map(markdown, languages)) or 'not stated'}.")
     if results.get("notes"):
