@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sonolex import metrics, scoring
-from sonolex.draws import RECALLS, drawn_recalls, groups_drawn, has_groups, recall_counts
+from sonolex.draws import has_groups, intervals
 from sonolex.names import spelled
 from sonolex.saved import load_predictions, read_results
 from sonolex.terminal import markdown, visible
@@ -304,43 +304,9 @@ def _intervals_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
     wanted = [n for n in dict.fromkeys((primary, "balanced_accuracy", *given)) if n in given][:1]  # a task's own first
     if predictions["scorer"] == "regression":
         wanted += [n for n in INTERVALS_OF_NUMBERS if n in given and n not in wanted]
-    found = _drawn(predictions, wanted)
+    found = intervals(predictions, wanted, num_draws=BOOTSTRAP_DRAWS[predictions["scorer"]])
     over = "speakers or recordings" if has_groups(predictions) else "clips"
     return {"intervals": found, "over": over} if found else {}
-
-
-def _drawn(predictions: dict[str, Any], wanted: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Return the intervals of metrics by bootstrap over groups; none of one that is not defined."""
-    groups_N, rng = groups_drawn(predictions), np.random.default_rng(0)
-    count = int(groups_N.max()) + 1
-    draws = [rng.integers(0, count, count) for _ in range(BOOTSTRAP_DRAWS[predictions["scorer"]])]
-    if predictions["scorer"] == "classification" and set(wanted) <= set(RECALLS):
-        times_DG = np.stack([np.bincount(groups, minlength=count) for groups in draws])
-        counts = recall_counts(predictions, groups_N)
-        values = {name: drawn_recalls(name, counts, times_DG) for name in wanted}
-    else:
-        values = _scored(predictions, wanted, draws, [np.flatnonzero(groups_N == g) for g in range(count)])
-    found = {}
-    for name, values_D in values.items():
-        if not np.isnan(values_D).all():
-            low, high = np.nanquantile(values_D, (0.025, 0.975))
-            found[name] = float(low), float(high)
-    return found
-
-
-def _scored(
-    predictions: dict[str, Any], wanted: Sequence[str], draws: Sequence[np.ndarray], members: Sequence[np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Return metrics of every draw of groups, NaN where one is not defined."""
-    options = predictions["options"]
-    names = [] if predictions["scorer"] == "tagging" else list(wanted)
-    options = options | ({"metric_names": names} if "metric_names" in options else {})
-    scores, found = np.asarray(predictions["scores"], float), []
-    for groups in draws:
-        rows = np.concatenate([members[g] for g in groups])
-        labels = [predictions["labels"][i] for i in rows]
-        found.append(scoring.score(predictions["scorer"], labels, scores[rows], options))
-    return {name: np.array([values.get(name, np.nan) for values in found]) for name in wanted}
 
 
 def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
-"""Bootstrap by whole groups of clips (speakers, recordings), quick for metrics that are means of recalls."""
+"""Bootstrap by whole groups of clips (speakers, recordings); quick for metrics that are means of recalls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,3 +51,39 @@ def drawn_recalls(metric: str, counts: tuple[np.ndarray, np.ndarray], times_DG: 
         return right_DC.sum(1) / all_DC.sum(1)
     recalls_DC = np.divide(right_DC, all_DC, out=np.zeros_like(right_DC), where=all_DC > 0)
     return recalls_DC.sum(1) / (all_DC > 0).sum(1)
+
+
+def intervals(
+    predictions: Mapping[str, Any], wanted: Sequence[str], *, num_draws: int
+) -> dict[str, tuple[float, float]]:
+    """Return the 95 % intervals of metrics by bootstrap over groups; none of one that is not defined."""
+    groups_N, rng = groups_drawn(predictions), np.random.default_rng(0)
+    count = int(groups_N.max()) + 1
+    draws = [rng.integers(0, count, count) for _ in range(num_draws)]
+    if predictions["scorer"] == "classification" and set(wanted) <= set(RECALLS):
+        times_DG = np.stack([np.bincount(groups, minlength=count) for groups in draws])
+        counts = recall_counts(predictions, groups_N)
+        values = {name: drawn_recalls(name, counts, times_DG) for name in wanted}
+    else:
+        values = _scored(predictions, wanted, draws, [np.flatnonzero(groups_N == g) for g in range(count)])
+    found = {}
+    for name, values_D in values.items():
+        if not np.isnan(values_D).all():
+            low, high = np.nanquantile(values_D, (0.025, 0.975))
+            found[name] = float(low), float(high)
+    return found
+
+
+def _scored(
+    predictions: Mapping[str, Any], wanted: Sequence[str], draws: Sequence[np.ndarray], members: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return metrics of every draw of groups, NaN where one is not defined."""
+    options = predictions["options"]
+    names = [] if predictions["scorer"] == "tagging" else list(wanted)
+    options = options | ({"metric_names": names} if "metric_names" in options else {})
+    scores, found = np.asarray(predictions["scores"], float), []
+    for groups in draws:
+        rows = np.concatenate([members[g] for g in groups])
+        labels = [predictions["labels"][i] for i in rows]
+        found.append(scoring.score(predictions["scorer"], labels, scores[rows], options))
+    return {name: np.array([values.get(name, np.nan) for values in found]) for name in wanted}
