@@ -303,6 +303,12 @@ FOLDERS: dict[str, Spoil] = {
     "the tokenizer doubles a letter forty times": with_value(
         TOKENIZER, "normalizer", {"type": "Sequence", "normalizers": [_replacing({"String": "i"}, "ii")] * 40}
     ),
+    "the tokenizer has 20,000 steps": with_value(
+        TOKENIZER, "normalizer", {"type": "Sequence", "normalizers": [{"type": "NFC"}] * 20_000}
+    ),
+    "the token for unknown words is unknown": with_value(
+        TOKENIZER, "model", {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "[nothing]"}
+    ),
     "the tokenizer tries what repeats what repeats itself": with_value(
         TOKENIZER, "normalizer", _replacing({"Regex": "(x+x+)+y"}, "x")
     ),

@@ -347,6 +347,8 @@ def _judge(case: Case, box: Box, limits: Limits, status: int | None) -> Outcome:
     harness = box.noted("harness.json") or unmade
     mutation = box.noted("mutation.json")
     log = _read(box.notes / "log.txt")
+    if harness is mutation is None and case.number >= 0 and not (case.attack or case.replayed):
+        return Outcome("unmade", log="the change itself took too long, or too much memory")
     if harness is not None or mutation is None:
         raise RuntimeError(f"case {case.name} must reach its door, but does not: {harness or log or status}")
     printed = (box.notes / "printed.txt").read_bytes()[-(1 << 20) :]

@@ -282,6 +282,9 @@ def _complete(tokenizer: Tokenizer, file: Path) -> Tokenizer:
         raise ValueError(
             f"{file} must number its {len(ids)} tokens from 0 to {len(ids) - 1}, but has ids up to {max(ids)}."
         )
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if unknown is not None and tokenizer.token_to_id(unknown) is None:
+        raise ValueError(f"{file} must have its token for unknown words, {unknown!r:.40}, in its vocabulary.")
     try:
         special_ids(tokenizer)
     except ValueError as e:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MOST_GROWTH = 1000  # times the length of the text; published tokenizers have 1 to 32
+MOST_STEPS = 100  # of normalizer and pre-tokenizer; published tokenizers have up to 10
 MOST_REPEATS = 10  # a repetition with a higher bound counts as one without
 GROWTH = {"ByteLevel": 4, "Precompiled": 32, "NFKD": 18, "NFKC": 18, "NFD": 4, "NFC": 3}  # of one letter, at most
 
@@ -32,6 +33,11 @@ _PIECE = re.compile(
 def require_bounded(tokenizer: Tokenizer, file: Path) -> None:
     """Raise ValueError, naming ``file``, if the tokenizer may grow a text, or search it, without a bound worth it."""
     steps = [*_steps(tokenizer.normalizer), *_steps(tokenizer.pre_tokenizer)]
+    if len(steps) > MOST_STEPS:
+        raise ValueError(
+            f"{file} must have at most {MOST_STEPS} steps before its model, but has {len(steps):,}. Copy it again from "
+            "where it comes from."
+        )
     growth = math.prod(_growth(step) for step in steps)
     if growth > MOST_GROWTH:
         raise ValueError(

@@ -98,6 +98,11 @@ def test_training_state_comes_back_exactly(model, tmp_path):
         assert all(torch.equal(before[k], built.state[p][k]) for k in ("step", "exp_avg", "exp_avg_sq"))
 
 
+def edited_group(state, edit):
+    edit(state["optimizer"]["param_groups"][0])
+    return state
+
+
 SPOILED_STATES = {
     "a weight is NaN": ("model.safetensors", lambda t: t | {min(t): torch.full_like(t[min(t)], torch.nan)}),
     "weights are I32": ("model.safetensors", lambda t: {n: v.int() for n, v in t.items()}),
@@ -114,6 +119,9 @@ SPOILED_STATES = {
     "the state has no loop": ("state.json", lambda s: {"optimizer": s["optimizer"]}),
     "the state has other groups": ("state.json", lambda s: s | {"optimizer": {"param_groups": []}}),
     "the state's groups are a text": ("state.json", lambda s: s | {"optimizer": {"param_groups": "x"}}),
+    "a group has no betas": ("state.json", lambda s: edited_group(s, lambda g: g.pop("betas"))),
+    "a group has another eps": ("state.json", lambda s: edited_group(s, lambda g: g.update(eps=1.0))),
+    "a group's rate is a text": ("state.json", lambda s: edited_group(s, lambda g: g.update(lr="x"))),
     "the state is a list": ("state.json", lambda s: [s]),
     "a number of the loop is NaN": ("state.json", lambda s: s | {"loop": {"best": float("nan")}}),
     "a number of the loop is a text": ("state.json", lambda s: s | {"loop": {"step": "x"}}),

@@ -72,7 +72,7 @@ def text_at(address: str) -> str | None:
         if e.code in (404, 410):
             return None
         raise OSError(f"{address} cannot be had: {e}.") from None
-    except (OSError, http.client.HTTPException) as e:
+    except (OSError, http.client.HTTPException, OverflowError) as e:
         raise OSError(f"{address} cannot be had: {e}.") from None
     if len(found) > MOST_TEXT_BYTES:
         raise ValueError(f"{address} must have at most {MOST_TEXT_BYTES:,} bytes, but has more.")
@@ -154,7 +154,7 @@ def _transfer(address: str, part: Path, note: Path, expected: Expected, progress
         raise OSError(f"{address} cannot be had: {e}.") from None
     except urllib.error.URLError as e:
         raise OSError(f"{address} cannot be had: {e.reason}. {GO_ON}") from None
-    except http.client.HTTPException as e:  # cut off, or no HTTP, before the file begins
+    except (http.client.HTTPException, OverflowError) as e:  # cut off, no HTTP, or a length beyond 64 bits
         raise OSError(f"{address} cannot be had: {e!r:.200}. {GO_ON}") from None
     if total is not None and received != total:
         raise OSError(f"{address} ended after {received:,} of {total:,} bytes. {GO_ON}")

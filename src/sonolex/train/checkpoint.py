@@ -269,6 +269,7 @@ def load_training_state(
     try:
         loop, groups = saved["loop"], saved["optimizer"]["param_groups"]
         _require_loop_state(loop, fresh)
+        _require_groups(groups, _flat_optimizer(optimizer)[1]["param_groups"])
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise ValueError(
@@ -291,6 +292,20 @@ def _require_loop_state(loop: Mapping[str, Any], fresh: Mapping[str, Any]) -> No
         kinds = int if isinstance(begins, int) else (int, float)
         if not isinstance(value, kinds) or not math.isfinite(value) or (begins is not None and value < 0):
             raise ValueError(f"{name!r} in 'loop' is {value!r:.40}")
+
+
+def _require_groups(groups: Any, own: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError unless groups of parameters are those of this training, at whatever rate."""
+    if not isinstance(groups, list) or len(groups) != len(own):
+        raise ValueError(f"'param_groups' must be {len(own)} groups")
+    for number, (group, wanted) in enumerate(zip(groups, own, strict=True)):
+        if not isinstance(group, dict) or group.keys() != wanted.keys():
+            raise ValueError(f"group {number} must have {sorted(wanted)}")
+        differing = [name for name, value in wanted.items() if name != "lr" and group[name] != value]
+        if differing:
+            raise ValueError(f"group {number} differs in {', '.join(map(repr, differing))}")
+        if not isinstance(group["lr"], int | float) or not math.isfinite(group["lr"]):
+            raise ValueError(f"'lr' of group {number} is {group['lr']!r:.40}")
 
 
 def _optimizer_state(
