@@ -115,6 +115,12 @@ def recover(folder: Path, *, name: str | None = None) -> None:
             place.unlink(missing_ok=True)
 
 
+def recover_all(folder: Path) -> None:
+    """`recover` a folder and all folders in it, however deep; for a process that holds the lock of all of them."""
+    for place in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
+        recover(place)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     with atomic_file(path) as building:

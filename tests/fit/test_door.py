@@ -290,3 +290,13 @@ def test_an_average_with_a_network_answers_the_mean_of_its_members_wherever_it_i
     assert np.isfinite(vector).all() and vector.ndim == 1
     again = evaluate_model(place, str(tmp_path / "out" / "protocol.json"))
     assert again["scores"][label] == pytest.approx(results["scores"][label], abs=1e-4)
+
+
+def test_what_a_killed_fit_left_half_written_is_gone_after_the_next(tmp_path):
+    table = write_table(tmp_path / "mine.jsonl")
+    left = tmp_path / "out" / "run" / "candidates"
+    left.mkdir(parents=True)
+    (left / ".building-1.0a0b0c0d-mood.json").write_text("half")
+    (left.parent / ".building-1.0a0b0c0d-model").mkdir()
+    fitted(table, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob(".building*"))

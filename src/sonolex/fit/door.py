@@ -19,7 +19,7 @@ from sonolex.data.labels import near_spellings, variants
 from sonolex.data.manifest import Manifest
 from sonolex.data.parts import Divided, divide
 from sonolex.devices import AUTO
-from sonolex.files import recover
+from sonolex.files import recover_all
 from sonolex.fit.blocks import blocks_of
 from sonolex.fit.contest import AverageCandidate, NetworkCandidate, Outcome, SmallCandidate, contest
 from sonolex.fit.features import Features, measured
@@ -162,7 +162,7 @@ class _Fit:
             starts=[self.start] if self.start else [],
         )
         with only_here(self.folder, "fit", "trains in"):
-            recover(self.folder)
+            recover_all(self.folder)
             require_same_clips(self.folder, clips, [str(task["label"])])
             self.place = self.folder / self.settings.run_name
             results = finished(self.place, self.settings)

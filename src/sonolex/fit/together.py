@@ -12,7 +12,7 @@ from sonolex.compare import compare_runs, text_tables
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest
 from sonolex.data.parts import Divided, divide
-from sonolex.files import recover
+from sonolex.files import recover_all
 from sonolex.fit.folder import write_table
 from sonolex.fit.networks import (
     FEWEST_EPOCHS,
@@ -76,7 +76,7 @@ def fit_together(
         say(line)
     network = start or Network(settings.system or SHAPES[0], settings.system or SHAPES[0])
     with only_here(folder, "fit", "trains in"):
-        recover(folder)
+        recover_all(folder)
         require_same_clips(folder, divided.manifest, [str(guess.settings["label"]) for guess in guesses])
         place = folder / settings.run_name
         protocol = write_table(folder, divided, [(guess.kind, guess.settings) for guess in guesses])

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sonolex.files import load_object, recover
+from sonolex.files import load_object, recover_all
 from sonolex.locks import only_here
 from sonolex.train.contents import require_same_clips
 from sonolex.train.run import Run
@@ -41,6 +41,5 @@ def entered(folder: Path, run: Run) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     require_same_run(folder, run)
     with only_here(folder, LOCK, "trains in"):
-        for place in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
-            recover(place)
+        recover_all(folder)
         yield
