@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -248,11 +248,10 @@ def test_optional_packages_are_imported_while_tensors_have_memory(good, monkeypa
 
 
 def test_other_threads_may_build_while_a_folder_is_loaded():
-    with shapes_only(most_parts=5):
-        thread = threading.Thread(target=lambda: torch.nn.ModuleList(torch.nn.Dropout() for _ in range(100)))
-        thread.start()
-        thread.join()
-        torch.nn.Linear(2, 2)
+    with shapes_only(most_parts=5), ThreadPoolExecutor(1) as pool:
+        built = pool.submit(lambda: torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(100)))).result()
+        here = torch.nn.Linear(2, 2)
+    assert len(built) == 100 and here.weight.is_meta and not any(p.is_meta for p in built.parameters())
 
 
 def test_a_module_with_tensors_that_no_file_fills_is_found():

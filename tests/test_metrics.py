@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonolex import metrics
+from sonolex import eer, metrics
 
 RNG = np.random.default_rng(0)
 TRUE = RNG.integers(0, 4, 400)
@@ -76,14 +76,14 @@ def test_weighted_f1_weights_by_true_support():
 
 def test_eer_by_hand_perfect_constant_and_renamed():
     same = np.array([True, True, False, False])
-    assert metrics.eer(same, np.array([0.9, 0.8, 0.2, 0.1])) == 0.0
-    assert metrics.eer(same, np.array([0.1, 0.2, 0.8, 0.9])) == 1.0
-    assert metrics.eer(same, np.zeros(4)) == pytest.approx(0.5)
-    assert metrics.eer(same, np.array([0.9, 0.3, 0.5, 0.1])) == pytest.approx(0.5)
+    assert eer.eer(same, np.array([0.9, 0.8, 0.2, 0.1])) == 0.0
+    assert eer.eer(same, np.array([0.1, 0.2, 0.8, 0.9])) == 1.0
+    assert eer.eer(same, np.zeros(4)) == pytest.approx(0.5)
+    assert eer.eer(same, np.array([0.9, 0.3, 0.5, 0.1])) == pytest.approx(0.5)
     scores = RNG.normal(size=500) + (flags := RNG.random(500) < 0.3)
-    assert metrics.eer(flags, scores) == pytest.approx(metrics.eer(flags, np.exp(scores)))
+    assert eer.eer(flags, scores) == pytest.approx(eer.eer(flags, np.exp(scores)))
     with pytest.raises(ValueError, match="one kind only"):
-        metrics.eer(np.ones(4, bool), np.arange(4))
+        eer.eer(np.ones(4, bool), np.arange(4))
 
 
 def test_eer_agrees_with_sklearns_curve():
@@ -93,28 +93,28 @@ def test_eer_agrees_with_sklearns_curve():
     scores = RNG.normal(size=2000) + flags
     fpr, tpr, _ = roc_curve(flags, scores, drop_intermediate=False)
     crossing = np.argmin(np.abs(fpr - (1 - tpr)))
-    assert metrics.eer(flags, scores) == pytest.approx((fpr[crossing] + 1 - tpr[crossing]) / 2, abs=2e-3)
+    assert eer.eer(flags, scores) == pytest.approx((fpr[crossing] + 1 - tpr[crossing]) / 2, abs=2e-3)
 
 
 def test_eer_interval_draws_clips_and_covers_the_value():
     speakers = np.repeat(np.arange(6), 20).astype(str)
     embeddings = RNG.normal(size=(120, 8)) + np.repeat(RNG.normal(size=(6, 8)), 20, 0)
-    same, scores = metrics.all_pairs(speakers, embeddings)
+    same, scores = eer.all_pairs(speakers, embeddings)
     pairs = np.stack(np.triu_indices(120, k=1), 1)
-    low, high = metrics.eer_interval(same, scores, pairs, num_draws=50)
-    assert low < metrics.eer(same, scores) < high and high - low < 0.2
+    low, high = eer.eer_interval(same, scores, pairs, num_draws=50)
+    assert low < eer.eer(same, scores) < high and high - low < 0.2
 
 
 def test_the_sampled_eer_is_seeded_perfect_on_perfect_speakers_and_optimistic():
     perfect = {str(s): np.eye(5)[s][None].repeat(10, 0) for s in range(5)}
-    assert metrics.eer_ge2e_sampled(perfect) == 0.0
+    assert eer.eer_ge2e_sampled(perfect) == 0.0
     noisy = {str(s): RNG.normal(size=(30, 8)) + 1.2 * RNG.normal(size=8) for s in range(5)}
-    assert metrics.eer_ge2e_sampled(noisy, seed=1) == metrics.eer_ge2e_sampled(noisy, seed=1)
+    assert eer.eer_ge2e_sampled(noisy, seed=1) == eer.eer_ge2e_sampled(noisy, seed=1)
     speakers = np.repeat(list(noisy), 30)
-    exact = metrics.eer(*metrics.all_pairs(speakers, np.concatenate(list(noisy.values()))))
-    assert metrics.eer_ge2e_sampled(noisy) < exact
+    exact = eer.eer(*eer.all_pairs(speakers, np.concatenate(list(noisy.values()))))
+    assert eer.eer_ge2e_sampled(noisy) < exact
     with pytest.raises(ValueError, match="4 speakers"):
-        metrics.eer_ge2e_sampled({"a": np.zeros((3, 2))})
+        eer.eer_ge2e_sampled({"a": np.zeros((3, 2))})
 
 
 def test_calms_weighted_accuracy_is_half_recall_plus_specificity():

@@ -25,6 +25,7 @@ STRINGS = (
     "audio.wav#3", "x.parquet#3", "file:///etc/passwd", "zip://x", "http://127.0.0.1:9/x",
     "type", "items", "a.b", "train",
 )  # fmt: skip
+MOST_LETTERS = 5_000_000  # of a repeated value; more takes longer to write than to read
 NUMBERS = (
     0, 1, -1, 2, 3, 7, 0.5, -0.0, 1e-320, 1e308, 255, 65536, 1_000_000, 12_000_000, 2**31, 2**53 + 1, 2**63, 2**64,
     10**40, float("nan"), float("inf"), float("-inf"),
@@ -40,6 +41,8 @@ def change_json(file: Path, rng: random.Random) -> Mutation:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         value, what = _changed(value, rng)
         done.append(what)
+        if what.endswith(" more"):  # the last change: what changed one of the copies would change all
+            break
     try:
         lines[row] = json.dumps(value, ensure_ascii=rng.random() < 0.5)
         file.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogatepass")
@@ -129,8 +132,15 @@ def _rename(holder: Any, key: Any, rng: random.Random) -> str:
     return f"renamed {new[:30]!r}"
 
 
+def _letters(value: Any) -> int:
+    try:
+        return len(repr(value))
+    except RecursionError:
+        return MOST_LETTERS
+
+
 def _multiply(holder: Any, key: Any, rng: random.Random) -> str:
-    times = rng.choice((2, 100, 20_000))
+    times = min(rng.choice((2, 100, 20_000)), max(2, MOST_LETTERS // _letters(holder[key])))
     if isinstance(holder, list):
         holder.extend([holder[key]] * times)
     else:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sonolex import metrics, scoring
+from sonolex import eer, metrics, scoring
 from sonolex.draws import has_groups, intervals
 from sonolex.names import spelled
 from sonolex.saved import load_predictions, read_results
@@ -294,9 +294,9 @@ def _intervals_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
     """
     if predictions["scorer"] == "verification":
         speakers = np.array([str(label) for label in predictions["labels"]])
-        same, scores = metrics.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
+        same, scores = eer.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
         pairs = np.stack(np.triu_indices(len(speakers), k=1), 1)
-        found = metrics.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
+        found = eer.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
         return {"intervals": {"eer": found}}
     if predictions["scorer"] not in BOOTSTRAP_DRAWS:
         return {}

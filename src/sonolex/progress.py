@@ -1,4 +1,4 @@
-"""How far a command is, on the error stream of a terminal, once it takes over two seconds."""
+"""How far a command is, on the error stream, once it takes over two seconds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ SILENT_S = 2.0
 
 
 @contextmanager
-def counting(what: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
-    """Context: a function that counts items; a bar is shown where somebody can watch it.
+def counting(
+    what: str, total: int | None = None, *, quiet: bool = False, kept: bool = False
+) -> Iterator[Callable[[float], None]]:
+    """Context: a function that counts items; a bar is shown on a terminal, and is gone in the end.
 
     Nothing goes to the standard output, which may be a file of answers, and none of it is redirected.
 
@@ -20,8 +22,9 @@ def counting(what: str, total: int | None = None, *, quiet: bool = False) -> Ite
         what: is counted, in words of ours.
         total: how many there are; None if that is not known yet.
         quiet: never show anything.
+        kept: the bar's last line stays, also where the error stream is a file.
     """
-    if quiet or not sys.stderr.isatty():
+    if quiet or not (kept or sys.stderr.isatty()):
         yield lambda amount: None
         return
     from rich.console import Console
@@ -37,7 +40,7 @@ def counting(what: str, total: int | None = None, *, quiet: bool = False) -> Ite
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     shown = Console(stderr=True)
     bar = Progress(
-        *columns, TimeRemainingColumn(), console=shown, transient=True, redirect_stdout=False, redirect_stderr=False
+        *columns, TimeRemainingColumn(), console=shown, transient=not kept, redirect_stdout=False, redirect_stderr=False
     )
     line, began = bar.add_task(what, total=total), time.monotonic()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sonolex import metrics
+from sonolex import eer, metrics
 
 TAG_SEPARATOR = ";"
 NO_TAG = "none"
@@ -165,10 +165,10 @@ def verification(labels: Sequence[Any], scores_BD: np.ndarray) -> dict[str, floa
     speakers_B = np.array([class_name(v) for v in labels])
     if len(np.unique(speakers_B)) < 2:
         return {}
-    found = {"eer": metrics.eer(*metrics.all_pairs(speakers_B, scores_BD))}
+    found = {"eer": eer.eer(*eer.all_pairs(speakers_B, scores_BD))}
     by_speaker = {str(s): scores_BD[speakers_B == s] for s in np.unique(speakers_B)}
-    if len(by_speaker) >= metrics.GE2E_SPEAKERS:
-        found["eer_ge2e_sampled"] = metrics.eer_ge2e_sampled(by_speaker)
+    if len(by_speaker) >= eer.GE2E_SPEAKERS:
+        found["eer_ge2e_sampled"] = eer.eer_ge2e_sampled(by_speaker)
     return found
 
 

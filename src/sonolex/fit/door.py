@@ -25,7 +25,6 @@ from sonolex.fit.contest import AverageCandidate, NetworkCandidate, Outcome, Sma
 from sonolex.fit.features import Features, measured
 from sonolex.fit.folder import finished, modalities_of, write_results, write_table
 from sonolex.fit.networks import SHAPES, Network, Trainer, expectations, networks_for, started
-from sonolex.fit.progress import steps
 from sonolex.fit.question import Question
 from sonolex.fit.readable import readable_by
 from sonolex.fit.saving import Builder
@@ -38,6 +37,7 @@ from sonolex.fit_table import checked_table, either, require_same_clips
 from sonolex.fit_task import guess_tasks
 from sonolex.locks import only_here
 from sonolex.names import spelled
+from sonolex.progress import counting
 from sonolex.report import write_html
 from sonolex.systems.base import LONGEST_STARTER_S, system_type
 
@@ -228,7 +228,7 @@ class _Fit:
     def _small(self) -> tuple[list[SmallCandidate], Features]:
         """Return the small candidates; of a named system only floors, to compare it with."""
         clips = self.divided.manifest
-        with steps("measuring clips", len(clips), quiet=self.settings.quiet) as advance:
+        with counting("measuring clips", len(clips), quiet=self.settings.quiet, kept=True) as advance:
             features = measured(clips, words="text" in self.modalities, advance=advance)
         models = [
             m for m in small_models(features, self.question) if self.settings.system in (None, "statistics") or m.floor
@@ -242,11 +242,11 @@ class _Fit:
         found = [self._small_candidate(m, features) for m in models]
         # Everything they will be asked is computed here, under a bar.
         contexts = [frozenset({b}) for b in self.blocks.reports] + [self.blocks.final]
-        with steps("small models", len(found) * len(contexts), quiet=self.settings.quiet) as advance:
+        with counting("small models", len(found) * len(contexts), quiet=self.settings.quiet, kept=True) as advance:
             for candidate in found:
                 for context in contexts:
                     candidate.choosing(context)
-                    advance()
+                    advance(1)
         return found, features
 
     def _small_candidate(self, model: Small, features: Features) -> SmallCandidate:

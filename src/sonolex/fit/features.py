@@ -68,8 +68,8 @@ class Features:
         return {name: np.arange(end - SET_SIZES[name], end) for name, end in zip(SET_SIZES, ends, strict=True)}
 
 
-def measured(manifest: Manifest, *, words: bool, advance: Callable[[], None] = lambda: None) -> Features:
-    """Return the features of every clip; ``advance`` is told of each that is measured.
+def measured(manifest: Manifest, *, words: bool, advance: Callable[[float], None] = lambda amount: None) -> Features:
+    """Return the features of every clip; ``advance`` counts those that are measured.
 
     Statistics of audio are kept in the cache (`sonolex.cache`), by what the clips sound like.
     """
@@ -82,7 +82,7 @@ def measured(manifest: Manifest, *, words: bool, advance: Callable[[], None] = l
     return Features(audio_NF, heard_N, terms, counts_NV)
 
 
-def _statistics(manifest: Manifest, advance: Callable[[], None]) -> np.ndarray:
+def _statistics(manifest: Manifest, advance: Callable[[float], None]) -> np.ndarray:
     """Return the statistics (N, F) of clips that all have audio, measured once for the same audio."""
     marks = _marks(manifest)
     row_of = {mark: row for row, mark in enumerate(marks)}
@@ -99,7 +99,7 @@ def _statistics(manifest: Manifest, advance: Callable[[], None]) -> np.ndarray:
                 found = []
                 for row in pool.map(_statistics_of, manifest.take([row_of[mark] for mark in kinds])):
                     found.append(row)
-                    advance()
+                    advance(1)
             saved = {"marks": np.array(kinds), "audio_NF": np.stack(found)}
             save_arrays(path, saved)
     keep_within(path.parent, most_bytes(FEATURES), newest=path)

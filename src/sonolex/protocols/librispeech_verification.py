@@ -34,5 +34,5 @@ PROTOCOL = Protocol(
         "GE2E": {"eer": 0.0379},
         "RawNet": {"eer": 0.0253},
     },
-    notes="CTAL's EER comes from sampled trials (see metrics.eer_ge2e_sampled), so it is not comparable with ours.",
+    notes="CTAL's EER comes from sampled trials (see sonolex.eer.eer_ge2e_sampled), so it is not comparable with ours.",
 )

@@ -130,12 +130,9 @@ class _Training:
             self.journal.write("advice", text=text)
             fabric.print(visible(f"{run.name}: {text}"))
         self.validation: float | None = None  # the last score on the selection part
-        counts = ("epoch", "step_in_epoch", "step", "stale", "waited", "halvings")
-        self.state: dict[str, Any] = {
-            **dict.fromkeys(counts, 0),
-            **dict.fromkeys(("train_s", "load_s"), 0.0),
-            **dict.fromkeys(("best", "best_step")),
-        }
+        counts = dict.fromkeys(("epoch", "step_in_epoch", "step", "stale", "waited", "halvings"), 0)
+        seconds, best = dict.fromkeys(("train_s", "load_s"), 0.0), dict.fromkeys(("best", "best_step"))
+        self.state: dict[str, Any] = counts | seconds | best
 
     def go(self) -> dict[str, Any]:
         saved = group.said_by_first(lambda: checkpoint.latest_checkpoint(self.folder / "checkpoints"))
