@@ -12,24 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sonolex.answering import Item
+from sonolex.audio.containers import SUFFIXES
 from sonolex.data.manifest import FORMATS
 from sonolex.data.table_rows import Row, table_rows
 
-AUDIO_SUFFIXES = (
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".mp3",
-    ".opus",
-    ".aif",
-    ".aiff",
-    ".au",
-    ".caf",
-    ".sph",
-    ".w64",
-    ".rf64",
-)
 BETWEEN = "://"  # is in addresses, which are no paths
 
 
@@ -108,7 +94,7 @@ def _recordings(folder: str, note: Callable[[str], None]) -> Iterator[Asked]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.startswith(".") or Path(name).suffix.lower() not in AUDIO_SUFFIXES:
+            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
                 others += 1
                 continue
             heard += 1
@@ -116,7 +102,7 @@ def _recordings(folder: str, note: Callable[[str], None]) -> Iterator[Asked]:
             yield Asked(Item(path, name=path), {"input": path})
     if not heard:
         raise FileNotFoundError(
-            f"`inputs` must be recordings ({', '.join(AUDIO_SUFFIXES)}), or folders with some, but {folder} has none."
+            f"`inputs` must be recordings ({', '.join(SUFFIXES)}), or folders with some, but {folder} has none."
         )
     if others:
         were = "1 other file was" if others == 1 else f"{others:,} other files were"

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from sonolex.api import Pipeline
+from sonolex.audio.containers import SUFFIXES
 from sonolex.devices import AUTO
 from sonolex.files import recover
 from sonolex.locks import only_here
 from sonolex.vector_files import Card, GrowingFiles, VectorFiles
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus")
 AT_ONCE = 64  # recordings embedded together
 SAVED_EVERY_S = 30.0
 
@@ -112,9 +112,10 @@ def build_index(
     from rich.progress import track
 
     folder, out = Path(folder).resolve(), Path(out)
-    files = sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = sorted(map(str, found))
     if not files:
-        raise FileNotFoundError(f"`folder` must hold recordings ({', '.join(AUDIO_SUFFIXES)}), but {folder} has none.")
+        raise FileNotFoundError(f"`folder` must hold recordings ({', '.join(SUFFIXES)}), but {folder} has none.")
     pipeline = _aligning(model, device, trust_code)
     place = str(Path(model).resolve()) if Path(model).exists() else str(model)
     with only_here(out, "index", "writes"):

@@ -21,6 +21,9 @@ UNKNOWN = 0xFFFFFFFF  # the length of a file that was written to a pipe
 W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # ends the names of all Wave64 chunks but the first
 PLAIN = {(1, 16): np.dtype("<i2"), (3, 32): np.dtype("<f4")}  # by a WAV's format code and bits per sample
 FORMATS = "WAV, RF64, W64, AIFF, AU, CAF, SPHERE, FLAC, OGG (Vorbis or Opus) or MP3"
+SUFFIXES = (  # by which recordings are found in folders; what a file is, its content says
+    ".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".au", ".caf", ".sph", ".flac", ".ogg", ".oga", ".opus", ".mp3",
+)  # fmt: skip
 
 
 class PcmSamples(NamedTuple):

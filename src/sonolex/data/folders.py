@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sonolex.audio.containers import SUFFIXES
 from sonolex.data.manifest import FORMATS, Manifest, ManifestError, manifest_from_rows
 from sonolex.data.parts import PART_NAMES
 
-RECORDINGS = frozenset(
-    (".wav", ".wave", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".sph", ".aif", ".aiff", ".au", ".caf")
-)
-RECORDINGS |= {".caf", ".m4a", ".aac", ".wma", ".mp4"}  # those that decoding cannot read it refuses by name
+RECORDINGS = {*SUFFIXES, ".m4a", ".aac", ".wma", ".mp4"}  # the last ones are refused by name where they are decoded
 NAMES_SHOWN = 3
 LAYOUT = "FOLDER/CLASS/recording.wav"
 

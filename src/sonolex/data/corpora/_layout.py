@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sonolex.audio.containers import SUFFIXES
 from sonolex.data.manifest import Manifest, manifest_from_rows
 from sonolex.terminal import say
 
@@ -15,7 +16,6 @@ WHERE = (
     "Name it with --root (of prepare, evaluate, robustness and similarity; root= in Python), or set the environment "
     "variable SONOLEX_DATA to the folder that holds it, which works for every verb."
 )
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".sph")
 
 
 def corpus_root(root: str | Path | None, *names: str) -> Path:
@@ -44,7 +44,7 @@ def audio_files(root: Path, folders: Sequence[str]) -> list[Path]:
     """
     for name in folders:
         if (root / name).is_dir():
-            return sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+            return sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in SUFFIXES)
     raise FileNotFoundError(f"`root` must hold {' or '.join(folders)}, but {root} does not. Unpack the release there.")
 
 
