@@ -130,9 +130,8 @@ class _Training:
             self.journal.write("advice", text=text)
             fabric.print(visible(f"{run.name}: {text}"))
         self.validation: float | None = None  # the last score on the selection part
-        counts = dict.fromkeys(("epoch", "step_in_epoch", "step", "stale", "waited", "halvings"), 0)
-        seconds, best = dict.fromkeys(("train_s", "load_s"), 0.0), dict.fromkeys(("best", "best_step"))
-        self.state: dict[str, Any] = counts | seconds | best
+        self.state: dict[str, Any] = dict.fromkeys(("epoch", "step_in_epoch", "step", "stale", "waited", "halvings"), 0)
+        self.state |= {"train_s": 0.0, "load_s": 0.0, "best": None, "best_step": None}
 
     def go(self) -> dict[str, Any]:
         saved = group.said_by_first(lambda: checkpoint.latest_checkpoint(self.folder / "checkpoints"))
