@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,12 +81,10 @@ def _first(table: Table, own: Row, situation: Situation) -> str:
     chosen = "you chose" if situation.chosen else "the winner is"
     how = "cross-validated" if situation.crossed else "on the test part"
     line = f"{chosen} {situation.winner}: {metric} {value:.3f}, {how}{between}."
-    others = sorted({w for w in situation.by_block if w != situation.winner})
-    if situation.crossed and others and not situation.chosen:
-        line += (
-            f" In single folds other candidates won ({', '.join(others)}): the number is that of choosing anew in "
-            "each, which is what fit does."
-        )
+    if situation.crossed and not situation.chosen and {*situation.by_block} != {situation.winner}:
+        chosen_by = Counter(words.partition(" (")[0] for words in situation.by_block)
+        folds = ", ".join(f"{words} in {count}" for words, count in chosen_by.most_common())
+        line += f" Each of {len(situation.by_block)} folds chose anew ({folds}), and the score is that of choosing."
     return line[0].upper() + line[1:]
 
 
