@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sonolex.api import Pipeline
+    from sonolex.doors.api import Pipeline
 
 __all__ = ["embed", "list_systems", "load", "predict"]
 
@@ -26,7 +26,7 @@ def load(place: str | Path, *, device: str = "auto", trust_code: bool = False) -
         device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
         trust_code: the folder may name a system of your own, outside the package; its code then runs.
     """
-    from sonolex.api import Pipeline
+    from sonolex.doors.api import Pipeline
 
     return Pipeline.load(place, device=device, trust_code=trust_code)
 

@@ -25,7 +25,7 @@ PROMISED = {  # what every module of a package has
     "protocols": "PROTOCOL",
     "data.corpora": "prepare",
     "recipes": "recipe",
-    "recognisers": "open_recogniser",
+    "annotate.recognisers": "open_recogniser",
 }
 MOST_PROBLEMS = 20  # listed at once
 MOST_LETTERS = 500  # of one of them, which may hold whatever a file does

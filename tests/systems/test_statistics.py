@@ -9,11 +9,11 @@ import torch
 from sklearn.svm import SVC
 
 import sonolex
-from sonolex.fit.contest import SmallCandidate
-from sonolex.fit.features import Features, standardised, standards
-from sonolex.fit.question import Question
-from sonolex.fit.saving import Builder, handing_over
-from sonolex.fit.small import ABSENT, Small, fitted
+from sonolex.doors.fit.contest import SmallCandidate
+from sonolex.doors.fit.features import Features, standardised, standards
+from sonolex.doors.fit.question import Question
+from sonolex.doors.fit.saving import Builder, handing_over
+from sonolex.doors.fit.small import ABSENT, Small, fitted
 from sonolex.systems.average import Average, AverageConfig, AverageProcessorConfig, Member
 from sonolex.systems.statistics import StatisticsConfig, StatisticsProcessorConfig, frequent_terms, ranked_by_votes
 from sonolex.tasks.classification import ClassificationConfig
@@ -76,8 +76,8 @@ def test_votes_come_before_margins():
 
 def test_the_saved_model_answers_audio_as_the_contest_did(corpus, tmp_path):
     from sonolex.data.parts import divide
-    from sonolex.fit.blocks import blocks_of
-    from sonolex.fit.features import measured
+    from sonolex.doors.fit.blocks import blocks_of
+    from sonolex.doors.fit.features import measured
     from sonolex.train.checkpoint import save_model
 
     asked = Question.of(corpus, "classification", {"name": "pitch", "label": "pitch", "classes": ["low", "high"]})

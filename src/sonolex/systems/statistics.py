@@ -7,8 +7,8 @@ What is unusual about it:
 - ``kernel="linear"`` is logistic regression, a linear SVM or ridge regression; ``kernel="rbf"`` keeps the support
   vectors. With ``pairs`` every two classes have a decision of their own, and the classes are ranked by their votes and
   then by their margins, as scikit-learn's SVC does (one against one, Knerr et al. 1990): the answer is the same.
-- Scikit-learn fits it (`sonolex.fit`); what is saved is numbers in safetensors. Trained by gradient, which nobody needs
-  to, it is a radial-basis-function network.
+- Scikit-learn fits it (`sonolex.doors.fit`); what is saved is numbers in safetensors. Trained by gradient, which nobody
+  needs to, it is a radial-basis-function network.
 
 The pooled vector is the standardised statistics with the outputs (log-odds, or standardised values) behind them, so
 that a task's linear head only has to hand the last ones on (`hand_over`).
