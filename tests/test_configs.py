@@ -32,6 +32,11 @@ def test_configs_survive_json(config):
     assert configs.from_json(type(config), values) == config
 
 
+def test_a_whole_number_that_only_a_float_holds_becomes_one():
+    kept, rounded = configs.from_json(Outer, {"pair": [1, 10**29]}).pair
+    assert type(kept) is int and type(rounded) is float and rounded == 1e29
+
+
 def test_all_unknown_fields_are_named_with_the_nearest():
     with pytest.raises(
         ValueError,

@@ -56,6 +56,26 @@ def test_wordpiece_is_the_same_in_every_process():
         text.train_wordpiece(["ab"], vocab_size=8)
 
 
+def test_a_model_of_words_must_have_its_unknown_token_in_its_own_table(tmp_path):
+    """An added token is found by its name, but not by the model, which then fails at the first unknown word."""
+    tokenizer = text.train_wordpiece(["one two three four"] * 4, vocab_size=60)
+    saved = json.loads(tokenizer.to_str())
+    words = saved["model"]["vocab"]
+    words["[UNX]"] = words.pop("[UNK]")
+    next(t for t in saved["added_tokens"] if t["content"] == "[UNK]")["id"] = len(words)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match=r"tokenizer.json must have its token for unknown words, '\[UNK\]'"):
+        text.load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_that_fails_is_a_value_error():
+    from tokenizers import Tokenizer, models
+
+    tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(text.SPECIAL_TOKENS)}, unk_token="[none]"))
+    with pytest.raises(ValueError, match=r"readable for the model's tokenizer, but 'word' is not: .*\[none\]|\[UNK\]"):
+        text.token_ids(tokenizer, "word")
+
+
 def test_padding_and_truncation_of_a_saved_tokenizer_are_left_out(tmp_path):
     tokenizer = text.train_wordpiece(["one two three four"] * 4, vocab_size=60)
     tokenizer.enable_padding(length=16)

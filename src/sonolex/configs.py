@@ -27,6 +27,7 @@ PROMISED = {  # what every module of a package has
     "recipes": "recipe",
     "annotate.recognisers": "open_recogniser",
 }
+EXACT = 2**53  # up to here a float holds every whole number
 MOST_PROBLEMS = 20  # listed at once
 MOST_LETTERS = 500  # of one of them, which may hold whatever a file does
 
@@ -194,6 +195,8 @@ def _value(hint: Any, value: Any, place: str, problems: list[str]) -> Any:
             problems.append(_wrong(place, kind, value))
         elif hint is Path:
             return Path(value)
+        elif hint is float and isinstance(value, int) and abs(value) > EXACT:
+            return float(value)  # as a whole number, torch has no room for it
     return value
 
 
@@ -206,7 +209,7 @@ def _tuple(arguments: tuple, value: Any, place: str, problems: list[str]) -> tup
     if len(inner) != len(value):
         problems.append(_wrong(place, f"a list of {len(inner)}", value))
         return ()
-    if repeated and inner and inner[0] in _PLAIN and all(map(_PLAIN[inner[0]][1], value)):
+    if repeated and inner and inner[0] in (str, int) and all(map(_PLAIN[inner[0]][1], value)):
         return tuple(value)  # a hundred thousand classes take no time
     made = []
     for i, (v, a) in enumerate(zip(value, inner, strict=True)):

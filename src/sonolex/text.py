@@ -283,7 +283,9 @@ def _complete(tokenizer: Tokenizer, file: Path) -> Tokenizer:
             f"{file} must number its {len(ids)} tokens from 0 to {len(ids) - 1}, but has ids up to {max(ids)}."
         )
     unknown = getattr(tokenizer.model, "unk_token", None)
-    if unknown is not None and tokenizer.token_to_id(unknown) is None:
+    # BPE may spell any text in bytes, and never asks for the unknown token; a model of words looks into its own table.
+    known = tokenizer.get_vocab(with_added_tokens=type(tokenizer.model).__name__ == "BPE")
+    if unknown is not None and unknown not in known:
         raise ValueError(f"{file} must have its token for unknown words, {unknown!r:.40}, in its vocabulary.")
     try:
         special_ids(tokenizer)
@@ -293,6 +295,10 @@ def _complete(tokenizer: Tokenizer, file: Path) -> Tokenizer:
 
 
 def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the ids of ``text`` between start and end token."""
+    """Return the ids of ``text`` between start and end token. Raises ValueError if the tokenizer cannot read it."""
     special = special_ids(tokenizer)
-    return [special.start, *tokenizer.encode(text, add_special_tokens=False).ids, special.end]
+    try:
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+    except Exception as e:  # of the library, which has no other kind
+        raise ValueError(f"text must be readable for the model's tokenizer, but {text!r:.60} is not: {e}") from None
+    return [special.start, *ids, special.end]

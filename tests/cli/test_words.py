@@ -65,7 +65,7 @@ def test_an_unknown_option_names_the_nearest(words, nearest, capsys):
 @pytest.mark.parametrize(
     ("words", "options"),
     [
-        (["train", "quickstart", "--help"], ["--out", "--pretrain-epochs INT", "(default: 9)"]),
+        (["train", "quickstart", "--help"], ["--out", "--pretrain-epochs INT", "(default: 5)"]),
         (["table", "--help", "ctal4"], ["--against", "--rows STR …", "--strict, --no-strict"]),
         (["train", "quickstart", "--tiny", "-h"], ["the recipe quickstart with --tiny has no options"]),
         (["prepare", "emodb", "--help"], ["--root", "--emotions", "options of the corpus emodb"]),

@@ -46,8 +46,8 @@ def test_a_manifest_beside_or_below_the_file_is_read(folder):
 @pytest.mark.parametrize(
     "name",
     ["../outside.csv", "deep/../../outside.csv", "/etc/passwd", "{folder}/m.csv", "gs://b/m.csv", "file:///m.csv",
-     "m.csv\0", "link.csv", "linked/outside.csv", "m.txt", "", ".", "deep", "nothing.csv", "pipe.csv", "os.path",
-     "sonolex.cli"],
+     "m.csv\0", "\ud800.csv", "link.csv", "linked/outside.csv", "m.txt", "", ".", "deep", "nothing.csv", "pipe.csv",
+     "os.path", "sonolex.cli"],
 )  # fmt: skip
 def test_a_manifest_elsewhere_or_of_another_kind_is_refused(name, folder):
     """It was joined to the folder as it stood: ../.. read any file, and a dotted name any module."""

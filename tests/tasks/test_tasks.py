@@ -15,6 +15,7 @@ from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.probe import ProbeConfig
 from sonolex.tasks.regression import RegressionConfig
+from sonolex.tasks.retrieval import RetrievalConfig
 from sonolex.tasks.tagging import TaggingConfig
 from sonolex.tasks.verification import VerificationConfig
 from sonolex.types import Batch, Encoding, Losses, Term
@@ -101,6 +102,12 @@ def test_pretraining_terms_can_be_left_out(processor, corpus):
     wrong = build_task(PretrainingConfig("pre", term_weights={"mlmm": 0.0}), 8)
     with pytest.raises(ValueError, match="mlmm"):
         wrong.prepare(batch, made)
+
+
+def test_a_search_across_modalities_is_refused_before_it_is_trained(processor):
+    made = build_system("ctal", system_type("ctal").matched(TINY, processor))
+    with pytest.raises(ValueError, match="task 'words' must have vectors that are comparable across modalities"):
+        Model(made, {"words": build_task(RetrievalConfig("words"), 8)})
 
 
 def test_losses_over_several_batches_are_one_mean():

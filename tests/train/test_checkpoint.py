@@ -174,3 +174,16 @@ def test_starting_from_another_model_reports_what_stays_random(model, processor,
     assert names == ["tasks.pitch.head.out.bias", "tasks.pitch.head.out.weight"]
     with pytest.raises(ValueError, match="must fit the system"):
         checkpoint.load_system_weights(other, {"system.audio_embedding.position.weight": torch.zeros(3, 3)})
+
+
+def test_what_a_published_checkpoint_lacks_is_said_with_its_place():
+    from types import SimpleNamespace
+
+    from sonolex.train.sources import _imports
+
+    def fails(sources):
+        raise ValueError("['encoder.weight'] must hold torch.float32 numbers or alike, but hold torch.int32.")
+
+    model = SimpleNamespace(system=SimpleNamespace(import_pretrained=fails))
+    with pytest.raises(ValueError, match=r"`pretrained` \(text from some/bert\): \['encoder\.weight'\] must hold"):
+        _imports(model, {"text": "some/bert"})  # type: ignore[arg-type]

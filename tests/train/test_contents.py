@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 
 from sonolex.data.manifest import Manifest, ManifestError, read_manifest
 from sonolex.tasks.classification import ClassificationConfig
+from sonolex.train.contents import require_same_clips, write_clips
 from sonolex.train.loop import train
 from sonolex.train.preflight import require_labels, unreadable_clips
 from tests.train.helpers import small_run
@@ -55,6 +57,17 @@ def test_a_run_does_not_go_on_with_other_clips_and_says_what_changed(own, tmp_pa
     (own / "audio" / "clip000.wav").write_bytes((own / "audio" / "clip001.wav").read_bytes())
     with pytest.raises(ValueError, match="'audio' of training clips changed"):
         train(run, folder, quiet=True)
+
+
+@pytest.mark.parametrize("part", [False, 3, "x", [1], None])
+def test_digests_of_another_type_are_refused_with_the_file(part, own, tmp_path):
+    run, folder = small_run(own), tmp_path / "run"
+    folder.mkdir()
+    write_clips(folder, run)
+    require_same_clips(folder, run)
+    (folder / "clips.json").write_text(json.dumps(json.loads((folder / "clips.json").read_text()) | {"report": part}))
+    with pytest.raises(ValueError, match=r"clips\.json must hold digests of every part's columns.*'report'"):
+        require_same_clips(folder, run)
 
 
 def test_results_stay_readable_when_the_clips_are_gone(own, tmp_path):

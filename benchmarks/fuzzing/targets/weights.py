@@ -12,6 +12,8 @@ from typing import Any
 from benchmarks.fuzzing import mutations, structured
 from benchmarks.fuzzing.cases import Mutation
 
+NAMES = tuple(f"encoder.layers.{i}.fc1.weight" for i in range(3))
+
 
 def warm() -> None:
     import safetensors.torch  # noqa: F401
@@ -25,7 +27,7 @@ def make(folder: Path) -> None:
     from safetensors.torch import save_file
 
     generator = torch.Generator().manual_seed(0)
-    tensors = {f"encoder.layers.{i}.fc1.weight": torch.randn(8, 6, generator=generator) for i in range(3)}
+    tensors = {name: torch.randn(8, 6, generator=generator) for name in NAMES}
     saved = {"args": argparse.Namespace(arch="t5"), "cfg": None, "model": tensors}
     for name in ("safetensors", "bin", "fairseq", "fairseq-old"):
         (folder / name).mkdir()
@@ -64,6 +66,9 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 
 
 def use(folder: Path, out: Path) -> Any:
+    import torch
+
+    from sonolex.nn.backbones import _copied
     from sonolex.nn.fairseq import read_fairseq
     from sonolex.nn.published import read_weights
 
@@ -74,6 +79,10 @@ def use(folder: Path, out: Path) -> Any:
     finally:
         if _methods() != before:
             (folder.parent / "mark" / "a class was changed").touch()
+    try:
+        _copied({(name,): torch.zeros(8, 6) for name in NAMES}, weights)  # what every importer does with them
+    except ValueError as e:
+        raise ValueError(f"{folder}: {e}") from e  # as train/sources.py says it
     return {k: (tuple(v.shape), str(v.dtype), _digest(v)) for k, v in weights.items()}
 
 

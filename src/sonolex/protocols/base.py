@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -266,7 +267,7 @@ def _beside(path: Path, name: str) -> Path:
     """Return the manifest that a protocol.json names."""
     folder = path.parent
     place = folder / name
-    within = "\0" not in name and "://" not in name and place.resolve().is_relative_to(folder.resolve())
+    within = _is_name(name) and "://" not in name and place.resolve().is_relative_to(folder.resolve())
     if not within or ".." in Path(name).parts or Path(name).is_absolute():
         raise ValueError(
             f"`manifest` must be a file in the folder of {path} or below it, but is {name!r}. Copy it there."
@@ -275,6 +276,14 @@ def _beside(path: Path, name: str) -> Path:
         raise ValueError(f"`manifest` must end in {', '.join(FORMATS)}, but is {name!r} ({path}).")
     require_file(place)
     return place
+
+
+def _is_name(name: str) -> bool:
+    """Return whether a file may be called so: JSON can hold what no file system takes."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _given_split(manifest: Manifest) -> list[Fold]:

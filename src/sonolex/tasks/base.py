@@ -51,6 +51,8 @@ class Task(nn.Module, abc.ABC):
     """Whether its losses or scores read the system's encoding."""
     trained: ClassVar[bool] = True
     """False for a task that only observes: no loss, and no say in which checkpoint is best."""
+    needs_alignment: ClassVar[bool] = False
+    """Whether it compares vectors of audio with vectors of text, which few systems align."""
     scorer: ClassVar[str] = ""
     """Name of the function in `sonolex.scoring` that reads its scores; empty for a task that scores by its loss."""
     primary_metric: ClassVar[str]
@@ -137,7 +139,7 @@ class Model(nn.Module):
     """A system and its tasks: what is trained, saved and used.
 
     Raises:
-        ValueError: two loss terms of one name.
+        ValueError: two loss terms of one name, or a task that compares modalities which the system does not align.
     """
 
     def __init__(self, system: System, tasks: Mapping[str, Task]):
@@ -145,6 +147,12 @@ class Model(nn.Module):
         self.system = system
         self.tasks = nn.ModuleDict({_module_name(name): task for name, task in tasks.items()})
         self._task_names = tuple(tasks)
+        comparing = [name for name, task in tasks.items() if task.needs_alignment]
+        if comparing and not system.aligns_modalities:
+            raise ValueError(
+                f"task {comparing[0]!r} must have vectors that are comparable across modalities, but {system.name} as "
+                "it is configured offers none. Use a system that aligns them: CALM with pooled='aligned'."
+            )
         terms = Counter(term for task in tasks.values() for term in task.loss_terms(system))
         self._require_one_name([term for term, count in terms.items() if count > 1])
         replace_dropout(self)

@@ -31,16 +31,12 @@ class Retrieval(Observer):
     """Scores are the clip's audio vector and its text vector, side by side; zeros for one it lacks."""
 
     config_type = RetrievalConfig
+    needs_alignment = True
     scorer = "retrieval"
     primary_metric = "audio_to_text_recall_at_1"
     config: RetrievalConfig
 
     def scores(self, encoding: Encoding) -> Tensor:
-        if not encoding.aligned:
-            raise ValueError(
-                f"task {self.config.name!r} must have vectors that are comparable across modalities, but the system "
-                "offers none. Use one that aligns them: CALM with pooled='aligned'."
-            )
         absent_BD = torch.zeros_like(next(iter(encoding.aligned.values())))
         return torch.cat([encoding.aligned.get(m, absent_BD) for m in MODALITIES], 1).float()
 

@@ -227,9 +227,12 @@ def _interval(task: Any, metric: str, labels: Sequence[Any], scores: np.ndarray,
     members, rng, values = list(rows_of.values()), np.random.default_rng(0), []
     if len(members) < FEWEST_DRAWN:
         return "none: too few"
+    options = task.scorer_options()
+    if "metric_names" in options:  # what a draw costs is the metrics that nobody asked for
+        options |= {"metric_names": [] if task.scorer == "tagging" else [metric]}
     for _ in range(DRAWS):
         rows = [r for g in rng.integers(0, len(members), len(members)) for r in members[g]]
-        found = task.metrics([labels[r] for r in rows], scores[rows], None)
+        found = scoring.score(task.scorer, [labels[r] for r in rows], scores[rows], options)
         values.append(found.get(metric, np.nan))
     known = np.array(values)[np.isfinite(values)]
     return f"{np.quantile(known, 0.025):.3f} to {np.quantile(known, 0.975):.3f}" if len(known) > DRAWS // 2 else ""

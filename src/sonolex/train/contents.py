@@ -30,7 +30,11 @@ def require_same_clips(folder: Path, run: Run, *, finished: bool = False) -> Non
     path = folder / CLIPS
     if not path.is_file() or (finished and not _are_own(run)):
         return
-    saved = load_object(path, cure="Remove this file, and the same command writes it again.")
+    cure = "Remove this file, and the same command writes it again."
+    saved = load_object(path, cure=cure)
+    wrong = [part for part, digests in saved.items() if not isinstance(digests, dict)]
+    if wrong:
+        raise ValueError(f"{path} must hold digests of every part's columns, but has none of {wrong[0]!r:.40}. {cure}")
     changes = _changes(saved, _clips_of(run))
     if changes:
         raise ValueError(

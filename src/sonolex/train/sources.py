@@ -153,7 +153,7 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
         processor = new_processor(run.system, run.processor, manifest)
         config = kind.matched(run.config, processor)
         model = build_model(kind, config, tasks, seed=run.seed)
-        return model, processor, Start(imports=model.system.import_pretrained(run.pretrained))
+        return model, processor, Start(imports=_imports(model, run.pretrained))
     own = {run.system, *(t.kind for t in run.tasks)}
     start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)), own=own)
     if type(start.system) is not kind:
@@ -167,6 +167,17 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
     config = kind.matched(run.config, processor)
     model = build_model(kind, config, tasks, seed=run.seed)
     return model, processor, Start(load_system_weights(model, start.state_dict()))
+
+
+def _imports(model: Model, sources: Mapping[str, str]) -> Mapping[str, Any]:
+    """Fill the system's parts from published checkpoints. Raises ValueError with the checkpoints it may come from."""
+    try:
+        return model.system.import_pretrained(sources)
+    except ValueError as e:
+        if not sources or any(place in str(e) for place in sources.values()):
+            raise
+        places = ", ".join(f"{part} from {place}" for part, place in sources.items())
+        raise ValueError(f"`pretrained` ({places}): {e}") from e
 
 
 def new_processor(system: str, config: Any, manifest: Manifest) -> Processor:
