@@ -35,7 +35,7 @@ def test_no_tokens_give_no_choice():
 @pytest.mark.parametrize("corrupt", [corruption.corrupt_segments, corruption.corrupt_frames])
 @pytest.mark.parametrize("num_frames", [80, 160, 400, 1500])
 def test_about_fifteen_percent_of_frames_are_chosen_at_every_length(corrupt, num_frames):
-    """The released code leaves a clip of 80 frames without a mask 87 times in 100 (reference C3)."""
+    """The released code leaves a clip of 80 frames without a mask 87 times in 100."""
     frames = torch.randn(num_frames, 4)
     shares = []
     for seed in range(300):

@@ -202,7 +202,7 @@ def test_views_of_the_published_range_lose_whole_spectra_and_clamped_ones_never_
         return float(np.mean([not v.any() for v in views]))
 
     assert erased("axis") == 0.0
-    assert erased("published") == pytest.approx(0.075, abs=0.04)  # reference D7
+    assert erased("published") == pytest.approx(0.075, abs=0.04)  # docs/reference.md, VCR-AST
 
 
 def test_views_are_in_decibels_whatever_the_corpus_deviation():

@@ -1,4 +1,4 @@
-"""Audio to a short sequence of tokens of a language model's width: interchangeable parts (SpectroBERT, reference A1).
+"""Audio to a short sequence of tokens of a language model's width: interchangeable parts of SpectroBERT.
 
 Each is a module with ``forward(features, valid) -> (tokens_BTD, valid_BT)`` and ``num_tokens(length)``; padding enters
 none of its numbers. All end in wav2vec2's LayerNorm and projection, so a wav2vec2 checkpoint fills them.

@@ -1,7 +1,7 @@
 """SpecTran: a small transformer over the patches of one block of spectrogram; its first token is the block's vector.
 
-Source: CALM section 4.2 and reference E2. Depth, heads and norms are not published; two pre-norm layers at the language
-model's width come near both published sizes.
+Source: CALM section 4.2. Depth, heads and norms are not published; two pre-norm layers at the language model's width
+come near both published sizes (docs/reference.md, CALM).
 """
 
 from __future__ import annotations

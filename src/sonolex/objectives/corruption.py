@@ -1,8 +1,8 @@
 """Choose and corrupt tokens and segments of frames; no losses here.
 
 Every function works on one clip with its own generator, so a clip's corruption depends on nothing but its seed;
-`each_clip` runs one over a padded batch. Every clip keeps at least one chosen position: reference C3 shows that the
-released code drops half of all 1.5 s clips.
+`each_clip` runs one over a padded batch. Every clip keeps at least one chosen position: CTAL's released code
+drops half of all clips of 1.5 s (docs/reference.md, CTAL).
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def corrupt_segments(
 def corrupt_frames(
     frames_TF: Tensor, *, share: float, shortest: int, longest: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return chosen_T and corrupted frames as CTAL's released code draws them (reference C3).
+    """Return chosen_T and corrupted frames as CTAL's released code draws them (docs/reference.md, CTAL).
 
     Span starts are drawn over all frames and spans may overlap; the 80/10/10 choice is made frame by frame.
     Differs: at least one span, and the bound on C of `corrupt_segments`.
@@ -168,7 +168,7 @@ def infill(
     """Return tokens of which runs are one mask each, and of the rest some are random. The last token always stays.
 
     Runs have Poisson lengths (0 inserts a mask) and hide ``share`` of the tokens. Source: BART's text infilling as
-    SpeechT5 uses it, reference B3.
+    SpeechT5 uses it (section 2.2).
 
     Args:
         random: share of the tokens left that become another one, from ``words`` (first, and one after the last).
@@ -195,7 +195,7 @@ def choose_patches(
     Args:
         sampler: "cluster" grows squares around centres anywhere on the grid, so that edges are chosen as often as the
             middle, and drops surplus patches of the last square at random; "ssast_code" is the released code's
-            (reference D7: squares wrap into the next row, the first patch is never chosen, high bands less);
+            (squares wrap into the next row, the first patch is never chosen, high bands less: docs/reference.md);
             "uniform" chooses patches one by one.
         sides: smallest and largest side of a square. SSAST: 3 to 5, one side a clip.
 

@@ -1,6 +1,6 @@
 """VICReg: variance, invariance and covariance of two views' vectors, and what tells a collapse from success.
 
-Source: VICReg (Bardes et al. 2022) as VCR-AST chapter 4 uses it; reference D3 and D7. Rows are clips, and every
+Source: VICReg (Bardes et al. 2022) as VCR-AST chapter 4 uses it (docs/reference.md, VCR-AST). Rows are clips, and every
 statistic is over all rows given: callers join the rows of accumulated batches and of all processes first.
 """
 
@@ -73,7 +73,7 @@ def loss_floor(
     """Return the least weighted variance + covariance that ``num_rows`` vectors of ``width`` can reach.
 
     The covariance of n rows has rank n − 1 at most, so its off-diagonal squares sum to at least k · width · s⁴ for
-    common deviation s, with k = width / (n − 1) − 1 (reference D7). 21.19 at 12 × 4096, where VCR-AST stopped at 21.5.
+    common deviation s, with k = width / (n − 1) − 1. 21.19 at 12 × 4096, where VCR-AST stopped at 21.5.
 
     >>> round(loss_floor(12, 4096), 2), round(loss_floor(2048, 8192), 2), loss_floor(300, 256)
     (21.19, 6.0, 0.0)

@@ -58,7 +58,7 @@ PUBLISHED = {
     "GE2E": "EER .0379",
     "RawNet": "EER .0253",
 }
-"""Source document 002, tables 1 to 4 (reference C6)."""
+"""CTAL tables 1 to 4."""
 
 
 @dataclass(frozen=True)
