@@ -10,7 +10,7 @@ syllable decides the sentiment (careful, careless), so a bag of sounds is not en
 
 The network learns from texts with noise as long as an audio's vector is away from its text's. Without noise it is right
 about every text (1.00) and about 0.37 of the audio. How much noise was chosen on the validation voices, after another
-classifier had failed on the test voices: docs/results.md says how.
+classifier had failed on the test voices: docs/notebook.md says how.
 
 Cost: six minutes for the words, thirteen for each share and five for each classifier on one core.
 """

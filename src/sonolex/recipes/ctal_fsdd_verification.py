@@ -3,7 +3,7 @@
     sonolex train ctal_fsdd_verification --out runs/verification && sonolex compare runs/verification
 
 Cost: half a minute a run on one core, three minutes with more speakers. Expected EER, three seeds: with more speakers
-and level removed 0.224 ± 0.007, the best row (MFCC cosine floor 0.247, without level 0.283); all in docs/results.md.
+and level removed 0.224 ± 0.007, the best row (MFCC cosine floor 0.247, without level 0.283); all in docs/notebook.md.
 
 Rooms, microphones and levels are part of these "speakers". ``level kept`` uses one map for all clips, ``level removed``
 subtracts each clip's mean level, ``level and channel removed`` its mean spectrum.
