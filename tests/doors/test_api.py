@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import soundfile
 
 import sonolex
 from sonolex.cli import main
+from sonolex.doors import api
 from sonolex.doors.api import Pipeline
 from sonolex.train.loop import train
 from sonolex.train.run import Budget
@@ -50,6 +52,19 @@ def test_predictions_are_those_of_the_evaluation(model, run_folder, corpus):
     answers = model.predict(audio=[c.audio for c in test], text=[c.text for c in test])
     ours = np.array([[a["pitch"]["scores"][c] for c in saved["options"]["classes"]] for a in answers])
     assert np.abs(ours - np.array(saved["scores"])).max() < 2e-5  # saved with five digits
+
+
+def test_a_model_is_read_again_only_when_its_folder_changed(run_folder, tmp_path):
+    folders = [shutil.copytree(run_folder / "model", tmp_path / name) for name in "abc"]
+    first = sonolex.load(folders[0])
+    assert sonolex.load(folders[0]) is first and sonolex.load(str(folders[0]), device="cpu") is first
+    assert Pipeline.load(folders[0]) is not first
+    (folders[0] / "README.md").write_text("another card", encoding="utf-8")
+    assert sonolex.load(folders[0]) is not first
+    assert sonolex.load(folders[0]).card == "another card"
+    kept = sonolex.load(folders[1])
+    sonolex.load(folders[2])
+    assert sonolex.load(folders[1]) is kept and len(api._KEPT) == api.MODELS_KEPT
 
 
 def test_every_way_to_give_audio_gives_the_same_vector(model, corpus):

@@ -25,6 +25,8 @@ from sonolex.train.checkpoint import load_model, model_folder, save_model
 
 PROGRESS_FROM_CLIPS = 64
 CLASSES_SHOWN = 8
+MODELS_KEPT = 2
+_KEPT: dict[Any, Pipeline] = {}
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,21 @@ class Answer:
     windows: int = 1
     each: list[dict[str, Any]] = field(default_factory=list)
     error: Exception | None = None
+
+
+def kept_pipeline(place: str | Path, *, device: str = AUTO, trust_code: bool = False) -> Pipeline:
+    """Return `Pipeline.load` of these arguments, the same object as before while no file of its folder changed.
+
+    The last `MODELS_KEPT` are kept.
+    """
+    folder = model_folder(place).resolve()
+    files = sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in folder.iterdir() if f.is_file())
+    key = (folder, tuple(files), find_device(device), trust_code)
+    found = _KEPT.pop(key, None) or Pipeline.load(place, device=device, trust_code=trust_code)
+    _KEPT[key] = found  # the last one used comes last
+    while len(_KEPT) > MODELS_KEPT:
+        del _KEPT[next(iter(_KEPT))]
+    return found
 
 
 class Pipeline:
