@@ -25,7 +25,7 @@ from sonolex.recipes.calm_tables import recipe
 from sonolex.systems._calm_blocks import draw_pairs
 from sonolex.systems.calm import Calm
 from sonolex.train.checkpoint import load_model
-from sonolex.train.sources import load_sources
+from sonolex.train.manifests import load_sources
 from sonolex.types import Batch
 
 ONLY_WHEN_NAMED = True

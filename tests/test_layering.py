@@ -43,7 +43,7 @@ ALLOWED = {
     "train": FLOOR
     | {"scoring", "audio", "data", "nn.dropout", "systems.base", "tasks.base", "protocols.base", "metrics", "train"},
     "recipes": FLOOR | {"audio", "data", "systems", "tasks", "protocols", "train", "metrics"},
-    "annotate": FLOOR | {"audio", "data", "nn.published", "objectives", "annotate", "train.sources"} | TRAINED,
+    "annotate": FLOOR | {"audio", "data", "nn.published", "objectives", "annotate", "train.building"} | TRAINED,
     "studies": FLOOR | {"scoring", "audio", "data", "protocols.base", "train", "studies"} | TRAINED,
     "results": FLOOR | {"scoring", "metrics", "eer", "train.journal", "results"},
     "doors": FLOOR

@@ -179,7 +179,7 @@ def test_starting_from_another_model_reports_what_stays_random(model, processor,
 def test_what_a_published_checkpoint_lacks_is_said_with_its_place():
     from types import SimpleNamespace
 
-    from sonolex.train.sources import _imports
+    from sonolex.train.building import _imports
 
     def fails(sources):
         raise ValueError("['encoder.weight'] must hold torch.float32 numbers or alike, but hold torch.int32.")

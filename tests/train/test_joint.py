@@ -25,8 +25,8 @@ from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.joint import joint_pass
 from sonolex.train.journal import read_journal
 from sonolex.train.loop import train
+from sonolex.train.manifests import load_sources
 from sonolex.train.run import Budget, Data, Optim, Run, Source
-from sonolex.train.sources import load_sources
 from sonolex.types import Losses
 from tests.train.helpers import final_weights
 

@@ -82,7 +82,7 @@ def use(folder: Path, out: Path) -> Any:
     try:
         _copied({(name,): torch.zeros(8, 6) for name in NAMES}, weights)  # what every importer does with them
     except ValueError as e:
-        raise ValueError(f"{folder}: {e}") from e  # as train/sources.py says it
+        raise ValueError(f"{folder}: {e}") from e  # as train/building.py says it
     return {k: (tuple(v.shape), str(v.dtype), _digest(v)) for k, v in weights.items()}
 
 

@@ -22,8 +22,8 @@ from sonolex.data.manifest import Clip, Manifest, read_manifest
 from sonolex.devices import AUTO, find_device, only_cpu
 from sonolex.files import atomic_file, recover
 from sonolex.objectives.unit_alignment import aligned_paths
+from sonolex.train.building import spread
 from sonolex.train.checkpoint import load_model, model_folder
-from sonolex.train.sources import spread
 from sonolex.weights import read_tensors, write_tensors
 
 RATE_HZ, NUM_MELS, WINDOW_MS = 16_000, 80, 25.0

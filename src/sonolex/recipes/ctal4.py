@@ -33,8 +33,8 @@ from sonolex.systems.base import count_parameters, system_type
 from sonolex.tasks.base import TaskConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.verification import VerificationConfig
+from sonolex.train.manifests import protocol_manifest
 from sonolex.train.run import Budget, Data, Optim, Run, Source
-from sonolex.train.sources import protocol_manifest
 
 AGAINST = "CTAL"
 PUBLISHED = {

@@ -15,8 +15,8 @@ from sonolex.systems.base import count_parameters
 from sonolex.terminal import visible
 from sonolex.train.checkpoint import environment, load_model, model_folder
 from sonolex.train.evaluation import evaluate, write_embeddings, write_predictions
+from sonolex.train.manifests import protocol_manifest
 from sonolex.train.results import protocol_results
-from sonolex.train.sources import protocol_manifest
 
 BATCH_S, BATCH_CLIPS = 120.0, 128
 

@@ -16,7 +16,7 @@ from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.protocols.base import find_fold, find_protocol
 from sonolex.train.checkpoint import load_model, model_folder
-from sonolex.train.sources import batching_s, protocol_manifest
+from sonolex.train.manifests import batching_s, protocol_manifest
 from sonolex.types import Encoding
 
 BATCH_S, BATCH_CLIPS = 120.0, 128

@@ -21,7 +21,7 @@ from sonolex.scoring import class_name
 from sonolex.systems.base import Processor
 from sonolex.tasks.base import Model
 from sonolex.train import group
-from sonolex.train.sources import batching_s
+from sonolex.train.manifests import batching_s
 from sonolex.types import Term
 
 EVALUATION_SEED = 20_260_101

@@ -25,12 +25,14 @@ from sonolex.data.manifest import Manifest
 from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.scoring import class_name, group_numbers, separate_folds
+from sonolex.train.building import build
 from sonolex.train.contents import require_same_clips, write_clips
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
+from sonolex.train.honesty import require_unseen_report
+from sonolex.train.manifests import load_sources
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
-from sonolex.train.sources import build, load_sources, require_unseen_report
 
 SVM_COSTS = (1.0, 10.0, 100.0)
 LINEAR_COSTS = (0.01, 0.1, 1.0, 10.0)

@@ -18,8 +18,8 @@ from sonolex.train.checkpoint import environment, provenance_of
 from sonolex.train.evaluation import Evaluation, groups_of, write_embeddings, write_predictions, write_scores
 from sonolex.train.floors import floors_of_fold
 from sonolex.train.journal import training_curve
+from sonolex.train.manifests import load_sources, protocol_manifest
 from sonolex.train.run import Run
-from sonolex.train.sources import load_sources, protocol_manifest
 
 
 def write_results(

@@ -25,8 +25,8 @@ from sonolex.systems.base import count_parameters, system_name
 from sonolex.train.cards import write_card
 from sonolex.train.checkpoint import environment, save_model
 from sonolex.train.evaluation import evaluate, write_embeddings
+from sonolex.train.manifests import protocol_manifest
 from sonolex.train.preflight import has_audio
-from sonolex.train.sources import protocol_manifest
 
 FIT = "fit.json"
 PROTOCOL = "protocol.json"

@@ -7,8 +7,8 @@ from sonolex.doors.fit.folder import modalities_of
 from sonolex.doors.fit.networks import Network
 from sonolex.doors.fit.table import SKIP, require_enough
 from sonolex.systems.base import LONGEST_STARTER_S, system_type
+from sonolex.train.building import new_processor
 from sonolex.train.preflight import long_texts, unreadable_clips
-from sonolex.train.sources import new_processor
 
 
 def readable_by(network: Network, manifest: Manifest, *, skip_bad: bool) -> tuple[Manifest, list[str]]:
