@@ -16,7 +16,8 @@ from sonolex.nn.backbones import import_ast
 from sonolex.nn.embeddings import NormalisedPatches
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives.vicreg import loss_floor
-from sonolex.systems._spectrogram_transformer import SPECIAL_TOKENS, SpectrogramConfig, SpectrogramProcessor
+from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
+from sonolex.systems._spectrogram_transformer import SPECIAL_TOKENS
 from sonolex.systems.ast import Ast, AstConfig
 from sonolex.systems.base import count_parameters
 from sonolex.systems.ssast import Ssast, SsastConfig

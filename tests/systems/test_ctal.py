@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from sonolex.nn.backbones import import_roberta
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensProcessor
 from sonolex.systems.base import build_system, count_parameters
-from sonolex.systems.ctal import Ctal, CtalConfig, CtalProcessor, orthogonal_term
+from sonolex.systems.ctal import Ctal, CtalConfig, orthogonal_term
 from sonolex.types import Batch
 from tests.conftest import TINY, TINY_PROCESSOR
 
@@ -18,7 +19,7 @@ from tests.conftest import TINY, TINY_PROCESSOR
     [(CtalConfig.base(), 75_485_952, 76_823_248), (CtalConfig.large(), 125_104_896, 126_442_192)],
 )
 def test_published_sizes_have_the_counted_parameters(config, encoders, with_heads):
-    """Reference C2: 75.5M / 76.8M for N = 3 (to the parameter, the released code), 125.1M / 126.4M for N = 6."""
+    """75.5M / 76.8M for N = 3 (to the parameter, the released code), 125.1M / 126.4M for N = 6."""
     with torch.device("meta"):
         model = Ctal(config)
     fusion, heads = count_parameters(model.fusion), count_parameters(model.mlm_head) + count_parameters(model.mcam_head)
@@ -113,10 +114,12 @@ def test_every_short_clip_keeps_a_masked_span():
 
 
 def test_range_raises_what_is_far_below_the_peak_and_nothing_else():
-    processor = CtalProcessor.create(replace(TINY_PROCESSOR, normalise="fixed", range_db=30.0), transcripts=["a b"])
+    processor = LogMelAndTokensProcessor.create(
+        replace(TINY_PROCESSOR, normalise="fixed", range_db=30.0), transcripts=["a b"]
+    )
     front = torch.rand(40, 20)
     front[:10] = -50.0
-    kept = CtalProcessor(replace(processor.config, range_db=None), processor.tokenizer).finish(front, "c")
+    kept = LogMelAndTokensProcessor(replace(processor.config, range_db=None), processor.tokenizer).finish(front, "c")
     raised = processor.finish(front, "c")
     lowest = (front.max() - 30 * math.log(10) / 10 + 7.0) / 4.0
     assert torch.allclose(raised[:10, :20], lowest)
@@ -128,7 +131,7 @@ def test_range_raises_what_is_far_below_the_peak_and_nothing_else():
 @pytest.mark.parametrize(("normalise", "gain", "colour"), [("fixed", 0, 0), ("level", 1, 0), ("mean", 1, 1)])
 def test_each_normalisation_forgets_what_it_says(normalise, gain, colour):
     """A gain adds one number to every log-mel value, a microphone one number a band."""
-    processor = CtalProcessor.create(replace(TINY_PROCESSOR, normalise=normalise), transcripts=["a b"])
+    processor = LogMelAndTokensProcessor.create(replace(TINY_PROCESSOR, normalise=normalise), transcripts=["a b"])
     front = torch.rand(30, 20)
     plain = processor.finish(front, "c")
     assert torch.allclose(processor.finish(front + 2.0, "c"), plain, atol=1e-5) == bool(gain)

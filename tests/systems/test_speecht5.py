@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from sonolex.objectives.corruption import infill
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
 from sonolex.systems._speecht5_config import OBJECTIVES, SpeechT5Config
 from sonolex.systems._speecht5_corruption import ctc_steps
 from sonolex.systems.base import build_system

@@ -1,8 +1,8 @@
 """Choose and corrupt tokens and segments of frames; no losses here.
 
 Every function works on one clip with its own generator, so a clip's corruption depends on nothing but its seed;
-`each_clip` runs one over a padded batch. Every clip keeps at least one chosen position: reference C3 shows that the
-released code drops half of all 1.5 s clips.
+`each_clip` runs one over a padded batch. Every clip keeps at least one chosen position: CTAL's
+released code leaves half of all clips of 1.5 s without one, and drops them.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def corrupt_segments(
 def corrupt_frames(
     frames_TF: Tensor, *, share: float, shortest: int, longest: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return chosen_T and corrupted frames as CTAL's released code draws them (reference C3).
+    """Return chosen_T and corrupted frames as CTAL's released code draws them (its data loader; not in the paper).
 
     Span starts are drawn over all frames and spans may overlap; the 80/10/10 choice is made frame by frame.
     Differs: at least one span, and the bound on C of `corrupt_segments`.

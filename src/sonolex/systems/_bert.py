@@ -13,13 +13,14 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
+from sonolex.configs import one_of
 from sonolex.nn import backbones, published
 from sonolex.nn.dropout import drawn_in_parts
 from sonolex.nn.fusion import Joined, JoinedEmbedding
 from sonolex.nn.heads import TokenHead
 from sonolex.nn.transformer import PostNormLayer, attends_to_valid
 from sonolex.objectives import corruption, masked
-from sonolex.systems.base import System, SystemConfig, one_of
+from sonolex.systems.base import System, SystemConfig
 from sonolex.types import Batch, Term
 
 

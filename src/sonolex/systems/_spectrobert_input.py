@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sonolex.systems._banks_and_words import BanksAndWordsConfig, BanksAndWordsProcessor
-from sonolex.systems.base import one_of
+from sonolex.configs import one_of
+from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
 
 
 @dataclass(frozen=True)
-class SpectroBertProcessorConfig(BanksAndWordsConfig):
+class SpectroBertProcessorConfig(FilterBanksAndWordsConfig):
     """Kaldi filter banks as AST reads them, or samples; WordPiece tokens.
 
     Attributes:
@@ -28,7 +28,7 @@ class SpectroBertProcessorConfig(BanksAndWordsConfig):
         one_of("audio", self.audio, ("spectrogram", "waveform"))
 
 
-class SpectroBertProcessor(BanksAndWordsProcessor):
+class SpectroBertProcessor(FilterBanksAndWordsProcessor):
     """Waveform to filter banks or normalised samples; words to WordPiece between [CLS] and [SEP]."""
 
     config_type = SpectroBertProcessorConfig

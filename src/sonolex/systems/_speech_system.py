@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sonolex.systems._speech_and_letters import SpeechAndLettersProcessor
+from sonolex.configs import one_of
+from sonolex.processors.speech_and_letters import SpeechAndLettersProcessor
 from sonolex.systems._speecht5_parts import num_conv_steps, theirs
-from sonolex.systems.base import System, SystemConfig, one_of
+from sonolex.systems.base import System, SystemConfig
 from sonolex.types import Batch, Encoding
 
 TINY: dict[str, Any] = {"width": 128, "num_heads": 4, "ffn_width": 512, "audio": "spectrogram", "unit_width": 64}

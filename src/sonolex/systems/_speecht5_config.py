@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sonolex.configs import one_of
 from sonolex.nn.readers import READERS
 from sonolex.systems._speech_system import TINY, SpeechConfig
-from sonolex.systems.base import one_of
 
 OBJECTIVES = ("units", "penalty", "spectrogram", "stop", "infilling", "diversity")
 PAIRED = ("transcription", "alignment")

@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 
 from sonolex.audio import features
 from sonolex.objectives import corruption
+from sonolex.processors.base import pad_rows
 from sonolex.systems._speecht5_config import SpeechT5Config
-from sonolex.systems.base import pad_rows
 from sonolex.types import NO_UNIT, Batch
 
 DRAWN_WINDOW_MS, DRAWN_HOP_MS = 64.0, 16.0  # of the log-mel frames that the decoder draws

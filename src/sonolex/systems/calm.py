@@ -27,16 +27,17 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import Blocks, Grid, cut_blocks
+from sonolex.configs import one_of
 from sonolex.nn.dropout import drawn_apart
 from sonolex.nn.heads import FrameHead, Temperature
 from sonolex.nn.pooling import masked_mean
 from sonolex.nn.transformer import initialise_normal, initialise_truncated
 from sonolex.objectives import masked
 from sonolex.objectives.contrastive import nt_xent_sum
-from sonolex.systems._banks_and_words import BanksAndWordsConfig, BanksAndWordsProcessor
+from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
 from sonolex.systems._bert import BertConfig, BertSystem
 from sonolex.systems._calm_blocks import AudioTokens, BlockTokens, draw_pairs, hidden_name, hide_blocks
-from sonolex.systems.base import LONGEST_STARTER_S, one_of
+from sonolex.systems.base import LONGEST_STARTER_S
 from sonolex.types import Batch, Encoding, Term
 
 PATCHES = Grid(frames=10, bins=16, stride_frames=5, stride_bins=8, num_mels=64)
@@ -44,7 +45,7 @@ KEY_PARTS, KEY_LIMIT = 3, 1 << 20  # a transcript's identity as numbers that flo
 
 
 @dataclass(frozen=True)
-class CalmProcessorConfig(BanksAndWordsConfig):
+class CalmProcessorConfig(FilterBanksAndWordsConfig):
     """64 Kaldi filter banks every 10 ms, lower-cased WordPiece tokens."""
 
     num_mels: int = 64
@@ -52,7 +53,7 @@ class CalmProcessorConfig(BanksAndWordsConfig):
     std: float = 3.0
 
 
-class CalmProcessor(BanksAndWordsProcessor):
+class CalmProcessor(FilterBanksAndWordsProcessor):
     """Waveform to filter banks; words to WordPiece between [CLS] and [SEP]."""
 
     config_type = CalmProcessorConfig

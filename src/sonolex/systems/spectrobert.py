@@ -24,6 +24,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import Grid, cut_patches
+from sonolex.configs import one_of
 from sonolex.nn import backbones
 from sonolex.nn.audio_tokens import PatchTokens, WaveTokens
 from sonolex.nn.dropout import drawn_for
@@ -32,7 +33,7 @@ from sonolex.objectives import matching
 from sonolex.systems._bert import BertConfig, BertSystem
 from sonolex.systems._spectrobert_input import SpectroBertProcessor, SpectroBertProcessorConfig
 from sonolex.systems._windows import Windows
-from sonolex.systems.base import LONGEST_STARTER_S, one_of
+from sonolex.systems.base import LONGEST_STARTER_S
 from sonolex.types import Batch, Encoding, Term
 
 SLICES = Grid(frames=16, bins=128, stride_frames=10)

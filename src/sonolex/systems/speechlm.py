@@ -24,12 +24,14 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from sonolex.configs import one_of
 from sonolex.nn.dropout import drawn_apart, replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.fairseq import import_speechlm, read_fairseq
 from sonolex.nn.readers import READERS, SequenceReader
 from sonolex.objectives import corruption, masked
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
+from sonolex.processors.base import pad_rows
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig
 from sonolex.systems._speech_system import TINY, SpeechConfig, SpeechSystem
 from sonolex.systems._speecht5_corruption import ctc_steps, hidden_steps
 from sonolex.systems._speecht5_parts import (
@@ -42,7 +44,7 @@ from sonolex.systems._speecht5_parts import (
     theirs,
     with_convolved_positions,
 )
-from sonolex.systems.base import LONGEST_STARTER_S, one_of, pad_rows
+from sonolex.systems.base import LONGEST_STARTER_S
 from sonolex.types import Batch, Encoding, Term
 
 OBJECTIVES = ("units", "penalty", "text_ctc", "speech_ctc")

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sonolex.configs import one_of
 from sonolex.nn import backbones, published
 from sonolex.nn.dropout import drawn_apart, replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
@@ -31,7 +32,7 @@ from sonolex.nn.quantizer import Codebook, code_diversity_loss
 from sonolex.nn.readers import SequenceReader
 from sonolex.objectives import masked
 from sonolex.objectives.contrastive import nt_xent_sum
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig
 from sonolex.systems._speech_system import SpeechSystem
 from sonolex.systems._speecht5_config import SpeechT5Config
 from sonolex.systems._speecht5_corruption import corrupted
@@ -46,7 +47,7 @@ from sonolex.systems._speecht5_parts import (
     theirs,
     with_positions,
 )
-from sonolex.systems.base import LONGEST_STARTER_S, one_of
+from sonolex.systems.base import LONGEST_STARTER_S
 from sonolex.types import Batch, Encoding, Term
 
 CHECKPOINT_PARTS = {"speech": ("speech", "encoder", "decoder"), "text": ("text",)}

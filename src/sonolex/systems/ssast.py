@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sonolex.audio.patches import cut_patches
+from sonolex.configs import one_of
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import masked
@@ -26,7 +27,6 @@ from sonolex.systems._spectrogram_transformer import (
     TransformerConfig,
     hide_patches,
 )
-from sonolex.systems.base import one_of
 from sonolex.types import Batch, Term
 
 

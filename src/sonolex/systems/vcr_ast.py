@@ -22,16 +22,17 @@ from torch import Generator, Tensor, nn
 from sonolex.audio.features import AUDIOSET_STD
 from sonolex.audio.patches import cut_patches
 from sonolex.audio.views import Views
+from sonolex.configs import one_of
 from sonolex.nn.embeddings import HiddenPatch
 from sonolex.nn.heads import Expander
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import vicreg
+from sonolex.processors.base import pad_rows
 from sonolex.systems._spectrogram_transformer import (
     SpectrogramTransformer,
     TransformerConfig,
     hide_patches,
 )
-from sonolex.systems.base import one_of, pad_rows
 from sonolex.types import Batch, Term
 
 VIEWS = ("first", "second")

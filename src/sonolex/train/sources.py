@@ -15,8 +15,9 @@ from sonolex import configs, terminal
 from sonolex.data.loader import clip_seed
 from sonolex.data.manifest import FORMATS, Manifest, concatenate, read_manifest
 from sonolex.files import load_json, load_object, save_json
+from sonolex.processors.base import Processor
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
-from sonolex.systems.base import Processor, system_type
+from sonolex.systems.base import system_type
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import build_model, load_model, load_system_weights, model_folder
 from sonolex.train.run import Run, Source

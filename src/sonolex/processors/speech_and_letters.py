@@ -13,12 +13,12 @@ from torch import Tensor
 
 from sonolex import text as text_
 from sonolex.audio import features, units
-from sonolex.configs import from_json
+from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
 from sonolex.nn import published
 from sonolex.objectives.unit_alignment import letter_units
-from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
-from sonolex.systems.base import one_of, pad_rows
+from sonolex.processors.base import pad_rows
+from sonolex.processors.frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 from sonolex.types import NO_UNIT, Batch, Example
 from sonolex.weights import read_header, read_tensors, require_finite, require_fit, write_tensors
 

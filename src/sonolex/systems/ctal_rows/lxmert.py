@@ -13,12 +13,22 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from sonolex.nn.transformer import PostNormCrossLayer, PostNormLayer, attends_to_valid
-from sonolex.systems._masked_streams import MaskedStreams, MaskedStreamsConfig, States, through
+from sonolex.nn.transformer import PostNormLayer, attends_to_valid
+from sonolex.systems.ctal import (
+    Ctal,
+    States,
+    Stream,
+    TextReferredAudioLayer,
+    audio_embedding,
+    encoding_layers,
+    linguistic_embedding,
+    through,
+)
+from sonolex.systems.ctal_rows.base import CtalRowConfig
 
 
 @dataclass(frozen=True)
-class LxmertConfig(MaskedStreamsConfig):
+class LxmertConfig(CtalRowConfig):
     """Sizes.
 
     Attributes:
@@ -29,24 +39,22 @@ class LxmertConfig(MaskedStreamsConfig):
     num_single_layers: int = 1
 
 
-class Lxmert(MaskedStreams):
+class Lxmert(Ctal):
     """Two streams, pairs of cross-modal layers, and fusion."""
 
     name = "lxmert"
     config_type = LxmertConfig
     config: LxmertConfig
 
-    def __init__(self, config: LxmertConfig):
-        super().__init__(config)
-        self.text_embedding = self.new_text_embedding()
-        self.text_layers = self.new_layers(PostNormLayer, config.num_single_layers)
-        self.text_cross_layers = self.new_layers(PostNormCrossLayer)
-        self.audio_embedding = self.new_audio_embedding()
-        self.audio_layers = self.new_layers(PostNormLayer, config.num_single_layers)
-        self.audio_cross_layers = self.new_layers(PostNormCrossLayer)
-        self.finish()
+    def build_encoders(self) -> None:
+        self.text_embedding = linguistic_embedding(self.config)
+        self.text_layers = encoding_layers(self.config, PostNormLayer, self.config.num_single_layers)
+        self.text_cross_layers = encoding_layers(self.config, TextReferredAudioLayer)
+        self.audio_embedding = audio_embedding(self.config)
+        self.audio_layers = encoding_layers(self.config, PostNormLayer, self.config.num_single_layers)
+        self.audio_cross_layers = encoding_layers(self.config, TextReferredAudioLayer)
 
-    def states(self, tokens: tuple[Tensor, Tensor] | None, frames: tuple[Tensor, Tensor] | None) -> States:
+    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
         """Return the states of words and of frames, after both have seen each other in every pair of layers."""
         text: tuple[Tensor | None, Tensor | None] = (None, None)
         audio: tuple[Tensor | None, Tensor | None] = (None, None)
