@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex.nn.audio_tokens import AudioProjection, ConvStack, conv_parameters
+from sonolex.nn.conv_stack import AudioProjection, ConvStack, conv_parameters
 from sonolex.nn.embeddings import PatchEmbedding, TokenEmbedding, resize_positions
 from sonolex.nn.fusion import JoinedEmbedding
 from sonolex.nn.heads import TokenHead

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex.nn.audio_tokens import SHORTEST
+from sonolex.nn.conv_stack import SHORTEST
 from sonolex.nn.dropout import Dropout
 from sonolex.types import Batch
 
