@@ -148,7 +148,7 @@ def import_ast(
     """Copy an AST or DeiT encoder in Hugging Face format (either generation of key names); return what was used.
 
     Positions are cut from the middle where ours are fewer and interpolated where they are more, time first, then
-    frequency, as AST does (reference D7).
+    frequency, as AST's code does.
 
     Args:
         size: patches along time and band of *their* position table: (101, 12) for AST on AudioSet, (14, 14) or (24, 24)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 
@@ -168,7 +169,7 @@ def infill(
     """Return tokens of which runs are one mask each, and of the rest some are random. The last token always stays.
 
     Runs have Poisson lengths (0 inserts a mask) and hide ``share`` of the tokens. Source: BART's text infilling as
-    SpeechT5 uses it, reference B3.
+    SpeechT5 uses it in text pre-training.
 
     Args:
         random: share of the tokens left that become another one, from ``words`` (first, and one after the last).
@@ -194,8 +195,8 @@ def choose_patches(
 
     Args:
         sampler: "cluster" grows squares around centres anywhere on the grid, so that edges are chosen as often as the
-            middle, and drops surplus patches of the last square at random; "ssast_code" is the released code's
-            (reference D7: squares wrap into the next row, the first patch is never chosen, high bands less);
+            middle, and drops surplus patches of the last square at random; "ssast_code" is SSAST's released
+            code's: squares wrap into the next row, the first patch is never chosen, high bands less;
             "uniform" chooses patches one by one.
         sides: smallest and largest side of a square. SSAST: 3 to 5, one side a clip.
 
@@ -216,6 +217,28 @@ def choose_patches(
     chosen_P = torch.zeros(num_patches, dtype=torch.bool)
     chosen_P[ids] = True
     return chosen_P
+
+
+def hide_patches(
+    columns_B: Sequence[int],
+    num_rows: int,
+    generators: Sequence[Generator],
+    *,
+    share: float,
+    sampler: str,
+    sides: tuple[int, int] = (3, 5),
+) -> Tensor:
+    """Return hidden_BP: the patches that `choose_patches` draws of each clip, padded to the longest clip's.
+
+    Args:
+        columns_B: patches along time of each clip.
+        num_rows: patches from the lowest to the highest band.
+    """
+    rows = []
+    for columns, generator in zip(columns_B, generators, strict=True):
+        hidden_P = choose_patches(columns, num_rows, share, sampler=sampler, sides=sides, generator=generator)
+        rows.append(F.pad(hidden_P, (0, (max(columns_B) - columns) * num_rows)))
+    return torch.stack(rows)
 
 
 def _cluster_ids(num_columns: int, num_rows: int, num_chosen: int, side: int, generator: Generator) -> Tensor:
