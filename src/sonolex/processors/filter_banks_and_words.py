@@ -1,4 +1,4 @@
-"""The processor of systems that read filter banks and WordPiece tokens (SpectroBERT, CALM)."""
+"""Kaldi filter banks and WordPiece tokens, which SpectroBERT and CALM read with numbers of their own."""
 
 from __future__ import annotations
 

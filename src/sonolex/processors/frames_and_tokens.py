@@ -1,4 +1,4 @@
-"""The processor of systems that read feature frames and tokens; a system adds its own front end."""
+"""What processors of audio and text share: limits, tokens, padded batches. The front end is a subclass's."""
 
 from __future__ import annotations
 

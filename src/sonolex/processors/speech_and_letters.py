@@ -1,4 +1,4 @@
-"""The processor of systems that read samples and letters (SpeechT5), or filter banks in the samples' place."""
+"""Samples (or filter banks), letters, and hidden units of the audio: what SpeechT5, SpeechLM and RawNet read."""
 
 from __future__ import annotations
 
@@ -73,6 +73,19 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
             raise ValueError("`num_units` must say how many units `unit_column` has, but is 0.")
         if self.spoken_letters and (self.unit_column or not self.num_units):
             raise ValueError("`num_units` must be above 0 and `unit_column` empty with `spoken_letters`.")
+
+
+def require_units(batch: Batch, steps: Sequence[int]) -> None:
+    """Raise ValueError, naming the clip, unless a batch has one hidden unit for each of its clips' ``steps``."""
+    if batch.units_BT is None:
+        raise ValueError(f"units must be given for every clip with audio, but are not (clips {batch.clip_ids}).")
+    num_units = (batch.units_BT != NO_UNIT).sum(1).tolist()
+    for clip, found, wanted in zip(batch.clip_ids, num_units, steps, strict=True):
+        if found != wanted:
+            raise ValueError(
+                f"units must be one per step of the encoder ({wanted}), but are {found} (clip {clip!r}). Make them "
+                "with this processor's hop."
+            )
 
 
 @dataclass(frozen=True)

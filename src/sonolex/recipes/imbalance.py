@@ -2,11 +2,11 @@
 
     sonolex table imbalance --processes 2 --out runs/imbalance
 
-The transfer study (source document 001) saw every classifier on SpeechLM say Neutral, and tried to prune and to repeat
-classes. Here a small SpeechLM is pre-trained on ToneWords' sentences and words with their texts, no labels; then each
-remedy classifies sentiment by ear (22 % positive, 4 % negative, 74 % neutral) with the encoder fixed and with all of it
-trained; one row has no pre-training. The epoch is chosen by macro-F1 on the validation voices, not by accuracy, which
-favours the majority.
+The transfer study (Chinnam, Edinburgh 2023) saw every classifier on SpeechLM say Neutral, and tried to prune and to
+repeat classes. Here a small SpeechLM is pre-trained on ToneWords' sentences and words with their texts, no labels; then
+each remedy classifies sentiment by ear (22 % positive, 4 % negative, 74 % neutral) with the encoder fixed and with all
+of it trained; one row has no pre-training. The epoch is chosen by macro-F1 on the validation voices, not by accuracy,
+which favours the majority.
 
 Cost: half an hour of pre-training and two to ten minutes a row on one core.
 """

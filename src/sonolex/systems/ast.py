@@ -36,7 +36,7 @@ from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcess
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding
 
-OVERLAPPING = Grid(stride_frames=10, stride_bins=10)
+OVERLAPPING = Grid(frames=16, bins=16, stride_frames=10, stride_bins=10, num_mels=128)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class CalmConfig(SystemConfig):
     first_word_id: int = 104
     token_share: float = 0.15
     mask_rule: str = "always"
-    blocks: tuple[Blocks, ...] = (Blocks(),)
+    blocks: tuple[Blocks, ...] = (Blocks(frames=50, hop=30),)
     grid: Grid = field(default_factory=lambda: PATCHES)
     stem: str = "linear"
     spectran_layers: int = 2
@@ -184,6 +184,156 @@ class CalmConfig(SystemConfig):
     def like(cls, place: str | Path, **changes: Any) -> CalmConfig:
         """Return the sizes of a BERT checkpoint (folder or ``hub:ORG/NAME``), for `Calm.import_pretrained`."""
         return cls(**(bert.published_sizes(place) | changes))
+
+
+# ---- 4.2 Spectral transformer ---------------------------------------------------------------------------------------
+
+
+class SpecTran(nn.Module):
+    """Patches of a block + position by time, then band; transformer layers; the first output embedding (section 4.2).
+
+    Its architecture "follows the work in" ViT: a learned token comes first, and layers are pre-norm. Depth, width and
+    heads are not published. The vector is mapped to ``out_width`` where widths differ. A block that is not full attends
+    to the patches it has.
+
+    ``stem`` is "linear", "normalised" (`NormalisedPatches`), or "conv2d" whose patches are vectors already.
+    """
+
+    def __init__(
+        self,
+        patch_size: int,
+        num_patches: int,
+        *,
+        width: int,
+        num_layers: int,
+        num_heads: int,
+        ffn_width: int,
+        out_width: int,
+        dropout: float,
+        stem: str = "linear",
+        eps: float = 1e-6,
+    ):
+        super().__init__()
+        self.project: nn.Module
+        if stem == "conv2d":
+            self.project = nn.LayerNorm(width, eps=eps)  # or its position would drown it
+        else:
+            self.project = {"linear": nn.Linear, "normalised": NormalisedPatches}[stem](patch_size, width)
+        self.position = nn.Parameter(torch.empty(num_patches, width))
+        self.first = nn.Parameter(torch.empty(width))
+        self.layers = nn.ModuleList(
+            PreNormLayer(width, num_heads, ffn_width, dropout=dropout, attention_dropout=0.0, eps=eps)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.map = nn.Linear(width, out_width) if width != out_width else nn.Identity()
+        self.dropout = Dropout(dropout)
+        for parameter in (self.position, self.first):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self, patches_NPK: Tensor, valid_NP: Tensor) -> Tensor:
+        """Return one vector per block (N, out_width) from its patches, of which there are at most ``num_patches``."""
+        x_NPD = self.project(patches_NPK) + self.position[: patches_NPK.shape[1]]
+        first_N1D = self.first.to(x_NPD.dtype).expand(len(x_NPD), 1, -1)
+        x_NPD = self.dropout(torch.cat([first_N1D, x_NPD], 1))
+        attends_N1PP = attends_to_valid(F.pad(valid_NP, (1, 0), value=True))
+        for layer in self.layers:
+            x_NPD = layer(x_NPD, attends_N1PP)
+        return self.map(self.norm(x_NPD[:, 0]))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Acoustic tokens of a batch, one rate after the other, and their validity.
+
+    ``times_T`` are their positions, one more than there are tokens; ``parts`` is the number of blocks of each rate.
+    """
+
+    x_BND: Tensor
+    valid_BN: Tensor
+    times_T: Tensor
+    parts: tuple[int, ...]
+
+
+class AcousticTokens(nn.Module):
+    """Blocks of a clip through SpecTran, one SpecTran per rate; with several, a learned vector marks a token's rate.
+
+    Every vector is normalised to deviation 1 before its position is added. Hidden blocks become zeros, or a learned
+    vector with ``learned_fill``. ``sizes`` are SpecTran's.
+    """
+
+    def __init__(self, blocks: Sequence[Blocks], grid: Grid, *, stem: str, learned_fill: bool, **sizes: Any):
+        super().__init__()
+        self.blocks, self.grid, self.width = tuple(blocks), grid, sizes["out_width"]
+        step, counts = grid.strides[0], [grid.num_patches(b.frames) for b in blocks]
+        self.stems: nn.ModuleList | None = None
+        if stem == "conv2d":
+            counts = [-(-b.frames // step) for b in blocks]
+            self.stems = nn.ModuleList(Conv2dStem(1, grid.num_mels, sizes["width"], step) for _ in blocks)
+        self.spectrans = nn.ModuleList(SpecTran(grid.size, count, stem=stem, **sizes) for count in counts)
+        self.rate = nn.Embedding(len(blocks), self.width) if len(blocks) > 1 else None
+        self.fill = HiddenPatch(self.width) if learned_fill else None
+        if self.rate is not None:
+            nn.init.normal_(self.rate.weight, std=0.02)
+
+    def forward(self, frames_BTF: Tensor, valid_BT: Tensor, *, hidden: Mapping[str, Tensor] | None = None) -> Tokens:
+        """Return the tokens of a batch; ``hidden`` has, by `hidden_name`, which blocks (B, N) are filled instead."""
+        vectors, valid, times = [], [], []
+        for rate, (blocks_BNSF, frames_valid_BNS) in enumerate(self._cut(frames_BTF, valid_BT)):
+            valid_BN = frames_valid_BNS.any(2)
+            with drawn_for(*valid_BN.nonzero(as_tuple=True)):
+                encoded_ND = self._encoded(rate, blocks_BNSF[valid_BN], frames_valid_BNS[valid_BN])
+            x_BND = encoded_ND.new_zeros(*valid_BN.shape, self.width)
+            x_BND[valid_BN] = encoded_ND
+            if hidden is not None:
+                fill_D = encoded_ND.new_zeros(()) if self.fill is None else self.fill.vector_D.to(x_BND.dtype)
+                x_BND = torch.where(hidden[hidden_name(rate)][..., None], fill_D, x_BND)
+            vectors.append(x_BND if self.rate is None else x_BND + self.rate.weight[rate])
+            valid.append(valid_BN)
+            times.append(torch.arange(valid_BN.shape[1], device=valid_BN.device))
+        parts = tuple(v.shape[1] for v in valid)
+        times.append(times[-1][-1:] + 1)
+        return Tokens(torch.cat(vectors, 1), torch.cat(valid, 1), torch.cat(times), parts)
+
+    def of_pairs(
+        self, frames_BTF: Tensor, valid_BT: Tensor, pairs_B3: Tensor, *, known: Tokens | None = None
+    ) -> Tensor:
+        """Return the vectors of A^t and A^(t+1) of each clip (B, 2, D), zeros where it lacks one.
+
+        Args:
+            pairs_B3: from `draw_pairs`.
+            known: all tokens of the batch, if they are there; without them only the two blocks are encoded.
+        """
+        vectors_B2D = torch.zeros(len(pairs_B3), 2, self.width, device=pairs_B3.device)
+        start = 0
+        for rate, (blocks_BNSF, frames_valid_BNS) in enumerate(self._cut(frames_BTF, valid_BT)):
+            clip_N, which_N = ((pairs_B3[:, :1] == rate) & (pairs_B3[:, 1:] >= 0)).nonzero(as_tuple=True)
+            place_N = pairs_B3[clip_N, 1 + which_N]
+            if known is not None:
+                block_ND = known.x_BND[clip_N, start + place_N]
+            else:
+                with drawn_for(clip_N, place_N):
+                    block_ND = self._encoded(rate, blocks_BNSF[clip_N, place_N], frames_valid_BNS[clip_N, place_N])
+            vectors_B2D = vectors_B2D.index_put((clip_N, which_N), block_ND.float())
+            start += blocks_BNSF.shape[1]
+        return vectors_B2D
+
+    def _cut(self, frames_BTF: Tensor, valid_BT: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return [cut_blocks(frames_BTF, valid_BT, blocks) for blocks in self.blocks]
+
+    def _encoded(self, rate: int, blocks_NSF: Tensor, valid_NS: Tensor) -> Tensor:
+        if not len(blocks_NSF):
+            return blocks_NSF.new_zeros(0, self.width)
+        if self.stems is None:
+            patches_NPK, valid_NP = cut_patches(blocks_NSF, valid_NS, self.grid)
+        else:
+            patches_NPK = self.stems[rate](blocks_NSF[:, None], valid_NS)
+            valid_NP = valid_NS[:, :: self.grid.strides[0]]
+        encoded_ND = self.spectrans[rate](patches_NPK, valid_NP)
+        return F.layer_norm(encoded_ND, encoded_ND.shape[-1:])
+
+
+# ---- The whole model -------------------------------------------------------------------------------------------------
 
 
 class Calm(System):
@@ -504,153 +654,6 @@ class _States:
     streams: Mapping[str, Tensor]
     valid: Mapping[str, Tensor]
     layers: Mapping[str, tuple[Tensor, ...]]
-
-
-# ---- 4.2 Spectral transformer ---------------------------------------------------------------------------------------
-
-
-class SpecTran(nn.Module):
-    """Patches of a block + position by time, then band; transformer layers; the first output embedding (section 4.2).
-
-    Its architecture "follows the work in" ViT: a learned token comes first, and layers are pre-norm. Depth, width and
-    heads are not published. The vector is mapped to ``out_width`` where widths differ. A block that is not full attends
-    to the patches it has.
-
-    ``stem`` is "linear", "normalised" (`NormalisedPatches`), or "conv2d" whose patches are vectors already.
-    """
-
-    def __init__(
-        self,
-        patch_size: int,
-        num_patches: int,
-        *,
-        width: int,
-        num_layers: int,
-        num_heads: int,
-        ffn_width: int,
-        out_width: int,
-        dropout: float,
-        stem: str = "linear",
-        eps: float = 1e-6,
-    ):
-        super().__init__()
-        self.project: nn.Module
-        if stem == "conv2d":
-            self.project = nn.LayerNorm(width, eps=eps)  # or its position would drown it
-        else:
-            self.project = {"linear": nn.Linear, "normalised": NormalisedPatches}[stem](patch_size, width)
-        self.position = nn.Parameter(torch.empty(num_patches, width))
-        self.first = nn.Parameter(torch.empty(width))
-        self.layers = nn.ModuleList(
-            PreNormLayer(width, num_heads, ffn_width, dropout=dropout, attention_dropout=0.0, eps=eps)
-            for _ in range(num_layers)
-        )
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.map = nn.Linear(width, out_width) if width != out_width else nn.Identity()
-        self.dropout = Dropout(dropout)
-        for parameter in (self.position, self.first):
-            nn.init.trunc_normal_(parameter, std=0.02)
-
-    def forward(self, patches_NPK: Tensor, valid_NP: Tensor) -> Tensor:
-        """Return one vector per block (N, out_width) from its patches, of which there are at most ``num_patches``."""
-        x_NPD = self.project(patches_NPK) + self.position[: patches_NPK.shape[1]]
-        first_N1D = self.first.to(x_NPD.dtype).expand(len(x_NPD), 1, -1)
-        x_NPD = self.dropout(torch.cat([first_N1D, x_NPD], 1))
-        attends_N1PP = attends_to_valid(F.pad(valid_NP, (1, 0), value=True))
-        for layer in self.layers:
-            x_NPD = layer(x_NPD, attends_N1PP)
-        return self.map(self.norm(x_NPD[:, 0]))
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Acoustic tokens of a batch, one rate after the other, and their validity.
-
-    ``times_T`` are their positions, one more than there are tokens; ``parts`` is the number of blocks of each rate.
-    """
-
-    x_BND: Tensor
-    valid_BN: Tensor
-    times_T: Tensor
-    parts: tuple[int, ...]
-
-
-class AcousticTokens(nn.Module):
-    """Blocks of a clip through SpecTran, one SpecTran per rate; with several, a learned vector marks a token's rate.
-
-    Every vector is normalised to deviation 1 before its position is added. Hidden blocks become zeros, or a learned
-    vector with ``learned_fill``. ``sizes`` are SpecTran's.
-    """
-
-    def __init__(self, blocks: Sequence[Blocks], grid: Grid, *, stem: str, learned_fill: bool, **sizes: Any):
-        super().__init__()
-        self.blocks, self.grid, self.width = tuple(blocks), grid, sizes["out_width"]
-        step, counts = grid.strides[0], [grid.num_patches(b.frames) for b in blocks]
-        self.stems: nn.ModuleList | None = None
-        if stem == "conv2d":
-            counts = [-(-b.frames // step) for b in blocks]
-            self.stems = nn.ModuleList(Conv2dStem(1, grid.num_mels, sizes["width"], step) for _ in blocks)
-        self.spectrans = nn.ModuleList(SpecTran(grid.size, count, stem=stem, **sizes) for count in counts)
-        self.rate = nn.Embedding(len(blocks), self.width) if len(blocks) > 1 else None
-        self.fill = HiddenPatch(self.width) if learned_fill else None
-        if self.rate is not None:
-            nn.init.normal_(self.rate.weight, std=0.02)
-
-    def forward(self, frames_BTF: Tensor, valid_BT: Tensor, *, hidden: Mapping[str, Tensor] | None = None) -> Tokens:
-        """Return the tokens of a batch; ``hidden`` has, by `hidden_name`, which blocks (B, N) are filled instead."""
-        vectors, valid, times = [], [], []
-        for rate, (blocks_BNSF, frames_valid_BNS) in enumerate(self._cut(frames_BTF, valid_BT)):
-            valid_BN = frames_valid_BNS.any(2)
-            with drawn_for(*valid_BN.nonzero(as_tuple=True)):
-                encoded_ND = self._encoded(rate, blocks_BNSF[valid_BN], frames_valid_BNS[valid_BN])
-            x_BND = encoded_ND.new_zeros(*valid_BN.shape, self.width)
-            x_BND[valid_BN] = encoded_ND
-            if hidden is not None:
-                fill_D = encoded_ND.new_zeros(()) if self.fill is None else self.fill.vector_D.to(x_BND.dtype)
-                x_BND = torch.where(hidden[hidden_name(rate)][..., None], fill_D, x_BND)
-            vectors.append(x_BND if self.rate is None else x_BND + self.rate.weight[rate])
-            valid.append(valid_BN)
-            times.append(torch.arange(valid_BN.shape[1], device=valid_BN.device))
-        parts = tuple(v.shape[1] for v in valid)
-        times.append(times[-1][-1:] + 1)
-        return Tokens(torch.cat(vectors, 1), torch.cat(valid, 1), torch.cat(times), parts)
-
-    def of_pairs(
-        self, frames_BTF: Tensor, valid_BT: Tensor, pairs_B3: Tensor, *, known: Tokens | None = None
-    ) -> Tensor:
-        """Return the vectors of A^t and A^(t+1) of each clip (B, 2, D), zeros where it lacks one.
-
-        Args:
-            pairs_B3: from `draw_pairs`.
-            known: all tokens of the batch, if they are there; without them only the two blocks are encoded.
-        """
-        vectors_B2D = torch.zeros(len(pairs_B3), 2, self.width, device=pairs_B3.device)
-        start = 0
-        for rate, (blocks_BNSF, frames_valid_BNS) in enumerate(self._cut(frames_BTF, valid_BT)):
-            clip_N, which_N = ((pairs_B3[:, :1] == rate) & (pairs_B3[:, 1:] >= 0)).nonzero(as_tuple=True)
-            place_N = pairs_B3[clip_N, 1 + which_N]
-            if known is not None:
-                block_ND = known.x_BND[clip_N, start + place_N]
-            else:
-                with drawn_for(clip_N, place_N):
-                    block_ND = self._encoded(rate, blocks_BNSF[clip_N, place_N], frames_valid_BNS[clip_N, place_N])
-            vectors_B2D = vectors_B2D.index_put((clip_N, which_N), block_ND.float())
-            start += blocks_BNSF.shape[1]
-        return vectors_B2D
-
-    def _cut(self, frames_BTF: Tensor, valid_BT: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [cut_blocks(frames_BTF, valid_BT, blocks) for blocks in self.blocks]
-
-    def _encoded(self, rate: int, blocks_NSF: Tensor, valid_NS: Tensor) -> Tensor:
-        if not len(blocks_NSF):
-            return blocks_NSF.new_zeros(0, self.width)
-        if self.stems is None:
-            patches_NPK, valid_NP = cut_patches(blocks_NSF, valid_NS, self.grid)
-        else:
-            patches_NPK = self.stems[rate](blocks_NSF[:, None], valid_NS)
-            valid_NP = valid_NS[:, :: self.grid.strides[0]]
-        encoded_ND = self.spectrans[rate](patches_NPK, valid_NP)
-        return F.layer_norm(encoded_ND, encoded_ND.shape[-1:])
 
 
 # ---- What is drawn for each clip ------------------------------------------------------------------------------------

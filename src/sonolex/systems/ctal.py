@@ -175,18 +175,18 @@ class Ctal(System):
         Differs: either may be missing. The text stream never needs audio; without text the cross-attention of the
         audio stream adds nothing.
         """
-        found: States = {}
+        states: States = {}
         if tokens is not None:  # 3.1.2 text encoding module: the original Transformer encoder
             tokens_BL, text_valid_BL = tokens
-            found["text"] = through(self.text_layers, self.text_embedding(tokens_BL), text_valid_BL)
+            states["text"] = through(self.text_layers, self.text_embedding(tokens_BL), text_valid_BL)
         if frames is not None:  # 3.1.3 text-referred audio encoding module: every layer sees the final text states
             audio_BTD, audio_valid_BT = self.audio_embedding(*frames)
             attends_B1TT = attends_to_valid(audio_valid_BT, causal=self.config.audio_attention == "causal")
-            text_BLD, text_valid_BL = found.get("text", (None, None))
+            text_BLD, text_valid_BL = states.get("text", (None, None))
             for layer in self.audio_layers:
                 audio_BTD = layer(audio_BTD, attends_B1TT, text_BLD, text_valid_BL)
-            found["audio"] = audio_BTD, audio_valid_BT
-        return found
+            states["audio"] = audio_BTD, audio_valid_BT
+        return states
 
     # ---- 3.2 Pre-training tasks -------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig,
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
 
-SLICES = Grid(frames=16, bins=128, stride_frames=10)
+SLICES = Grid(frames=16, bins=128, stride_frames=10, num_mels=128)
 AT_ONCE_BYTES = 16 << 20  # larger tensors are mapped anew in every step, which costs more than their arithmetic
 MOST_TOGETHER = 1000
 FREEZING: dict[str, tuple[str, ...]] = {
@@ -172,6 +172,88 @@ class SpectroBertConfig(SystemConfig):
     def like(cls, place: str | Path, **changes: Any) -> SpectroBertConfig:
         """Return the sizes of a BERT checkpoint (folder or ``hub:ORG/NAME``), for `SpectroBert.import_pretrained`."""
         return cls(**(bert.published_sizes(place) | changes))
+
+
+# ---- 2.2.2 Audio encoding with Wav2Vec2 layers ----------------------------------------------------------------------
+
+
+class PatchTokens(nn.Module):
+    """Patches of a spectrogram, each read as a signal by wav2vec2's convolutions; its steps are averaged or stacked.
+
+    Patches of 128 × 16 (full-height slices, stride 10) give 101 tokens for 1024 frames and 6 steps a token: the only
+    reading of the thesis that fits its budget. For 16 × 16 patches, ``together`` averages so many consecutive tokens
+    (one column of 12 at stride 10).
+
+    Args:
+        patch_size: values of a patch.
+        together: consecutive patches that become one token.
+        steps: "mean" of a patch's steps, or "stacked" (their order is kept).
+    """
+
+    def __init__(self, patch_size: int, conv_width: int, width: int, *, together: int = 1, steps: str = "mean"):
+        super().__init__()
+        self.together, self.steps = together, steps
+        self.stack = ConvStack(conv_width, longest=patch_size)
+        num_steps = self.stack.num_steps(patch_size) if steps == "stacked" else 1
+        self.project = AudioProjection(conv_width * num_steps, width)
+        first_step_bytes = 4 * conv_width * (1 + (patch_size - KERNELS[0]) // STRIDES[0])
+        self._rows_at_once = max(1, AT_ONCE_BYTES // first_step_bytes)
+
+    def num_tokens(self, num_patches: int) -> int:
+        """Return the tokens of so many patches."""
+        return -(-num_patches // self.together)
+
+    def forward(self, patches_BPK: Tensor, valid_BP: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens (B, T, D) and their validity (B, T)."""
+        signal_NS = patches_BPK[valid_BP]  # padding is not computed
+        parts = signal_NS.split(self._rows_at_once) if len(signal_NS) else [signal_NS]
+        features_NF = torch.cat([self._features(part_NS) for part_NS in parts])
+        x_BPF = features_NF.new_zeros(*valid_BP.shape, features_NF.shape[-1])
+        x_BPF[valid_BP] = features_NF
+        x_BPD = self.project(x_BPF)
+        return _averaged(x_BPD, valid_BP, self.together)
+
+    def _features(self, signal_NS: Tensor) -> Tensor:
+        lengths_N = torch.full((len(signal_NS),), signal_NS.shape[1], device=signal_NS.device)
+        steps_NTC, _ = self.stack(signal_NS, lengths_N)
+        return steps_NTC.flatten(1) if self.steps == "stacked" else steps_NTC.mean(1)
+
+
+class WaveTokens(nn.Module):
+    """Samples through the whole `ConvStack` (a step is 20 ms at 16 kHz); ``together`` steps are averaged to a token."""
+
+    def __init__(self, conv_width: int, width: int, *, together: int = 1):
+        super().__init__()
+        self.together = together
+        self.stack = ConvStack(conv_width, longest=SHORTEST)
+        self.project = AudioProjection(conv_width, width)
+
+    def num_tokens(self, num_samples: int) -> int:
+        """Return the tokens of so many samples; a signal shorter than `SHORTEST` is padded to it."""
+        return -(-self.stack.num_steps(max(SHORTEST, num_samples)) // self.together)
+
+    def forward(self, samples_BS: Tensor, valid_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens (B, T, D) and their validity (B, T)."""
+        samples_BS = F.pad(samples_BS * valid_BS, (0, max(0, SHORTEST - samples_BS.shape[1])))
+        lengths_B = valid_BS.sum(1)
+        lengths_B = torch.where(lengths_B > 0, lengths_B.clamp_min(SHORTEST), lengths_B)
+        x_BTC, valid_BT = self.stack(samples_BS, lengths_B)
+        return _averaged(self.project(x_BTC), valid_BT, self.together)
+
+
+def _averaged(x_BTD: Tensor, valid_BT: Tensor, together: int) -> tuple[Tensor, Tensor]:
+    """Return means of ``together`` consecutive valid rows, and the validity of those."""
+    if together == 1:
+        return x_BTD, valid_BT
+    size, length, width = x_BTD.shape
+    short = -length % together
+    x_BTD, valid_BT = F.pad(x_BTD, (0, 0, 0, short)), F.pad(valid_BT, (0, short))
+    groups_NRD = x_BTD.reshape(-1, together, width)
+    means_ND = masked_mean(groups_NRD, valid_BT.reshape(-1, together))
+    return means_ND.view(size, -1, width), valid_BT.view(size, -1, together).any(-1)
+
+
+# ---- The whole model -------------------------------------------------------------------------------------------------
 
 
 class SpectroBert(System):
@@ -383,85 +465,6 @@ def _audio_of(batch: Batch) -> tuple[Tensor | None, Tensor | None]:
     if batch.frames_BTF is not None:
         return batch.frames_BTF, batch.frames_valid_BT
     return batch.samples_BS, batch.samples_valid_BS
-
-
-# ---- 2.2.2 Audio encoding with Wav2Vec2 layers ----------------------------------------------------------------------
-
-
-class PatchTokens(nn.Module):
-    """Patches of a spectrogram, each read as a signal by wav2vec2's convolutions; its steps are averaged or stacked.
-
-    Patches of 128 × 16 (full-height slices, stride 10) give 101 tokens for 1024 frames and 6 steps a token: the only
-    reading of the thesis that fits its budget. For 16 × 16 patches, ``together`` averages so many consecutive tokens
-    (one column of 12 at stride 10).
-
-    Args:
-        patch_size: values of a patch.
-        together: consecutive patches that become one token.
-        steps: "mean" of a patch's steps, or "stacked" (their order is kept).
-    """
-
-    def __init__(self, patch_size: int, conv_width: int, width: int, *, together: int = 1, steps: str = "mean"):
-        super().__init__()
-        self.together, self.steps = together, steps
-        self.stack = ConvStack(conv_width, longest=patch_size)
-        num_steps = self.stack.num_steps(patch_size) if steps == "stacked" else 1
-        self.project = AudioProjection(conv_width * num_steps, width)
-        first_step_bytes = 4 * conv_width * (1 + (patch_size - KERNELS[0]) // STRIDES[0])
-        self._rows_at_once = max(1, AT_ONCE_BYTES // first_step_bytes)
-
-    def num_tokens(self, num_patches: int) -> int:
-        """Return the tokens of so many patches."""
-        return -(-num_patches // self.together)
-
-    def forward(self, patches_BPK: Tensor, valid_BP: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens (B, T, D) and their validity (B, T)."""
-        signal_NS = patches_BPK[valid_BP]  # padding is not computed
-        parts = signal_NS.split(self._rows_at_once) if len(signal_NS) else [signal_NS]
-        features_NF = torch.cat([self._features(part_NS) for part_NS in parts])
-        x_BPF = features_NF.new_zeros(*valid_BP.shape, features_NF.shape[-1])
-        x_BPF[valid_BP] = features_NF
-        x_BPD = self.project(x_BPF)
-        return _averaged(x_BPD, valid_BP, self.together)
-
-    def _features(self, signal_NS: Tensor) -> Tensor:
-        lengths_N = torch.full((len(signal_NS),), signal_NS.shape[1], device=signal_NS.device)
-        steps_NTC, _ = self.stack(signal_NS, lengths_N)
-        return steps_NTC.flatten(1) if self.steps == "stacked" else steps_NTC.mean(1)
-
-
-class WaveTokens(nn.Module):
-    """Samples through the whole `ConvStack` (a step is 20 ms at 16 kHz); ``together`` steps are averaged to a token."""
-
-    def __init__(self, conv_width: int, width: int, *, together: int = 1):
-        super().__init__()
-        self.together = together
-        self.stack = ConvStack(conv_width, longest=SHORTEST)
-        self.project = AudioProjection(conv_width, width)
-
-    def num_tokens(self, num_samples: int) -> int:
-        """Return the tokens of so many samples; a signal shorter than `SHORTEST` is padded to it."""
-        return -(-self.stack.num_steps(max(SHORTEST, num_samples)) // self.together)
-
-    def forward(self, samples_BS: Tensor, valid_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens (B, T, D) and their validity (B, T)."""
-        samples_BS = F.pad(samples_BS * valid_BS, (0, max(0, SHORTEST - samples_BS.shape[1])))
-        lengths_B = valid_BS.sum(1)
-        lengths_B = torch.where(lengths_B > 0, lengths_B.clamp_min(SHORTEST), lengths_B)
-        x_BTC, valid_BT = self.stack(samples_BS, lengths_B)
-        return _averaged(self.project(x_BTC), valid_BT, self.together)
-
-
-def _averaged(x_BTD: Tensor, valid_BT: Tensor, together: int) -> tuple[Tensor, Tensor]:
-    """Return means of ``together`` consecutive valid rows, and the validity of those."""
-    if together == 1:
-        return x_BTD, valid_BT
-    size, length, width = x_BTD.shape
-    short = -length % together
-    x_BTD, valid_BT = F.pad(x_BTD, (0, 0, 0, short)), F.pad(valid_BT, (0, short))
-    groups_NRD = x_BTD.reshape(-1, together, width)
-    means_ND = masked_mean(groups_NRD, valid_BT.reshape(-1, together))
-    return means_ND.view(size, -1, width), valid_BT.view(size, -1, together).any(-1)
 
 
 # ---- 4.2.2 Parameters freezing --------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ class SsastConfig(SystemConfig):
         masks: "shared" or "separate" (one mask and pass for each objective, as the code has it).
     """
 
-    grid: Grid = field(default_factory=Grid)
+    grid: Grid = field(default_factory=lambda: Grid(frames=16, bins=16, num_mels=128))
     table_frames: int = 1024
     num_layers: int = 12
     width: int = 768

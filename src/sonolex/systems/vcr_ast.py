@@ -82,7 +82,7 @@ class VcrAstConfig(SystemConfig):
         invariance_weight, variance_weight, covariance_weight: λ, μ and ν of eq. 4.6: 25, 25, 1 (section 4.3.1).
     """
 
-    grid: Grid = field(default_factory=Grid)
+    grid: Grid = field(default_factory=lambda: Grid(frames=16, bins=16, num_mels=128))
     table_frames: int = 1024
     num_layers: int = 12
     width: int = 768

@@ -83,15 +83,15 @@ class RecurrentSystem(System):
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
         c, device = self.config, self.words.weight.device
         nothing_B1 = torch.zeros(len(batch), 1, dtype=torch.bool, device=device)
-        found = {
+        inputs = {
             "audio": (torch.zeros(len(batch), 1, c.frames_per_step * c.num_features, device=device), nothing_B1),
             "text": (torch.zeros(len(batch), 1, c.width, device=device), nothing_B1),
         }
         if batch.frames_BTF is not None and batch.frames_valid_BT is not None:
-            found["audio"] = stack_frames(batch.frames_BTF, batch.frames_valid_BT, c.frames_per_step)
+            inputs["audio"] = stack_frames(batch.frames_BTF, batch.frames_valid_BT, c.frames_per_step)
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            found["text"] = self.dropout(self.words(batch.tokens_BL)), batch.tokens_valid_BL
-        return found
+            inputs["text"] = self.dropout(self.words(batch.tokens_BL)), batch.tokens_valid_BL
+        return inputs
 
 
 def recurrent(kind: Any, size: int, width: int, *, both_ways: bool) -> Any:

@@ -26,12 +26,12 @@ class LateFusion(Ctal):
 
     def states(self, tokens: Stream | None, frames: Stream | None) -> States:
         """Return the states of words and of frames, each on its own."""
-        found: States = {}
+        states: States = {}
         if tokens is not None:
-            found["text"] = through(self.text_layers, self.text_embedding(tokens[0]), tokens[1])
+            states["text"] = through(self.text_layers, self.text_embedding(tokens[0]), tokens[1])
         if frames is not None:
-            found["audio"] = through(self.audio_layers, *self.audio_embedding(*frames))
-        return found
+            states["audio"] = through(self.audio_layers, *self.audio_embedding(*frames))
+        return states
 
 
 SYSTEM = LateFusion

@@ -63,15 +63,15 @@ class Lxmert(Ctal):
         if frames is not None:
             audio = through(self.audio_layers, *self.audio_embedding(*frames))
         for text_layer, audio_layer in zip(self.text_cross_layers, self.audio_cross_layers, strict=True):
-            text, audio = _seen(text_layer, text, audio), _seen(audio_layer, audio, text)
+            text, audio = _attended(text_layer, text, audio), _attended(audio_layer, audio, text)
         pairs = (("text", text), ("audio", audio))
         return {name: (x, valid) for name, (x, valid) in pairs if x is not None and valid is not None}
 
 
-def _seen(layer: nn.Module, own: tuple, other: tuple) -> tuple:
+def _attended(layer: nn.Module, stream: tuple, other: tuple) -> tuple:
     """Return a stream after a layer that looked at the other one; None stays None."""
-    x_BTD, valid_BT = own
-    return own if x_BTD is None else (layer(x_BTD, attends_to_valid(valid_BT), *other), valid_BT)
+    x_BTD, valid_BT = stream
+    return stream if x_BTD is None else (layer(x_BTD, attends_to_valid(valid_BT), *other), valid_BT)
 
 
 SYSTEM = Lxmert
