@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "sonolex"
 FLOOR = {"types", "configs", "files", "locks", "hub", "terminal", "names", "arrays", "devices", "weights", "torch_file"}
 FLOOR |= {"progress", "cache"}
 TRAINED = {"systems.base", "tasks.base", "train.checkpoint"}  # what a trained model is read through
-# layer of a module: prefixes it may import, besides the private modules of its own folder
+# layer of a module, which is its top folder or the nearest one named here: prefixes it may import
 ALLOWED = {
     "types": set(),
     "configs": set(),
@@ -36,13 +36,17 @@ ALLOWED = {
     "audio": FLOOR | {"audio"},
     "nn": FLOOR | {"nn"},
     "objectives": FLOOR,
-    "systems": FLOOR | {"audio", "text", "nn", "objectives", "systems.base"},
+    "processors": FLOOR | {"audio", "text", "nn", "objectives", "processors"},
+    "systems": FLOOR | {"audio", "text", "nn", "objectives", "processors", "systems.base"},
+    "systems/ctal_rows": FLOOR
+    | {"audio", "text", "nn", "objectives", "processors", "systems.base", "systems.ctal", "systems.ctal_rows.base"},
     "data": FLOOR | {"audio", "data"},
     "tasks": FLOOR | {"scoring", "systems.base", "nn", "objectives", "metrics", "tasks.base"},
     "protocols": FLOOR | {"data", "tasks", "metrics", "protocols"},
     "train": FLOOR
-    | {"scoring", "audio", "data", "nn.dropout", "systems.base", "tasks.base", "protocols.base", "metrics", "train"},
-    "recipes": FLOOR | {"audio", "data", "systems", "tasks", "protocols", "train", "metrics"},
+    | {"scoring", "audio", "data", "nn.dropout", "processors.base", "systems.base", "tasks.base", "protocols.base"}
+    | {"metrics", "train"},
+    "recipes": FLOOR | {"audio", "data", "processors", "systems", "tasks", "protocols", "train", "metrics"},
     "annotate": FLOOR | {"audio", "data", "nn.published", "objectives", "annotate", "train.building"} | TRAINED,
     "studies": FLOOR | {"scoring", "audio", "data", "protocols.base", "train", "studies"} | TRAINED,
     "results": FLOOR | {"scoring", "metrics", "eer", "train.journal", "results"},
@@ -53,6 +57,7 @@ ALLOWED = {
         "audio",
         "text",
         "data",
+        "processors",
         "systems",
         "tasks",
         "protocols.base",
@@ -82,11 +87,22 @@ def imports_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_a_module_imports_only_the_layers_below_it(path):
-    layer = path.relative_to(SOURCE).with_suffix("").parts[0]
-    allowed = ALLOWED[layer] | {
-        m for m in imports_of(path) if m.startswith(f"{layer}._")
-    }  # its own folder's shared parts
-    wrong = {i for i in imports_of(path) if not any(i == a or i.startswith(a + ".") for a in allowed)}
+    inside = path.relative_to(SOURCE)
+    layer = next(p for p in (*map(str, inside.parents), inside.parts[0].removesuffix(".py")) if p in ALLOWED)
+    own = ".".join(inside.parent.parts) + "._"  # what the modules of one folder share
+    wrong = {
+        i
+        for i in imports_of(path)
+        if not (i.startswith(own) or any(i == a or i.startswith(a + ".") for a in ALLOWED[layer]))
+    }
+    assert not wrong, f"{inside} imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_nothing_outside_a_folder_imports_a_private_module_inside_it(path):
+    inside = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    private = {i: i[: i.index("._")] for i in imports_of(path) if "._" in i}
+    wrong = {i for i, folder in private.items() if not inside.startswith(folder + ".")}
     assert not wrong, f"{path.relative_to(SOURCE)} imports {sorted(wrong)}"
 
 

@@ -1,6 +1,6 @@
 """Every metric with its definition and source. No metric is called just "WA" or "F1".
 
-The source documents use one word for different things: CTAL's WA is `accuracy`, CALM's WA is
+The papers use one word for different things: CTAL's WA is `accuracy`, CALM's WA is
 `mean_binary_balanced_accuracy`. Names here are unambiguous; a report shows the papers' words beside them.
 Functions take numpy arrays: true class ids (B,), scores (B, C), or values (B,).
 """

@@ -12,7 +12,7 @@ import torch
 from sonolex.annotate.units import make_units
 from sonolex.cli import main
 from sonolex.data.manifest import Clip, manifest_from_rows, read_manifest
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
 from sonolex.systems.base import build_system
 from sonolex.systems.speechlm import SpeechLm, SpeechLmConfig
 from sonolex.tasks.base import Model

@@ -13,25 +13,24 @@ from sonolex.audio.views import Views
 from sonolex.configs import module_names, to_json
 from sonolex.data.loader import clip_seed
 from sonolex.nn.dropout import Dropout, drawn_from
-from sonolex.systems._masked_streams import MaskedStreamsConfig
-from sonolex.systems._recurrent import RecurrentConfig
-from sonolex.systems._spectrogram_transformer import SpectrogramConfig
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
-from sonolex.systems._speecht5_config import OBJECTIVES, PAIRED, SpeechT5Config
+from sonolex.processors.spectrogram import SpectrogramConfig
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig
 from sonolex.systems.ast import AstConfig
 from sonolex.systems.average import AverageConfig, AverageProcessorConfig, Member
 from sonolex.systems.base import build_system, system_type
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.systems.ctal import CtalConfig
-from sonolex.systems.ge2e import Ge2eConfig
-from sonolex.systems.lxmert import LxmertConfig
-from sonolex.systems.mockingjay import MockingjayConfig
-from sonolex.systems.mult import MulTConfig
-from sonolex.systems.multi_hop import MultiHopConfig
-from sonolex.systems.rawnet import RawNetConfig
-from sonolex.systems.roberta import RobertaConfig
+from sonolex.systems.ctal_rows.base import CtalRowConfig, RecurrentConfig
+from sonolex.systems.ctal_rows.ge2e import Ge2eConfig
+from sonolex.systems.ctal_rows.lxmert import LxmertConfig
+from sonolex.systems.ctal_rows.mockingjay import MockingjayConfig
+from sonolex.systems.ctal_rows.mult import MulTConfig
+from sonolex.systems.ctal_rows.multi_hop import MultiHopConfig
+from sonolex.systems.ctal_rows.rawnet import RawNetConfig
+from sonolex.systems.ctal_rows.roberta import RobertaConfig
 from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorConfig
 from sonolex.systems.speechlm import SpeechLmConfig
+from sonolex.systems.speecht5 import OBJECTIVES, PAIRED, SpeechT5Config
 from sonolex.systems.ssast import SsastConfig
 from sonolex.systems.statistics import StatisticsConfig, StatisticsProcessorConfig
 from sonolex.systems.vcr_ast import VcrAstConfig
@@ -66,9 +65,9 @@ SYSTEMS = {
     ],
     "mockingjay": [MockingjayConfig(**STREAMS)],
     "roberta": [RobertaConfig(**STREAMS)],
-    "late_fusion": [MaskedStreamsConfig(**STREAMS)],
+    "late_fusion": [CtalRowConfig(**STREAMS)],
     "lxmert": [LxmertConfig(**STREAMS)],
-    "visualbert": [MaskedStreamsConfig(**STREAMS), MaskedStreamsConfig(**STREAMS, orthogonal="none", fusion="code")],
+    "visualbert": [CtalRowConfig(**STREAMS), CtalRowConfig(**STREAMS, orthogonal="none", fusion="code")],
     "mdre": [RecurrentConfig(**RECURRENT)],
     "multi_hop": [MultiHopConfig(**RECURRENT), MultiHopConfig(**RECURRENT, num_hops=3)],
     "lstm_alignment": [RecurrentConfig(**RECURRENT)],
@@ -403,19 +402,6 @@ def test_starter_configs_grow_with_the_data(name, num_clips):
     config, processor = system_type(name).starter(num_clips=num_clips, longest_s=3.0)
     assert isinstance(config, system_type(name).config_type)
     assert isinstance(processor, system_type(name).processor_type.config_type)
-
-
-def test_long_clips_are_refused_by_name_or_cut_when_told(processor):
-    from sonolex.systems.ctal import CtalProcessor
-
-    front = torch.randn(500, 20)
-    with pytest.raises(ValueError, match=r"400 frames.*clip-9"):
-        processor.finish(front, "clip-9")
-    with pytest.raises(ValueError, match=r"40 tokens.*clip-9"):
-        processor.tokens("word " * 60, "clip-9")
-    cutting = CtalProcessor(replace(processor.config, long_clip="cut"), processor.tokenizer)
-    assert cutting.finish(front, "clip-9").shape == (400, 40)
-    assert len(cutting.tokens("word " * 60, "clip-9")) == 40
 
 
 def test_unknown_variants_are_refused():

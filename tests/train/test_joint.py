@@ -16,7 +16,7 @@ import torch
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.data.loader import Loading
 from sonolex.nn.dropout import drawn_from
-from sonolex.systems._spectrogram_transformer import SpectrogramConfig, SpectrogramProcessor
+from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import build_system
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.systems.vcr_ast import VcrAstConfig

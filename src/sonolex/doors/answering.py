@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sonolex.audio.io import MAX_DURATION_S, AudioSource, describe_source, read_audio
-from sonolex.systems.base import Processor
+from sonolex.processors.base import Processor
 from sonolex.tasks.base import Model, Task
 from sonolex.types import Example
 

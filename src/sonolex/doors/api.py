@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from sonolex.audio.io import AudioSource
+from sonolex.configs import one_of
 from sonolex.devices import AUTO, find_device
 from sonolex.doors.answering import SHORTEST_WINDOW_S, Heard, Item, Listener, Windows, named_items
+from sonolex.processors.base import Processor
 from sonolex.progress import counting
-from sonolex.systems.base import Processor, count_parameters, one_of
+from sonolex.systems.base import count_parameters
 from sonolex.tasks.base import Model
 from sonolex.terminal import visible
 from sonolex.train.cards import CARD, read_card, with_licence

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex.nn.audio_tokens import AudioProjection, ConvStack, conv_parameters
+from sonolex.nn.conv_stack import AudioProjection, ConvStack, conv_parameters
 from sonolex.nn.embeddings import PatchEmbedding, TokenEmbedding, resize_positions
 from sonolex.nn.fusion import JoinedEmbedding
 from sonolex.nn.heads import TokenHead
@@ -148,7 +148,7 @@ def import_ast(
     """Copy an AST or DeiT encoder in Hugging Face format (either generation of key names); return what was used.
 
     Positions are cut from the middle where ours are fewer and interpolated where they are more, time first, then
-    frequency, as AST's released code does (docs/reference.md, AST).
+    frequency, as AST's code does.
 
     Args:
         size: patches along time and band of *their* position table: (101, 12) for AST on AudioSet, (14, 14) or (24, 24)

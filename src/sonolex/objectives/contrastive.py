@@ -1,7 +1,7 @@
 """NT-Xent between paired vectors.
 
-Source: CALM eq. 2 (docs/reference.md, CALM). Rows are clips, and the loss looks at all rows given: callers join the
-rows of accumulated batches and of all processes first.
+Source: CALM eq. 2. Rows are clips, and the loss looks at all rows given: callers join the rows of
+accumulated batches and of all processes first.
 """
 
 from __future__ import annotations

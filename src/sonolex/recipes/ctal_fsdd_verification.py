@@ -18,16 +18,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sonolex.data.loader import Loading
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.fsdd_digits_unseen_speakers import TRAIN_SPEAKERS
 from sonolex.recipes._real import corpus_options, other_speakers
-from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
+from sonolex.systems.ctal import CtalConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.verification import VerificationConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 PROTOCOL = "fsdd_verification"
 CONFIG = replace(CtalConfig.tiny(), num_layers=3, frames_per_step=2, orthogonal="none")
-PROCESSOR = CtalProcessorConfig(
+PROCESSOR = LogMelAndTokensConfig(
     rate_hz=8000, window_ms=32, hop_ms=10, fft_samples=512, num_mels=64, max_frames=800, max_tokens=32, vocab_size=300
 )
 ESPEAK = Source(corpus="espeak_digits")

@@ -7,8 +7,8 @@ Per seed and start: learn a task from one modality (all labels), ask it about th
 with 1, 5, 10, 50 and 100 % of the other one's labels; beside it, the same shares without the first modality. Both
 directions. Starts: *random* weights; *joint* pre-training of both modalities on the training part, then everything
 trained; and *joint, frozen*, where a small network reads the vectors that pre-training left (it learns from one
-modality at a time, so its rows are zero-shot and the shares alone). The transfer study found all-Neutral
-predictions across modalities; a row that says one class only is marked in every table.
+modality at a time, so its rows are zero-shot and the shares alone). The study (Chinnam, Edinburgh 2023) found
+all-Neutral predictions across modalities; a row that says one class only is marked in every table.
 
 Corpora: ``fsdd`` (is a digit even, above four; unseen people), ``keywords`` and ``sentiment`` (ToneWords sentences,
 unseen voices; sentiment is also learned from texts that nobody spoke), ``slue`` (SLUE-VoxCeleb). Systems: any that

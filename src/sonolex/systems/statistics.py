@@ -29,9 +29,10 @@ from torch import Tensor, nn
 
 from sonolex import text as text_
 from sonolex.audio.statistics import SET_SIZES, clip_statistics
-from sonolex.configs import from_json
+from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
-from sonolex.systems.base import Processor, ProcessorConfig, System, SystemConfig, label_fields, one_of, pad_rows
+from sonolex.processors.base import Processor, ProcessorConfig, label_fields, pad_rows
+from sonolex.systems.base import System, SystemConfig
 from sonolex.types import Batch, Encoding, Example
 
 FARTHEST = 8.0  # deviations: one odd statistic of a new recording must not decide alone

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sonolex import metrics
+from sonolex.configs import one_of
 from sonolex.nn.heads import ClassHead
 from sonolex.scoring import RANKING, TOP, class_name
-from sonolex.systems.base import System, one_of
+from sonolex.systems.base import System
 from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
 

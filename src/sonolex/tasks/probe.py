@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sonolex.systems.base import one_of
+from sonolex.configs import one_of
 from sonolex.tasks.base import Observer, TaskConfig
 from sonolex.types import Encoding
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from sonolex.data.manifest import Manifest
-from sonolex.systems.base import Processor, system_type
+from sonolex.processors.base import Processor
+from sonolex.systems.base import system_type
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import build_model, load_model, load_system_weights, model_folder
 from sonolex.train.run import Run

@@ -25,7 +25,8 @@ from sonolex import configs
 from sonolex.data.manifest import Manifest
 from sonolex.files import atomic_folder, load_object, save_json
 from sonolex.hub import local_or_hub
-from sonolex.systems.base import Processor, System, seeded_build, system_name, system_type
+from sonolex.processors.base import Processor
+from sonolex.systems.base import System, seeded_build, system_name, system_type
 from sonolex.tasks.base import Model, Task, TaskConfig, build_task, task_type
 from sonolex.train.cards import CARD, basic_card
 from sonolex.train.run import Run

@@ -17,8 +17,8 @@ from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler
 from sonolex.files import write_text
 from sonolex.names import spelled
+from sonolex.processors.base import Processor
 from sonolex.scoring import class_name
-from sonolex.systems.base import Processor
 from sonolex.tasks.base import Model
 from sonolex.train import group
 from sonolex.train.manifests import batching_s

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sonolex.data.manifest import ALSO_LABELS, Manifest, ManifestError
-from sonolex.systems.base import Processor
+from sonolex.processors.base import Processor
 from sonolex.tasks.base import TaskConfig, task_type
 from sonolex.train.run import Run
 

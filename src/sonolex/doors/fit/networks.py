@@ -18,8 +18,9 @@ from sonolex.doors.fit.question import Question
 from sonolex.doors.fit.settings import Settings
 from sonolex.files import load_object, remove_folder
 from sonolex.names import spelled
+from sonolex.processors.base import Processor
 from sonolex.results.saved import load_predictions
-from sonolex.systems.base import Processor, system_type
+from sonolex.systems.base import system_type
 from sonolex.train.checkpoint import load_model, model_folder
 from sonolex.train.journal import training_curve
 from sonolex.train.loop import train

@@ -16,8 +16,9 @@ from sonolex.doors.fit.contest import AverageCandidate, NetworkCandidate, Outcom
 from sonolex.doors.fit.features import Features
 from sonolex.doors.fit.question import KINDS, Question
 from sonolex.names import spelled
+from sonolex.processors.base import Processor
 from sonolex.systems.average import Average, AverageProcessor
-from sonolex.systems.base import Processor, System
+from sonolex.systems.base import System
 from sonolex.systems.statistics import StatisticsProcessor, StatisticsProcessorConfig
 from sonolex.tasks.base import Model, build_task
 from sonolex.train.checkpoint import load_model

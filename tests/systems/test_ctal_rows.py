@@ -10,13 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from sonolex.objectives.contrastive import ge2e_sum
-from sonolex.systems._ctal_fusion import CtalFusion
-from sonolex.systems._ctal_input import CtalProcessor
-from sonolex.systems._masked_streams import MaskedStreamsConfig
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensProcessor
 from sonolex.systems.base import build_system, count_parameters, system_type
-from sonolex.systems.ctal import CtalConfig
-from sonolex.systems.lstm_alignment import AdditiveAttention
-from sonolex.systems.multi_hop import MultiHopConfig, found_in
+from sonolex.systems.ctal import CtalConfig, CtalFusion
+from sonolex.systems.ctal_rows.base import CtalRowConfig
+from sonolex.systems.ctal_rows.lstm_alignment import AdditiveAttention
+from sonolex.systems.ctal_rows.multi_hop import MultiHopConfig, found_in
 from sonolex.types import Batch
 from tests.systems.test_contract import RECURRENT, STREAMS
 
@@ -100,7 +99,7 @@ def test_who_hears_whom(name, words_hear, frames_read):
 
 def test_late_fusion_by_hand():
     """h = (a_attn + w_start) ⊕ (a_max + w_max): even attention is the mean of the frames."""
-    fusion = CtalFusion(MaskedStreamsConfig(width=2, orthogonal="paper"))
+    fusion = CtalFusion(CtalRowConfig(width=2, orthogonal="paper"))
     with torch.no_grad():
         fusion.audio_pool.score.weight.zero_()
     streams = {"audio": torch.tensor([[[1.0, 0.0], [3.0, 2.0]]]), "text": torch.tensor([[[0.0, 4.0], [5.0, -1.0]]])}
@@ -125,26 +124,26 @@ def test_without_an_objective_nothing_of_its_modality_is_hidden(objective):
 
 def test_a_second_derivative_is_mockingjays_input(processor):
     config = replace(processor.config, derivatives=2)
-    with_two = CtalProcessor(config, processor.tokenizer)
+    with_two = LogMelAndTokensProcessor(config, processor.tokenizer)
     front = torch.randn(40, config.num_mels)
     assert with_two.finish(front, "a").shape == (40, 3 * config.num_mels) == (40, with_two.num_features)
     with pytest.raises(ValueError, match="`derivatives` must be 0, 1 or 2"):
         replace(config, derivatives=3)
     with pytest.raises(ValueError, match="`derivatives` must be 1 for stem='conv2d'"):
-        system_type("mockingjay").matched(MaskedStreamsConfig(stem="conv2d"), with_two)
+        system_type("mockingjay").matched(CtalRowConfig(stem="conv2d"), with_two)
 
 
 def test_layers_at_published_sizes():
-    """Layers alone: one of self-attention has 7.09M parameters, a cross-modal one 9.45M (reference C2)."""
+    """Layers alone: one of self-attention has 7.09M parameters, a cross-modal one 9.45M (arithmetic)."""
     layer, cross = 7_087_872, 9_451_776
     counted = {}
     for name, config in (
-        ("late_fusion", MaskedStreamsConfig()),
+        ("late_fusion", CtalRowConfig()),
         ("ctal", CtalConfig()),
         ("mockingjay", system_type("mockingjay").config_type()),
         ("roberta", system_type("roberta").config_type.base()),
         ("lxmert", system_type("lxmert").config_type(num_layers=2)),
-        ("visualbert", MaskedStreamsConfig(num_layers=6)),
+        ("visualbert", CtalRowConfig(num_layers=6)),
     ):
         with torch.device("meta"):
             system = system_type(name)(config)

@@ -13,12 +13,22 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from sonolex.nn.transformer import PostNormCrossLayer, PostNormLayer, attends_to_valid
-from sonolex.systems._masked_streams import MaskedStreams, MaskedStreamsConfig, States, through
+from sonolex.nn.transformer import PostNormLayer, attends_to_valid
+from sonolex.systems.ctal import (
+    Ctal,
+    States,
+    Stream,
+    TextReferredAudioLayer,
+    audio_embedding,
+    encoding_layers,
+    linguistic_embedding,
+    through,
+)
+from sonolex.systems.ctal_rows.base import CtalRowConfig
 
 
 @dataclass(frozen=True)
-class LxmertConfig(MaskedStreamsConfig):
+class LxmertConfig(CtalRowConfig):
     """Sizes.
 
     Attributes:
@@ -29,24 +39,22 @@ class LxmertConfig(MaskedStreamsConfig):
     num_single_layers: int = 1
 
 
-class Lxmert(MaskedStreams):
+class Lxmert(Ctal):
     """Two streams, pairs of cross-modal layers, and fusion."""
 
     name = "lxmert"
     config_type = LxmertConfig
     config: LxmertConfig
 
-    def __init__(self, config: LxmertConfig):
-        super().__init__(config)
-        self.text_embedding = self.new_text_embedding()
-        self.text_layers = self.new_layers(PostNormLayer, config.num_single_layers)
-        self.text_cross_layers = self.new_layers(PostNormCrossLayer)
-        self.audio_embedding = self.new_audio_embedding()
-        self.audio_layers = self.new_layers(PostNormLayer, config.num_single_layers)
-        self.audio_cross_layers = self.new_layers(PostNormCrossLayer)
-        self.finish()
+    def build_encoders(self) -> None:
+        self.text_embedding = linguistic_embedding(self.config)
+        self.text_layers = encoding_layers(self.config, PostNormLayer, self.config.num_single_layers)
+        self.text_cross_layers = encoding_layers(self.config, TextReferredAudioLayer)
+        self.audio_embedding = audio_embedding(self.config)
+        self.audio_layers = encoding_layers(self.config, PostNormLayer, self.config.num_single_layers)
+        self.audio_cross_layers = encoding_layers(self.config, TextReferredAudioLayer)
 
-    def states(self, tokens: tuple[Tensor, Tensor] | None, frames: tuple[Tensor, Tensor] | None) -> States:
+    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
         """Return the states of words and of frames, after both have seen each other in every pair of layers."""
         text: tuple[Tensor | None, Tensor | None] = (None, None)
         audio: tuple[Tensor | None, Tensor | None] = (None, None)
@@ -55,15 +63,15 @@ class Lxmert(MaskedStreams):
         if frames is not None:
             audio = through(self.audio_layers, *self.audio_embedding(*frames))
         for text_layer, audio_layer in zip(self.text_cross_layers, self.audio_cross_layers, strict=True):
-            text, audio = _seen(text_layer, text, audio), _seen(audio_layer, audio, text)
+            text, audio = _attended(text_layer, text, audio), _attended(audio_layer, audio, text)
         pairs = (("text", text), ("audio", audio))
         return {name: (x, valid) for name, (x, valid) in pairs if x is not None and valid is not None}
 
 
-def _seen(layer: nn.Module, own: tuple, other: tuple) -> tuple:
+def _attended(layer: nn.Module, stream: tuple, other: tuple) -> tuple:
     """Return a stream after a layer that looked at the other one; None stays None."""
-    x_BTD, valid_BT = own
-    return own if x_BTD is None else (layer(x_BTD, attends_to_valid(valid_BT), *other), valid_BT)
+    x_BTD, valid_BT = stream
+    return stream if x_BTD is None else (layer(x_BTD, attends_to_valid(valid_BT), *other), valid_BT)
 
 
 SYSTEM = Lxmert

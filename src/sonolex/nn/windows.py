@@ -31,10 +31,9 @@ class Windows:
         owners: list[int] = []
         starts: list[int] = []
         for clip, length in enumerate(valid_BT.sum(1).tolist()):
-            own = [*range(0, max(1, length - size), size), max(0, length - size)]
-            own = sorted(set(own))
-            owners += [clip] * len(own)
-            starts += own
+            first = sorted({*range(0, max(1, length - size), size), max(0, length - size)})
+            owners += [clip] * len(first)
+            starts += first
         return cls(tuple(owners), tuple(starts), size, len(valid_BT))
 
     @property

@@ -1,4 +1,4 @@
-"""The processor of systems that read feature frames and tokens; a system adds its own front end."""
+"""What processors of audio and text share: limits, tokens, padded batches. The front end is a subclass's."""
 
 from __future__ import annotations
 
@@ -14,18 +14,9 @@ from torch import Tensor
 
 from sonolex import text as text_
 from sonolex.audio.views import Views
-from sonolex.configs import from_json
+from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
-from sonolex.systems.base import (
-    LONG_AUDIO,
-    LONG_TEXT,
-    NO_VIEWS,
-    Processor,
-    ProcessorConfig,
-    label_fields,
-    one_of,
-    pad_rows,
-)
+from sonolex.processors.base import LONG_AUDIO, LONG_TEXT, NO_VIEWS, Processor, ProcessorConfig, label_fields, pad_rows
 from sonolex.types import Batch, Example
 
 if TYPE_CHECKING:

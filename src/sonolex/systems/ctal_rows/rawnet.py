@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn.embeddings import stack_frames
-from sonolex.systems._recurrent import states_of
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
+from sonolex.systems.ctal_rows.base import states_of
 from sonolex.types import Batch, Encoding
 
 SHORTENING = 3

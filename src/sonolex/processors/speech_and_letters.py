@@ -1,4 +1,4 @@
-"""The processor of systems that read samples and letters (SpeechT5), or filter banks in the samples' place."""
+"""Samples (or filter banks), letters, and hidden units of the audio: what SpeechT5, SpeechLM and RawNet read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from sonolex import text as text_
 from sonolex.audio import features, units
-from sonolex.configs import from_json
+from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
 from sonolex.nn import published
 from sonolex.objectives.unit_alignment import letter_units
-from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
-from sonolex.systems.base import one_of, pad_rows
+from sonolex.processors.base import pad_rows
+from sonolex.processors.frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 from sonolex.types import NO_UNIT, Batch, Example
 from sonolex.weights import read_header, read_tensors, require_finite, require_fit, write_tensors
 
@@ -73,6 +73,19 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
             raise ValueError("`num_units` must say how many units `unit_column` has, but is 0.")
         if self.spoken_letters and (self.unit_column or not self.num_units):
             raise ValueError("`num_units` must be above 0 and `unit_column` empty with `spoken_letters`.")
+
+
+def require_units(batch: Batch, steps: Sequence[int]) -> None:
+    """Raise ValueError, naming the clip, unless a batch has one hidden unit for each of its clips' ``steps``."""
+    if batch.units_BT is None:
+        raise ValueError(f"units must be given for every clip with audio, but are not (clips {batch.clip_ids}).")
+    num_units = (batch.units_BT != NO_UNIT).sum(1).tolist()
+    for clip, found, wanted in zip(batch.clip_ids, num_units, steps, strict=True):
+        if found != wanted:
+            raise ValueError(
+                f"units must be one per step of the encoder ({wanted}), but are {found} (clip {clip!r}). Make them "
+                "with this processor's hop."
+            )
 
 
 @dataclass(frozen=True)

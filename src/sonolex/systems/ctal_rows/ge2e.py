@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from sonolex.nn.embeddings import stack_frames
 from sonolex.objectives.contrastive import ge2e_sum
-from sonolex.systems._ctal_input import CtalProcessor, CtalProcessorConfig
-from sonolex.systems._recurrent import states_of
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig, LogMelAndTokensProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
+from sonolex.systems.ctal_rows.base import states_of
 from sonolex.types import Batch, Encoding, Term
 
 SPEAKER_COLUMNS = 2  # of 24 bits each, which float32 holds exactly
@@ -60,7 +60,7 @@ class Ge2e(System):
 
     name = "ge2e"
     config_type = Ge2eConfig
-    processor_type = CtalProcessor
+    processor_type = LogMelAndTokensProcessor
     accepts = frozenset({frozenset({"audio"})})
     objectives = ("ge2e",)
     joint_objectives = ("ge2e",)
@@ -78,10 +78,10 @@ class Ge2e(System):
         return replace(config, num_features=processor.num_features)
 
     @classmethod
-    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[Ge2eConfig, CtalProcessorConfig]:
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[Ge2eConfig, LogMelAndTokensConfig]:
         max_frames = max(1600, 1 + round(80 * min(longest_s, LONGEST_STARTER_S)))
         config = Ge2eConfig(frames_per_step=4, width=128, embedding_dim=128) if num_clips < 20_000 else Ge2eConfig()
-        return config, CtalProcessorConfig(vocab_size=1000, max_frames=max_frames, normalise="fixed")
+        return config, LogMelAndTokensConfig(vocab_size=1000, max_frames=max_frames, normalise="fixed")
 
     @property
     def pooled_dim(self) -> int:

@@ -1,4 +1,4 @@
-"""CTAL's input, and that of the systems it is compared with: log-mel with its derivative, byte-level BPE tokens."""
+"""Log-mel with its derivative, and byte-level BPE tokens: what CTAL (section 3.1.1) and the rows of its tables read."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import torch
 from torch import Tensor
 
 from sonolex.audio import features
-from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
-from sonolex.systems.base import one_of
+from sonolex.configs import one_of
+from sonolex.processors.frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 
 
 @dataclass(frozen=True)
-class CtalProcessorConfig(FramesAndTokensConfig):
-    """CTAL's input: section 3.1.1 and reference C1.
+class LogMelAndTokensConfig(FramesAndTokensConfig):
+    """Features of a clip. Defaults are CTAL's.
 
     Attributes:
-        window_ms, hop_ms, fft_samples, num_mels: log-mel convention.
-        derivatives: 1 as published: features are mel and its derivative, 2 · num_mels. Mockingjay has 2.
-        normalise: "utterance" (published: mean 0, deviation 1 per clip and dimension), "mean" (mean 0 only: level and
-            channel go), "level" (one mean of all bands: level goes) or "fixed" (one map for all clips: nothing goes).
+        window_ms, hop_ms, num_mels: 50 ms every 12.5 ms, 80 bands (CTAL section 3.1.1).
+        fft_samples: CTAL's code.
+        derivatives: 1: log-mel and its first derivative, 2 · num_mels values (CTAL section 3.1.1). Mockingjay has 2.
+        normalise: "utterance" (mean 0, deviation 1 per clip and dimension: CTAL's code, the paper does not say), "mean"
+            (mean 0 only: level and channel go), "level" (one mean of all bands: level goes) or "fixed" (one map for all
+            clips: nothing goes).
         range_db: log-mel further below the clip's loudest value is raised to this range, so that the depth of a
-            recorder's silence does not decide the clip's statistics; None (published) keeps all.
+            recorder's silence does not decide the clip's statistics; None (CTAL) keeps all.
     """
 
     window_ms: float = 50.0
@@ -46,11 +48,11 @@ class CtalProcessorConfig(FramesAndTokensConfig):
             raise ValueError(f"`range_db` must be above 0 or None, but is {self.range_db}.")
 
 
-class CtalProcessor(FramesAndTokensProcessor):
+class LogMelAndTokensProcessor(FramesAndTokensProcessor):
     """Waveform to log-mel and derivative; transcript to byte-level BPE between <s> and </s>."""
 
-    config_type = CtalProcessorConfig
-    config: CtalProcessorConfig
+    config_type = LogMelAndTokensConfig
+    config: LogMelAndTokensConfig
 
     @property
     def num_features(self) -> int:

@@ -1,9 +1,11 @@
-"""What the recurrent baselines share: sizes, CTAL's input, and networks that never see padding."""
+"""What rows share. Transformers are `Ctal` with other encoders: sizes, corruption, tasks and fusion are CTAL's.
+Recurrent ones share CTAL's input, and networks that never see padding.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,17 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sonolex.nn.dropout import Dropout
 from sonolex.nn.embeddings import stack_frames
-from sonolex.systems._ctal_input import CtalProcessor, CtalProcessorConfig
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig, LogMelAndTokensProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
+from sonolex.systems.ctal import CtalConfig
 from sonolex.types import Batch
+
+
+@dataclass(frozen=True)
+class CtalRowConfig(CtalConfig):
+    """CTAL's sizes, tasks and fusion, for rows of its table 4."""
+
+    audio_attention: ClassVar[str] = "bidirectional"  # type: ignore[misc]  # no field: only CTAL's checkpoints are causal
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class RecurrentSystem(System):
     """A system of words and frames, without an objective of pre-training."""
 
     config_type = RecurrentConfig
-    processor_type = CtalProcessor
+    processor_type = LogMelAndTokensProcessor
     accepts = frozenset({frozenset({"audio", "text"}), frozenset({"audio"}), frozenset({"text"})})
     config: RecurrentConfig
 
@@ -57,10 +67,10 @@ class RecurrentSystem(System):
         return replace(config, vocab_size=vocab_size, num_features=processor.num_features)
 
     @classmethod
-    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[Any, CtalProcessorConfig]:
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[Any, LogMelAndTokensConfig]:
         max_frames = max(1600, 1 + round(80 * min(longest_s, LONGEST_STARTER_S)))
         vocab_size = 1000 if num_clips < 20_000 else 8000
-        processor = CtalProcessorConfig(vocab_size=vocab_size, max_frames=max_frames, normalise="fixed")
+        processor = LogMelAndTokensConfig(vocab_size=vocab_size, max_frames=max_frames, normalise="fixed")
         return cls.config_type(width=128 if num_clips < 20_000 else 256), processor  # type: ignore[call-arg]
 
     def inputs(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
@@ -73,15 +83,15 @@ class RecurrentSystem(System):
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
         c, device = self.config, self.words.weight.device
         nothing_B1 = torch.zeros(len(batch), 1, dtype=torch.bool, device=device)
-        found = {
+        inputs = {
             "audio": (torch.zeros(len(batch), 1, c.frames_per_step * c.num_features, device=device), nothing_B1),
             "text": (torch.zeros(len(batch), 1, c.width, device=device), nothing_B1),
         }
         if batch.frames_BTF is not None and batch.frames_valid_BT is not None:
-            found["audio"] = stack_frames(batch.frames_BTF, batch.frames_valid_BT, c.frames_per_step)
+            inputs["audio"] = stack_frames(batch.frames_BTF, batch.frames_valid_BT, c.frames_per_step)
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            found["text"] = self.dropout(self.words(batch.tokens_BL)), batch.tokens_valid_BL
-        return found
+            inputs["text"] = self.dropout(self.words(batch.tokens_BL)), batch.tokens_valid_BL
+        return inputs
 
 
 def recurrent(kind: Any, size: int, width: int, *, both_ways: bool) -> Any:

@@ -1,20 +1,19 @@
-"""RoBERTa: a transformer over words that predicts those hidden from it (Liu et al. 2019; reference C6).
+"""RoBERTa: a transformer over words that predicts those hidden from it (Liu et al. 2019).
 
-One of CTAL's rows, and the text half of another (`late_fusion`).
+A row of CTAL's table 4, and the text half of another (`late_fusion`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from sonolex.nn.transformer import PostNormLayer
-from sonolex.systems._masked_streams import MaskedStreams, MaskedStreamsConfig, States, through
+from sonolex.systems.ctal import Ctal, States, Stream, encoding_layers, linguistic_embedding, through
+from sonolex.systems.ctal_rows.base import CtalRowConfig
 
 
 @dataclass(frozen=True)
-class RobertaConfig(MaskedStreamsConfig):
+class RobertaConfig(CtalRowConfig):
     """Sizes; `base` is the published one of twelve layers."""
 
     objectives: tuple[str, ...] = ("mlm",)
@@ -25,7 +24,7 @@ class RobertaConfig(MaskedStreamsConfig):
         return cls(**({"num_layers": 12} | changes))  # type: ignore[arg-type]
 
 
-class Roberta(MaskedStreams):
+class Roberta(Ctal):
     """Words, self-attention, and one vector of start token and maximum."""
 
     name = "roberta"
@@ -33,13 +32,11 @@ class Roberta(MaskedStreams):
     accepts = frozenset({frozenset({"text"})})
     config: RobertaConfig
 
-    def __init__(self, config: RobertaConfig):
-        super().__init__(config)
-        self.text_embedding = self.new_text_embedding()
-        self.text_layers = self.new_layers(PostNormLayer)
-        self.finish()
+    def build_encoders(self) -> None:
+        self.text_embedding = linguistic_embedding(self.config)
+        self.text_layers = encoding_layers(self.config, PostNormLayer)
 
-    def states(self, tokens: tuple[Tensor, Tensor] | None, frames: tuple[Tensor, Tensor] | None) -> States:
+    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
         """Return the states of words; there are no others."""
         return {} if tokens is None else {"text": through(self.text_layers, self.text_embedding(tokens[0]), tokens[1])}
 

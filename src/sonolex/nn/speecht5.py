@@ -1,4 +1,8 @@
-"""SpeechT5's entrances and heads around transformers' modules (reference B2, B3)."""
+"""SpeechT5's modules as transformers has them, with dropout of ours, and the speech entrance that SpeechLM shares.
+
+What is theirs is imported where it is used (extra: speecht5). Padding must not change a number: theirs normalises the
+first convolution over padding too, so every clip goes through the convolutions alone.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex.nn.audio_tokens import SHORTEST
+from sonolex.nn.conv_stack import SHORTEST
 from sonolex.nn.dropout import Dropout
-from sonolex.types import Batch
 
 STEP_SAMPLES = 320  # of the seven convolutions
-PRENET_WIDTH, PRENET_DROPOUT = 256, 0.5  # reference B2: the spectrogram decoder's two layers
 
 
 def theirs() -> Any:
@@ -157,7 +159,7 @@ def with_positions(entrance: Any, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
 
 
 class UnitHead(nn.Module):
-    """Scores of hidden units: cosines of the projected state with each unit's vector, over a temperature (HuBERT)."""
+    """HuBERT's scores of hidden units: cosines of the projected state with each unit's vector, over a temperature."""
 
     def __init__(self, width: int, unit_width: int, num_units: int, temperature: float):
         super().__init__()
@@ -170,50 +172,6 @@ class UnitHead(nn.Module):
         return F.normalize(self.project(x_ND), dim=-1) @ F.normalize(self.units, dim=-1).T / self.temperature
 
 
-class SpectrogramDecoder(nn.Module):
-    """The speech side of the decoder: log-mel frames in (two ReLU layers), and frames and a stop sign out.
-
-    Differs: no convolutional postnet and no speaker embedding, which serve the sound of synthesis. Both would make a
-    clip's loss depend on its batch (batch normalisation).
-    """
-
-    def __init__(self, sizes: Any):
-        super().__init__()
-        self.reduction = sizes.reduction_factor
-        self.first = nn.Linear(sizes.num_mel_bins, PRENET_WIDTH)
-        self.second = nn.Linear(PRENET_WIDTH, PRENET_WIDTH)
-        self.project = nn.Linear(PRENET_WIDTH, sizes.hidden_size)
-        self.positions = theirs().SpeechT5ScaledPositionalEncoding(
-            sizes.positional_dropout, sizes.hidden_size, sizes.max_speech_positions
-        )
-        self.frames = nn.Linear(sizes.hidden_size, sizes.num_mel_bins * sizes.reduction_factor)
-        self.stop = nn.Linear(sizes.hidden_size, sizes.reduction_factor)
-        self.dropout = Dropout(PRENET_DROPOUT)
-
-    def inputs(self, target_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the decoder's inputs (B, T / reduction, D) and their validity: of each group, the frame before it."""
-        short = -target_BTF.shape[1] % self.reduction
-        target_BTF, valid_BT = F.pad(target_BTF, (0, 0, 0, short)), F.pad(valid_BT, (0, short))
-        seen_BTF = F.pad(target_BTF[:, self.reduction - 1 :: self.reduction], (0, 0, 1, 0))[:, :-1]
-        hidden = self.dropout(F.relu(self.second(self.dropout(F.relu(self.first(seen_BTF))))))
-        return self.positions(self.project(hidden)), valid_BT[:, :: self.reduction]
-
-    def outputs(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return frames (B, T, F) and the logit that a frame is the last one (B, T)."""
-        return self.frames(x_BTD).unflatten(2, (self.reduction, -1)).flatten(1, 2), self.stop(x_BTD).flatten(1)
-
-
 def num_conv_steps(num_samples: int) -> int:
     """Return the steps of the seven convolutions, for a clip padded to the shortest they take."""
     return 1 + (max(num_samples, SHORTEST) - SHORTEST) // STEP_SAMPLES
-
-
-def ctc_sum(logits_BTV: Tensor, valid_BT: Tensor, batch: Batch, chosen_B: Tensor, *, blank: int) -> Tensor:
-    """Return the summed CTC loss of writing the chosen clips' letters, without their end token, in float32."""
-    assert batch.tokens_BL is not None and batch.tokens_valid_BL is not None
-    log_BTV = logits_BTV.float().log_softmax(-1)
-    if not chosen_B.any():
-        return 0 * log_BTV.sum()
-    steps_N, letters_N = valid_BT.sum(1)[chosen_B], batch.tokens_valid_BL.sum(1)[chosen_B] - 1
-    log_TNV = log_BTV[chosen_B].transpose(0, 1)
-    return F.ctc_loss(log_TNV, batch.tokens_BL[chosen_B], steps_N, letters_N, blank=blank, reduction="none").sum()

@@ -6,27 +6,26 @@ Every word sees every frame and back, from the first layer on. Audio frames stan
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from sonolex.nn.dropout import drawn_in_parts
 from sonolex.nn.transformer import PostNormLayer
-from sonolex.systems._masked_streams import MaskedStreams, MaskedStreamsConfig, States, through
+from sonolex.systems.ctal import Ctal, States, Stream, audio_embedding, encoding_layers, linguistic_embedding, through
+from sonolex.systems.ctal_rows.base import CtalRowConfig
 
 
-class VisualBert(MaskedStreams):
+class VisualBert(Ctal):
     """Two embeddings, one stack of self-attention, and fusion of its two parts."""
 
     name = "visualbert"
-    config: MaskedStreamsConfig
+    config_type = CtalRowConfig
+    config: CtalRowConfig
 
-    def __init__(self, config: MaskedStreamsConfig):
-        super().__init__(config)
-        self.text_embedding = self.new_text_embedding()
-        self.audio_embedding = self.new_audio_embedding()
-        self.joint_layers = self.new_layers(PostNormLayer)
-        self.finish()
+    def build_encoders(self) -> None:
+        self.text_embedding = linguistic_embedding(self.config)
+        self.audio_embedding = audio_embedding(self.config)
+        self.joint_layers = encoding_layers(self.config, PostNormLayer)
 
-    def states(self, tokens: tuple[Tensor, Tensor] | None, frames: tuple[Tensor, Tensor] | None) -> States:
+    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
         """Return the states of words and of frames, cut from the joint sequence."""
         parts: States = {}
         if tokens is not None:

@@ -1,4 +1,4 @@
-"""The processor of systems that read filter banks and WordPiece tokens (SpectroBERT, CALM)."""
+"""Kaldi filter banks and WordPiece tokens, which SpectroBERT and CALM read with numbers of their own."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 
 from sonolex import text as text_
 from sonolex.audio import features
+from sonolex.configs import one_of
 from sonolex.nn import published
-from sonolex.systems._frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
-from sonolex.systems.base import one_of
+from sonolex.processors.frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
-class BanksAndWordsConfig(FramesAndTokensConfig):
+class FilterBanksAndWordsConfig(FramesAndTokensConfig):
     """Kaldi filter banks and WordPiece tokens.
 
     Attributes:
@@ -52,14 +52,14 @@ class BanksAndWordsConfig(FramesAndTokensConfig):
             raise ValueError(f"`std` must be positive, but is {self.std}.")
 
 
-class BanksAndWordsProcessor(FramesAndTokensProcessor):
+class FilterBanksAndWordsProcessor(FramesAndTokensProcessor):
     """Waveform to filter banks; words to WordPiece between [CLS] and [SEP]."""
 
-    config_type = BanksAndWordsConfig
-    config: BanksAndWordsConfig
+    config_type = FilterBanksAndWordsConfig
+    config: FilterBanksAndWordsConfig
 
     @classmethod
-    def new_tokenizer(cls, config: BanksAndWordsConfig, transcripts: Sequence[str]) -> Tokenizer:
+    def new_tokenizer(cls, config: FilterBanksAndWordsConfig, transcripts: Sequence[str]) -> Tokenizer:
         if config.tokenizer is not None:
             return text_.load_tokenizer(published.checkpoint_folder(config.tokenizer))
         return text_.train_wordpiece([*transcripts, *config.more_texts], vocab_size=config.vocab_size)

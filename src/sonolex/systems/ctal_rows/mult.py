@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sonolex.nn.dropout import Dropout, drawn_apart
 from sonolex.nn.embeddings import sinusoids
 from sonolex.nn.transformer import CrossAttention, FeedForward, PreNormLayer, attends_to_valid
-from sonolex.systems._recurrent import RecurrentConfig, RecurrentSystem
+from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem
 from sonolex.types import Batch, Encoding
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sonolex.systems._recurrent import RecurrentConfig, RecurrentSystem, recurrent, states_of
+from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem, recurrent, states_of
 from sonolex.types import Batch, Encoding
 
 
