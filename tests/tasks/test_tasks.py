@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sonolex.scoring import class_name
+from sonolex.labels import class_name
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import MISSING, Model, build_task
 from sonolex.tasks.classification import ClassificationConfig

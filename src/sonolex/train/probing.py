@@ -24,7 +24,8 @@ from sonolex.data.loader import FeatureCache, Loading
 from sonolex.data.manifest import Manifest
 from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
-from sonolex.scoring import class_name, group_numbers, separate_folds
+from sonolex.groups import group_numbers, separate_folds
+from sonolex.labels import class_name
 from sonolex.train.contents import require_same_clips, write_clips
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
@@ -90,7 +91,7 @@ def _probed(run: Run, folder: Path, earlier: dict[str, Path], place: torch.devic
         found = vectors(report, loading)
         scores, metrics = {}, {}
         for name, task in model.task_items():
-            classes = list(task.config.classes)  # type: ignore[attr-defined]
+            classes = list(task.config.classes)
             said = chosen[name][0].predict(found.pooled_BD)
             scores[name] = np.eye(len(classes))[[classes.index(c) for c in said]]
             metrics[name] = task.metrics(found.labels[name], scores[name], found.groups[name])

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from sonolex import configs, scoring
+from sonolex import configs
 from sonolex.data.manifest import Manifest
-from sonolex.data.tags import NO_TAG
-from sonolex.metrics import LOWER_IS_BETTER
-from sonolex.scoring import class_name, tags_of
+from sonolex.labels import NO_TAG, class_name, tags_of
 from sonolex.tasks.base import Task, TaskConfig, build_task, task_type
 
 QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
@@ -51,7 +49,7 @@ class Question:
     @property
     def classes(self) -> tuple[str, ...]:
         """Classes or tags; none of a regression."""
-        return tuple(getattr(self.config, "classes", ()))
+        return self.config.classes
 
     @property
     def num_outputs(self) -> int:
@@ -92,10 +90,8 @@ class Question:
 
     @cached_property
     def _options(self) -> dict[str, Any]:
-        options = self.task.scorer_options()
-        return options | (
-            {"metric_names": [self.metric]} if "metric_names" in options and self.kind != "tagging" else {}
-        )
+        assert self.task.scorer is not None
+        return self.task.scorer.only(self.task.scorer_options(), [self.metric])
 
     def shares(self, outputs_NC: np.ndarray) -> np.ndarray:
         """Return the task's scores of a model's outputs: shares of classes or tags, or values in the label's unit."""
@@ -108,9 +104,10 @@ class Question:
 
     def score(self, rows: Sequence[int] | np.ndarray, shares_NC: np.ndarray) -> float:
         """Return the primary metric of ``rows``, turned so that more is better; −inf where it is not defined."""
-        found = scoring.score(self.task.scorer, [self.labels[i] for i in rows], shares_NC, self._options)
+        assert self.task.scorer is not None
+        found = self.task.scorer.score([self.labels[i] for i in rows], shares_NC, self._options)
         value = found.get(self.metric, -np.inf)
-        return -value if self.metric in LOWER_IS_BETTER else value
+        return -value if self.task.prefers_less(self.metric) else value
 
     @cached_property
     def skew(self) -> float:

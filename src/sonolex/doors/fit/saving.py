@@ -122,7 +122,7 @@ def _modalities(system: System) -> list[str]:
 
 def write_answers(folder: Path, model: Model, question: Question, clips: Manifest, outcome: Outcome) -> None:
     """Write what the procedure and every candidate answered on the reported clips, floors apart."""
-    ids, label = clips.column("id"), str(getattr(question.config, "label", ""))
+    ids, label = clips.column("id"), question.config.label
     groups = groups_of(clips, label)
     order = np.argsort(outcome.rows)  # in the table's order
     rows = outcome.rows[order]
@@ -142,7 +142,7 @@ def write_answers(folder: Path, model: Model, question: Question, clips: Manifes
 
 def metrics_of(question: Question, clips: Manifest, outcome: Outcome) -> dict[str, dict[str, float]]:
     """Return all metrics of the procedure ("fit") and of every candidate on the reported clips."""
-    label = str(getattr(question.config, "label", ""))
+    label = question.config.label
     groups = groups_of(clips, label)
     labels = [question.labels[i] for i in outcome.rows]
     of_rows = None if groups is None else [groups[i] for i in outcome.rows]
