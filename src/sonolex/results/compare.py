@@ -7,8 +7,9 @@ clips: clips of one speaker are not independent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sonolex.scores import base
 from sonolex.scores.base import Scorer
 from sonolex.terminal import markdown, visible
 
+Load = Callable[[Path], dict[str, Any]]
 CANDIDATE_ROWS = {"floors": "floor: ", "candidates": "candidate: "}  # folders beside results.json, and how rows begin
 
 
@@ -104,11 +106,11 @@ class Table:
         return self.primary in self.scorer.lower_is_better
 
 
-def compare_runs(folders: Sequence[str | Path], *, trust_code: bool = False) -> list[Table]:
+def compare_runs(folders: Sequence[str | Path], *, trust_code: bool = False, own: Collection[str] = ()) -> list[Table]:
     """Return tables of all runs, one per task.
 
     Args:
-        trust_code: predictions may name a task outside the package, whose code then runs: it scores them.
+        trust_code, own: see `sonolex.results.saved.load_predictions`.
 
     Raises:
         FileNotFoundError: a folder without finished runs.
@@ -126,11 +128,11 @@ def compare_runs(folders: Sequence[str | Path], *, trust_code: bool = False) -> 
                 f"results must have one fingerprint to be compared, but {other['folder']} has {other['fingerprint']} "
                 f"and {r['folder']} has {r['fingerprint']}. They differ in: {named}."
             )
-    tables = []
+    tables, load = [], partial(load_predictions, trust_code=trust_code, own=own)
     for protocol in sorted(first):
         runs = [r for r in results if r["protocol"] == protocol]
         for task in sorted({t for r in runs for t in r.get("scores", {})}):
-            tables.append(_table(protocol, task, [r for r in runs if task in r.get("scores", {})], trust_code))
+            tables.append(_table(protocol, task, [r for r in runs if task in r.get("scores", {})], load))
     return tables
 
 
@@ -207,17 +209,17 @@ def score(predictions: dict[str, Any]) -> dict[str, float]:
     return predictions["scorer"].score(labels, scores, predictions["options"], groups=groups)
 
 
-def _table(protocol: str, task: str, runs: list[dict[str, Any]], trust_code: bool) -> Table:
+def _table(protocol: str, task: str, runs: list[dict[str, Any]], load: Load) -> Table:
     groups: dict[str, list[dict[str, Any]]] = {}
     for r in runs:
         groups.setdefault(r["row"], []).append(r)
     folds = {r["fold"] for r in runs}
     primary = runs[0]["primary"]
-    rows = [_row(name, task, rs, folds, primary, trust_code) for name, rs in groups.items()]
+    rows = [_row(name, task, rs, folds, primary, load) for name, rs in groups.items()]
     widest = max(groups.values(), key=lambda rs: len({r["fold"] for r in rs}))
-    beside = _rows_beside(task, widest, "floors", primary, trust_code)
+    beside = _rows_beside(task, widest, "floors", primary, load)
     # What else competed belongs to one fit; a table of several shows what each came to.
-    beside += _rows_beside(task, widest, "candidates", primary, trust_code) if len(runs) == 1 else []
+    beside += _rows_beside(task, widest, "candidates", primary, load) if len(runs) == 1 else []
     rows = beside + rows
     for name, values in runs[0].get("published", {}).items():
         rows.append(Row(f"published: {name}", task, {0: dict(values)}, published=True))
@@ -228,7 +230,7 @@ def _table(protocol: str, task: str, runs: list[dict[str, Any]], trust_code: boo
     return Table(protocol, runs[0]["fingerprint"], task, primary, rows, num_clips, notes)
 
 
-def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], primary: str, trust_code: bool) -> Row:
+def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], primary: str, load: Load) -> Row:
     """Pool folds per seed. Seeds that lack folds are left out if others are whole, and the row's name says so."""
     of_seed = {seed: [r for r in runs if r["seed"] == seed] for seed in sorted({r["seed"] for r in runs})}
     lacking = {seed: len(own) for seed, own in of_seed.items() if {r["fold"] for r in own} != folds}
@@ -246,7 +248,7 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], prim
                 f"row {name!r} must have one run of each seed and fold, but {other} and {r['folder']} are of seed "
                 f"{r['seed']}, fold {r['fold']!r}. Leave one out."
             )
-    pooled_of = {s: _pooled([r["folder"] / "predictions" / file for r in of_seed[s]], trust_code) for s in whole}
+    pooled_of = {s: _pooled([r["folder"] / "predictions" / file for r in of_seed[s]], load) for s in whole}
     first = pooled_of[whole[0]]
     return Row(
         f"{name} ({notes})" if notes else name,
@@ -260,7 +262,7 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], prim
     )
 
 
-def _rows_beside(task: str, runs: list[dict[str, Any]], kind: str, primary: str, trust_code: bool) -> list[Row]:
+def _rows_beside(task: str, runs: list[dict[str, Any]], kind: str, primary: str, load: Load) -> list[Row]:
     """Return the rows of predictions that lie beside the results: floors, or candidates of a fit."""
     one_seed = [r for r in runs if r["seed"] == runs[0]["seed"]]
     rows = []
@@ -268,20 +270,20 @@ def _rows_beside(task: str, runs: list[dict[str, Any]], kind: str, primary: str,
         of_task, _, name = path.stem.partition(".")  # no task's spelling holds a "."
         if of_task != spelled(task):
             continue
-        pooled = _pooled([r["folder"] / kind / path.name for r in one_seed], trust_code)
+        pooled = _pooled([r["folder"] / kind / path.name for r in one_seed], load)
         values, title = {0: score(pooled)}, f"{CANDIDATE_ROWS[kind]}{name}"
         what = {"floor": kind == "floors", "candidate": kind == "candidates"}
         rows.append(Row(title, task, values, {0: pooled}, **what, **_intervals_of(pooled, primary)))
     return rows
 
 
-def _pooled(paths: list[Path], trust_code: bool) -> dict[str, Any]:
+def _pooled(paths: list[Path], load: Load) -> dict[str, Any]:
     """Return the predictions of several folds as those of one.
 
     Raises:
         ValueError: files that are no predictions, or of other classes, metrics or sizes than the first.
     """
-    predictions = [load_predictions(path, trust_code=trust_code) for path in paths]
+    predictions = [load(path) for path in paths]
     first = predictions[0]
     for path, other in zip(paths, predictions, strict=True):
         both = {"scorer": (first["scorer"], other["scorer"])} | {

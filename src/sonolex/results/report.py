@@ -38,7 +38,7 @@ def write_html(folders: Sequence[str | Path], path: str | Path, *, trust_code: b
     """Write one self-contained page: tables, learning curves, confusion matrices, label fractions, a t-SNE.
 
     Args:
-        trust_code: predictions may name a task outside the package, whose code then runs: it scores them.
+        trust_code: see `sonolex.results.saved.load_predictions`.
 
     Raises:
         ImportError: matplotlib is missing (extra: report).

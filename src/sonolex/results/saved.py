@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,14 @@ def load_results(path: Path) -> dict[str, Any]:
     return values
 
 
-def load_predictions(path: Path, *, trust_code: bool = False) -> dict[str, Any]:
+def load_predictions(path: Path, *, trust_code: bool = False, own: Collection[str] = ()) -> dict[str, Any]:
     """Return predictions as `sonolex.train.evaluation.write_scores` saved them; ``scores`` are an array.
 
     ``scorer`` is the `Scorer` itself.
 
     Args:
-        trust_code: the file may name a task outside the package; its code then runs.
+        trust_code: the file may name a task outside the package, which scores the predictions; its code then runs.
+        own: such names that it may name in any case, because the caller does.
 
     Raises:
         FileNotFoundError: there are none.
@@ -73,7 +74,7 @@ def load_predictions(path: Path, *, trust_code: bool = False) -> dict[str, Any]:
     _require(values, PREDICTIONS, path, optional=("groups",))
     options, count = values["options"], len(values["clip_ids"])
     try:
-        scorer = find_scorer(values["scorer"], trust_code=trust_code)
+        scorer = find_scorer(values["scorer"], trust_code=trust_code or values["scorer"] in own)
     except ValueError as e:
         raise ValueError(f"{path}: {e}") from None
     try:

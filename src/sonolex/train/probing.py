@@ -26,6 +26,7 @@ from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
 from sonolex.groups import group_numbers, separate_folds
 from sonolex.labels import class_name
+from sonolex.tasks.base import task_type
 from sonolex.train.contents import require_same_clips, write_clips
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
@@ -51,7 +52,8 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, dev
     results = finished(folder, run)
     if results is not None:
         return results
-    if not run.tasks or any(t.kind != "classification" for t in run.tasks):
+    scorers = [task_type(t.kind, trust_code=True).scorer for t in run.tasks]
+    if not all(scorer is not None and scorer.one_class for scorer in scorers):
         raise ValueError(f"`tasks` of run {run.name!r} must be classifications to be probed.")
     place = find_device(device)
     with entered(folder, run):
