@@ -8,6 +8,7 @@ frame (120 numbers), which is the stronger one on sounds. Predictors are the tas
 from __future__ import annotations
 
 import inspect
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -72,7 +73,8 @@ def _cache_key(protocol: Protocol, fold: Fold) -> str:
 def _task_card(task: TaskConfig) -> dict[str, Any]:
     """Return what decides a task's floors: its settings, and the code of one outside the package."""
     card = {"kind": task.kind, **configs.to_json(task)}
-    return card | ({"code": digest(inspect.getsource(inspect.getmodule(type(task))))} if "." in task.kind else {})
+    outside = sys.modules[task.kind] if "." in task.kind else None
+    return card if outside is None else card | {"code": digest(inspect.getsource(outside))}
 
 
 def clip_statistics(manifest: Manifest) -> dict[str, np.ndarray]:
