@@ -14,7 +14,7 @@ from sonolex.data.manifest import Manifest
 from sonolex.doors.fit.blocks import Blocks
 from sonolex.doors.fit.contest import AverageCandidate, NetworkCandidate, Outcome, SmallCandidate
 from sonolex.doors.fit.features import Features
-from sonolex.doors.fit.question import KINDS, Question
+from sonolex.doors.fit.question import Question
 from sonolex.names import spelled
 from sonolex.systems.average import Average, AverageProcessor
 from sonolex.systems.base import Processor, System
@@ -65,7 +65,7 @@ class Builder:
             pair = candidate.pair(self._blocks.final)
             members = [self._member(c) for c in pair]
             systems, processors = [m.system for m in members], [m.processor for m in members]
-            average = Average.of(systems, [m.readout for m in members], of=KINDS[self._question.kind])
+            average = Average.of(systems, [m.readout for m in members], of=self._question.answers)
             processor = AverageProcessor.of([s.name for s in systems], processors)
             read = [n for n in ("audio", "text") if any(n in m.modalities for m in members)]
             return Winner(self._with_head(average), processor, tuple(read))
