@@ -120,6 +120,16 @@ def test_importing_and_help_stay_light(command):
     assert done.returncode == 0, done.stderr
 
 
+def test_tables_need_no_torch():
+    code = (
+        "import sys\nfrom sonolex.configs import module_names\nfrom sonolex.results import compare, paired, report\n"
+        "from sonolex.scores.base import find_scorer\nfor name in module_names('scores'): find_scorer(name)\n"
+        "assert not {'torch', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_everything_is_printed_through_the_terminals_own_function():
     users = [
         str(path.relative_to(SOURCE))

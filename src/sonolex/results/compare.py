@@ -18,8 +18,7 @@ import numpy as np
 from sonolex.names import spelled
 from sonolex.results.draws import has_groups, intervals
 from sonolex.results.saved import load_predictions, read_results
-from sonolex.scores import base
-from sonolex.scores.base import Scorer
+from sonolex.scores.base import Scorer, decisions
 from sonolex.terminal import markdown, visible
 
 Load = Callable[[Path], dict[str, Any]]
@@ -313,11 +312,15 @@ def _intervals_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
     return {"intervals": found, "over": over} if found else {}
 
 
-def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and predicted class ids of the labelled clips, where each has one class."""
+def class_ids(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return true and predicted class ids of the labelled clips, where each has one class.
+
+    Labels outside an open vocabulary are `sonolex.scores.base.NO_CLASS`.
+    """
     known = [i for i, v in enumerate(predictions["labels"]) if v is not None]
     labels, scores_BC = [predictions["labels"][i] for i in known], np.asarray(predictions["scores"], float)[known]
-    return base.decisions(labels, scores_BC, predictions["options"]["classes"])
+    options = predictions["options"]
+    return decisions(labels, scores_BC, options["classes"], open_vocabulary=options.get("open_vocabulary", False))
 
 
 def best_row(table: Table, rows: Sequence[Row]) -> Row:
@@ -345,7 +348,7 @@ def class_recalls(row: Row) -> dict[str, tuple[float, int]]:
     """Return the recall and the number of clips of every class that has some, where each clip has one."""
     if row.predictions is None or not row.predictions["scorer"].one_class:
         return {}
-    true_B, predicted_B = decisions(row.predictions)
+    true_B, predicted_B = class_ids(row.predictions)
     found = {}
     for i, name in enumerate(row.predictions["options"]["classes"]):
         own_B = true_B == i
