@@ -61,7 +61,9 @@ def test_every_module_keeps_its_promise():
     for name in configs.module_names("protocols"):
         assert configs.find_module("protocols", name).PROTOCOL.name == name
     for name in configs.module_names("tasks"):
-        assert configs.find_module("tasks", name).TASK.config_type.kind == name
+        assert configs.find_module("tasks", name).TASK.config_type.__module__ == f"sonolex.tasks.{name}"
+    for name in configs.module_names("scores"):
+        assert configs.find_module("scores", name).SCORER.name == name
     for name in configs.module_names("data.corpora"):
         assert callable(configs.find_module("data.corpora", name).prepare)
     for name in configs.module_names("recipes"):

@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "sonolex"
 FLOOR = {"types", "configs", "files", "locks", "hub", "terminal", "names", "arrays", "devices", "weights", "torch_file"}
-FLOOR |= {"progress", "cache"}
+FLOOR |= {"progress", "cache", "labels", "groups"}
 TRAINED = {"systems.base", "tasks.base", "train.checkpoint"}  # what a trained model is read through
 # layer of a module, which is its top folder or the nearest one named here: prefixes it may import
 ALLOWED = {
@@ -32,7 +32,10 @@ ALLOWED = {
     "eer": set(),
     "text": FLOOR | {"tokenizer_limits"},
     "metrics": FLOOR,
-    "scoring": FLOOR | {"metrics", "eer"},
+    "labels": set(),
+    "groups": set(),
+    "floors": {"labels", "metrics"},
+    "scores": {"configs", "labels", "groups", "metrics", "eer", "scores.base"},
     "audio": FLOOR | {"audio"},
     "nn": FLOOR | {"nn"},
     "objectives": FLOOR,
@@ -41,18 +44,17 @@ ALLOWED = {
     "systems/ctal_rows": FLOOR
     | {"audio", "text", "nn", "objectives", "processors", "systems.base", "systems.ctal", "systems.ctal_rows.base"},
     "data": FLOOR | {"audio", "data"},
-    "tasks": FLOOR | {"scoring", "systems.base", "nn", "objectives", "metrics", "tasks.base"},
+    "tasks": FLOOR | {"scores", "floors", "systems.base", "nn", "objectives", "metrics", "tasks.base"},
     "protocols": FLOOR | {"data", "tasks", "metrics", "protocols"},
     "train": FLOOR
-    | {"scoring", "audio", "data", "nn.dropout", "processors.base", "systems.base", "tasks.base", "protocols.base"}
+    | {"floors", "audio", "data", "nn.dropout", "processors.base", "systems.base", "tasks.base", "protocols.base"}
     | {"metrics", "train"},
     "recipes": FLOOR | {"audio", "data", "processors", "systems", "tasks", "protocols", "train", "metrics"},
     "annotate": FLOOR | {"audio", "data", "nn.published", "objectives", "annotate", "train.building"} | TRAINED,
-    "studies": FLOOR | {"scoring", "audio", "data", "protocols.base", "train", "studies"} | TRAINED,
-    "results": FLOOR | {"scoring", "metrics", "eer", "train.journal", "results"},
+    "studies": FLOOR | {"audio", "data", "protocols.base", "train", "studies"} | TRAINED,
+    "results": FLOOR | {"scores.base", "metrics", "train.journal", "results"},
     "doors": FLOOR
     | {
-        "scoring",
         "metrics",
         "audio",
         "text",
@@ -129,6 +131,16 @@ def test_importing_and_help_stay_light(command):
         f"import sys\ntry:\n    exec({command!r})\nexcept SystemExit: pass\n"
         "heavy = [m for m in ('torch', 'transformers', 'numpy', 'lightning_fabric') if m in sys.modules]\n"
         "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tables_need_no_torch():
+    code = (
+        "import sys\nfrom sonolex.configs import module_names\nfrom sonolex.results import compare, paired, report\n"
+        "from sonolex.scores.base import find_scorer\nfor name in module_names('scores'): find_scorer(name)\n"
+        "assert not {'torch', 'sklearn', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ T = TypeVar("T")
 PROMISED = {  # what every module of a package has
     "systems": "SYSTEM",
     "tasks": "TASK",
+    "scores": "SCORER",
     "protocols": "PROTOCOL",
     "data.corpora": "prepare",
     "recipes": "recipe",

@@ -165,6 +165,28 @@ def _steps_of_classes(true_BC: np.ndarray, scores_BC: np.ndarray) -> Iterator[tu
         yield hits, last_of_score + 1 - hits
 
 
+def mixed_classes(true_BC: np.ndarray) -> list[int]:
+    """Return the classes that have both positives and negatives.
+
+    Without either, average precision and area are undefined (reference G); no such class is counted as a success.
+    """
+    return [c for c in range(true_BC.shape[1]) if 0 < true_BC[:, c].sum() < len(true_BC)]
+
+
+def ranking(true_BC: np.ndarray, scores_BC: np.ndarray) -> dict[str, float]:
+    """Return mAP, AUC and d′ over the `mixed_classes`, and how many those are."""
+    scored = mixed_classes(true_BC)
+    if not scored:
+        return {"classes_scored": 0.0}
+    area = mean_roc_area(true_BC[:, scored], scores_BC[:, scored])
+    return {
+        "map": mean_average_precision(true_BC[:, scored], scores_BC[:, scored]),
+        "mean_roc_area": area,
+        "d_prime": d_prime(area),
+        "classes_scored": float(len(scored)),
+    }
+
+
 def d_prime(mean_area: float) -> float:
     """Return √2 · Φ⁻¹(area), AudioSet's sensitivity index. Reference G.
 
@@ -279,17 +301,8 @@ REGRESSION: dict[str, Metric] = {
     f.__name__: f
     for f in (mae, ccc, pearson, acc2_zeros_dropped, acc2_nonnegative, f1_zeros_dropped, f1_nonnegative, acc7)
 }
-LOWER_IS_BETTER = frozenset({"mae", "eer", "eer_ge2e_sampled", "loss"})
-PAPER_WORDS = {
-    "accuracy": "WA in CTAL",
-    "balanced_accuracy": "UA in CTAL",
-    "acc2_zeros_dropped": "Acc2 in CTAL",
-    "map": "AP in VCR-AST",
-    "mean_binary_balanced_accuracy": "WA in CALM",
-    "mean_binary_accuracy": "Acc in CALM",
-    "calm_f1": "F1 in CALM",
-    "mean_roc_area": "AUC in VCR-AST",
-}
+RANKING = ("map", "mean_roc_area", "d_prime", "classes_scored")
+RANKING_WORDS = {"map": "AP in VCR-AST", "mean_roc_area": "AUC in VCR-AST"}
 
 
 def _f1(true_N: np.ndarray, predicted_N: np.ndarray) -> float:

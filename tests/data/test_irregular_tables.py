@@ -10,7 +10,7 @@ import pytest
 
 from sonolex.data import tags
 from sonolex.data.manifest import ManifestError, read_manifest
-from sonolex.scoring import NO_TAG, TAG_SEPARATOR, tags_of
+from sonolex.labels import NO_TAG, TAG_SEPARATOR, tags_of
 
 
 def read(path, content: str, encoding: str = "utf-8", **options):

@@ -7,6 +7,7 @@ import pytest
 
 from sonolex.cli import main
 from sonolex.results.compare import compare_runs, score, text_tables
+from sonolex.scores import regression, verification
 from tests.saved_runs import make_run
 
 
@@ -84,9 +85,9 @@ def test_a_folder_without_results_is_refused(tmp_path):
 def test_verification_and_regression_predictions_are_scored():
     labels = ["a"] * 10 + ["b"] * 10
     embeddings = np.concatenate([np.tile([1.0, 0.0], (10, 1)), np.tile([0.0, 1.0], (10, 1))])
-    saved = {"scorer": "verification", "options": {}, "labels": labels, "scores": embeddings.tolist()}
+    saved = {"scorer": verification.SCORER, "options": {}, "labels": labels, "scores": embeddings.tolist()}
     assert score(saved) == {"eer": 0.0}
-    saved = {"scorer": "regression", "labels": [1.0, 2.0, None], "scores": [[1.0], [2.5], [9.0]]}
+    saved = {"scorer": regression.SCORER, "labels": [1.0, 2.0, None], "scores": [[1.0], [2.5], [9.0]]}
     saved["options"] = {"metric_names": ["mae"]}
     assert score(saved) == {"mae": 0.25}
 

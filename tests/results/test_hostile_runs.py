@@ -178,7 +178,7 @@ WRONG = {  # change -> what the one line says
         mood(scorer="tagging", options={"classes": ["no", "yes"]}, labels=["no;evil"] * 60), "`labels` of .*'no;evil'",
     ),
     "thresholds of another number": (
-        mood(scorer="tagging", options={"classes": ["no", "yes"], "thresholds": [0.5]}), "must have 2 numbers",
+        mood(scorer="tagging", options={"classes": ["no", "yes"], "thresholds": [0.5]}), "`thresholds`.*one for each",
     ),
     "a verification of a million pairs of pairs": (
         mood(scorer="verification", options={}, clip_ids=[str(i) for i in range(40_000)], labels=["a", "b"] * 20_000,

@@ -57,3 +57,13 @@ def test_each_modality_that_is_asked_has_a_figure_of_its_own(tmp_path):
     page = write_html([tmp_path], tmp_path / "report.html").read_text()
     figures = page.split("Label fractions")[1].split("Learning curves")[0]
     assert figures.count("data:image/png;base64,") == 2
+
+
+def test_a_page_of_an_open_vocabulary_leaves_labels_that_are_no_class_out_of_its_matrix(tmp_path):
+    """`report` stopped at the first answer that no training clip had."""
+    file = make_run(tmp_path / "run") / "predictions" / "mood.json"
+    saved = json.loads(file.read_text())
+    saved["options"] |= {"open_vocabulary": True, "metric_names": ["accuracy"]}
+    file.write_text(json.dumps(saved | {"labels": ["maybe", *saved["labels"][1:]]}))
+    page = write_html([tmp_path / "run"], tmp_path / "report.html").read_text()
+    assert "<img" in page and "recall" in page

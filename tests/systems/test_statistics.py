@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 import sonolex
 from sonolex.doors.fit.contest import SmallCandidate
 from sonolex.doors.fit.features import Features, standardised, standards
-from sonolex.doors.fit.question import Question
+from sonolex.doors.fit.question import ClassQuestion, question_of
 from sonolex.doors.fit.saving import Builder, handing_over
 from sonolex.doors.fit.small import ABSENT, Small, fitted
 from sonolex.systems.average import Average, AverageConfig, AverageProcessorConfig, Member
@@ -31,7 +31,7 @@ def features(num_clips, seed=0):
 def question(classes, num_clips, seed=1):
     names = [f"c{i}" for i in range(classes)]
     labels = tuple(np.random.default_rng(seed).permutation([names[i % classes] for i in range(num_clips)]).tolist())
-    return Question("classification", ClassificationConfig("mood", label="mood", classes=tuple(names)), labels)
+    return ClassQuestion(ClassificationConfig("mood", label="mood", classes=tuple(names)), labels)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 5])
@@ -80,7 +80,7 @@ def test_the_saved_model_answers_audio_as_the_contest_did(corpus, tmp_path):
     from sonolex.doors.fit.features import measured
     from sonolex.train.checkpoint import save_model
 
-    asked = Question.of(corpus, "classification", {"name": "pitch", "label": "pitch", "classes": ["low", "high"]})
+    asked = question_of(corpus, "classification", {"name": "pitch", "label": "pitch", "classes": ["low", "high"]})
     divided = divide(corpus, strata=asked.strata, seed=0)
     made, blocks = measured(corpus, words=True), blocks_of(divided, asked, seed=0)
     for small in (

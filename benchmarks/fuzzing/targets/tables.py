@@ -54,7 +54,7 @@ def use(folder: Path, out: Path) -> Any:
     from sonolex.data.parts import divide
     from sonolex.doors.fit.table import checked_table
     from sonolex.doors.fit.tasks import guess_task
-    from sonolex.scoring import class_name
+    from sonolex.labels import class_name
 
     path = next(folder.glob("table.*"))
     checked = checked_table(path, label=LABEL, skip_bad=False, longest_s=60.0, reader="ctal")

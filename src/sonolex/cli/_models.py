@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 PLACES = "run folder, model folder or hub:ORG/NAME"
 
 
-def add_trust_code(parser: argparse.ArgumentParser) -> None:
+def add_trust_code(parser: argparse.ArgumentParser, *, files: str = "the model's files") -> None:
     """Add ``--trust-code``."""
-    words = "let the model's files name code of their own, outside the package, which then runs on this machine"
+    words = f"let {files} name code of their own, outside the package, which then runs on this machine"
     parser.add_argument("--trust-code", action="store_true", help=words)
 
 

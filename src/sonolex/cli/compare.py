@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from sonolex.cli._models import add_trust_code
 from sonolex.cli._parsing import Verb
 from sonolex.terminal import say
 
@@ -17,13 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--times", action="store_true", help=times)
     against = "also print paired differences of every row from this one"
     parser.add_argument("--against", metavar="ROW", help=against)
+    add_trust_code(parser, files="the runs' files")
 
 
 def run(arguments: argparse.Namespace) -> None:
     from sonolex.results.compare import compare_runs, markdown_tables, text_tables, time_lines
     from sonolex.results.paired import difference_lines
 
-    tables = compare_runs(arguments.runs)
+    tables = compare_runs(arguments.runs, trust_code=arguments.trust_code)
     say((markdown_tables if arguments.markdown else text_tables)(tables))
     if arguments.times:
         say("\n".join(["", *time_lines(arguments.runs)]))

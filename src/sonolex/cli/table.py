@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
     _recipes.train_shared(arguments, runs, folder)
     if not is_first():
         return
-    tables, times = compare_runs([folder]), time_lines([folder])
+    own = {task.kind for r in runs for task in r.tasks}  # the recipe names them, and the user the recipe
+    tables, times = compare_runs([folder], own=own), time_lines([folder])
     module = find_module("recipes", arguments.recipe, trust_code=True)
     against = arguments.against or getattr(module, "AGAINST", "")
     published = [f"  {row}: {values}" for row, values in getattr(module, "PUBLISHED", {}).items()]

@@ -103,7 +103,7 @@ class Pipeline:
 
     def _kind(self, task: str) -> str:
         config = dict(self.model.task_items())[task].config
-        classes = [visible(c) for c in getattr(config, "classes", ())]
+        classes = [visible(c) for c in config.classes]
         more = ["…"] * (len(classes) > CLASSES_SHOWN)
         return config.kind + (f": {', '.join([*classes[:CLASSES_SHOWN], *more])}" if classes else "")
 

@@ -7,22 +7,21 @@ clips: clips of one speaker are not independent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sonolex import eer, metrics, scoring
 from sonolex.names import spelled
 from sonolex.results.draws import has_groups, intervals
 from sonolex.results.saved import load_predictions, read_results
+from sonolex.scores.base import Scorer, decisions
 from sonolex.terminal import markdown, visible
 
-BOOTSTRAP_DRAWS = {"classification": 300, "regression": 300, "tagging": 60}
-EER_DRAWS = 30
-INTERVALS_OF_NUMBERS = ("mae", "ccc", "pearson")
+Load = Callable[[Path], dict[str, Any]]
 CANDIDATE_ROWS = {"floors": "floor: ", "candidates": "candidate: "}  # folders beside results.json, and how rows begin
 
 
@@ -66,7 +65,7 @@ class Row:
     @property
     def collapsed(self) -> bool:
         """Whether the predictions of some seed are all of one class."""
-        classified = [p for p in self.saved.values() if p["scorer"] == "classification"]
+        classified = [p for p in self.saved.values() if p["scorer"].one_class]
         return any(len(set(np.asarray(p["scores"]).argmax(1))) == 1 for p in classified)
 
     @property
@@ -95,9 +94,22 @@ class Table:
     num_clips: int
     notes: str = ""
 
+    @property
+    def scorer(self) -> Scorer:
+        """What its predictions are scored with."""
+        return next(r.predictions["scorer"] for r in self.rows if r.predictions is not None)
 
-def compare_runs(folders: Sequence[str | Path]) -> list[Table]:
+    @property
+    def less_is_better(self) -> bool:
+        """Whether less of the primary metric is better."""
+        return self.primary in self.scorer.lower_is_better
+
+
+def compare_runs(folders: Sequence[str | Path], *, trust_code: bool = False, own: Collection[str] = ()) -> list[Table]:
     """Return tables of all runs, one per task.
+
+    Args:
+        trust_code, own: see `sonolex.results.saved.load_predictions`.
 
     Raises:
         FileNotFoundError: a folder without finished runs.
@@ -115,11 +127,11 @@ def compare_runs(folders: Sequence[str | Path]) -> list[Table]:
                 f"results must have one fingerprint to be compared, but {other['folder']} has {other['fingerprint']} "
                 f"and {r['folder']} has {r['fingerprint']}. They differ in: {named}."
             )
-    tables = []
+    tables, load = [], partial(load_predictions, trust_code=trust_code, own=own)
     for protocol in sorted(first):
         runs = [r for r in results if r["protocol"] == protocol]
         for task in sorted({t for r in runs for t in r.get("scores", {})}):
-            tables.append(_table(protocol, task, [r for r in runs if task in r.get("scores", {})]))
+            tables.append(_table(protocol, task, [r for r in runs if task in r.get("scores", {})], load))
     return tables
 
 
@@ -154,7 +166,7 @@ def text_tables(tables: Sequence[Table]) -> str:
             visible(f"{table.protocol} · {table.task} · {table.num_clips} clips · fingerprint {table.fingerprint}"),
         ]
         width = max([len(visible(r.title)) for r in table.rows] + [4])
-        heads = [f"  {visible(metric_title(n)):>22}" for n in names]
+        heads = [f"  {visible(metric_title(table, n)):>22}" for n in names]
         lines.append(f"  {'':{width}}{''.join(heads)}  seeds")
         floor = best_floor(table)
         for row in table.rows:
@@ -179,7 +191,7 @@ def markdown_tables(tables: Sequence[Table]) -> str:
             f"{table.num_clips} clips, fingerprint `{table.fingerprint}`. ± is the deviation over seeds, […] a 95 % "
             f"bootstrap interval over {drawn_over(table)}.",
             "",
-            f"| | {' | '.join(markdown(metric_title(n)) for n in names)} | seeds |",
+            f"| | {' | '.join(markdown(metric_title(table, n)) for n in names)} | seeds |",
             f"|---|{'---|' * (len(names) + 1)}",
         ]
         for row in table.rows:
@@ -193,20 +205,20 @@ def score(predictions: dict[str, Any]) -> dict[str, float]:
     """Return the metrics of saved predictions, whatever their task."""
     scores = np.asarray(predictions["scores"], float)
     labels, groups = predictions["labels"], predictions.get("groups")
-    return scoring.score(predictions["scorer"], labels, scores, predictions["options"], groups=groups)
+    return predictions["scorer"].score(labels, scores, predictions["options"], groups=groups)
 
 
-def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:
+def _table(protocol: str, task: str, runs: list[dict[str, Any]], load: Load) -> Table:
     groups: dict[str, list[dict[str, Any]]] = {}
     for r in runs:
         groups.setdefault(r["row"], []).append(r)
     folds = {r["fold"] for r in runs}
     primary = runs[0]["primary"]
-    rows = [_row(name, task, rs, folds, primary) for name, rs in groups.items()]
+    rows = [_row(name, task, rs, folds, primary, load) for name, rs in groups.items()]
     widest = max(groups.values(), key=lambda rs: len({r["fold"] for r in rs}))
-    beside = _rows_beside(task, widest, "floors", primary)
+    beside = _rows_beside(task, widest, "floors", primary, load)
     # What else competed belongs to one fit; a table of several shows what each came to.
-    beside += _rows_beside(task, widest, "candidates", primary) if len(runs) == 1 else []
+    beside += _rows_beside(task, widest, "candidates", primary, load) if len(runs) == 1 else []
     rows = beside + rows
     for name, values in runs[0].get("published", {}).items():
         rows.append(Row(f"published: {name}", task, {0: dict(values)}, published=True))
@@ -217,7 +229,7 @@ def _table(protocol: str, task: str, runs: list[dict[str, Any]]) -> Table:
     return Table(protocol, runs[0]["fingerprint"], task, primary, rows, num_clips, notes)
 
 
-def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], primary: str) -> Row:
+def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], primary: str, load: Load) -> Row:
     """Pool folds per seed. Seeds that lack folds are left out if others are whole, and the row's name says so."""
     of_seed = {seed: [r for r in runs if r["seed"] == seed] for seed in sorted({r["seed"] for r in runs})}
     lacking = {seed: len(own) for seed, own in of_seed.items() if {r["fold"] for r in own} != folds}
@@ -235,7 +247,7 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], prim
                 f"row {name!r} must have one run of each seed and fold, but {other} and {r['folder']} are of seed "
                 f"{r['seed']}, fold {r['fold']!r}. Leave one out."
             )
-    pooled_of = {s: _pooled([r["folder"] / "predictions" / file for r in of_seed[s]]) for s in whole}
+    pooled_of = {s: _pooled([r["folder"] / "predictions" / file for r in of_seed[s]], load) for s in whole}
     first = pooled_of[whole[0]]
     return Row(
         f"{name} ({notes})" if notes else name,
@@ -249,7 +261,7 @@ def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], prim
     )
 
 
-def _rows_beside(task: str, runs: list[dict[str, Any]], kind: str, primary: str) -> list[Row]:
+def _rows_beside(task: str, runs: list[dict[str, Any]], kind: str, primary: str, load: Load) -> list[Row]:
     """Return the rows of predictions that lie beside the results: floors, or candidates of a fit."""
     one_seed = [r for r in runs if r["seed"] == runs[0]["seed"]]
     rows = []
@@ -257,20 +269,20 @@ def _rows_beside(task: str, runs: list[dict[str, Any]], kind: str, primary: str)
         of_task, _, name = path.stem.partition(".")  # no task's spelling holds a "."
         if of_task != spelled(task):
             continue
-        pooled = _pooled([r["folder"] / kind / path.name for r in one_seed])
+        pooled = _pooled([r["folder"] / kind / path.name for r in one_seed], load)
         values, title = {0: score(pooled)}, f"{CANDIDATE_ROWS[kind]}{name}"
         what = {"floor": kind == "floors", "candidate": kind == "candidates"}
         rows.append(Row(title, task, values, {0: pooled}, **what, **_intervals_of(pooled, primary)))
     return rows
 
 
-def _pooled(paths: list[Path]) -> dict[str, Any]:
+def _pooled(paths: list[Path], load: Load) -> dict[str, Any]:
     """Return the predictions of several folds as those of one.
 
     Raises:
         ValueError: files that are no predictions, or of other classes, metrics or sizes than the first.
     """
-    predictions = [load_predictions(path) for path in paths]
+    predictions = [load(path) for path in paths]
     first = predictions[0]
     for path, other in zip(paths, predictions, strict=True):
         both = {"scorer": (first["scorer"], other["scorer"])} | {
@@ -288,37 +300,32 @@ def _pooled(paths: list[Path]) -> dict[str, Any]:
 
 
 def _intervals_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
-    """Return the fields of a `Row` that hold 95 % intervals: of the equal error rate, else of the primary metric.
-
-    Of numbers MAE, CCC and Pearson's correlation have theirs, the primary metric first.
-    """
-    if predictions["scorer"] == "verification":
-        speakers = np.array([str(label) for label in predictions["labels"]])
-        same, scores = eer.all_pairs(speakers, np.asarray(predictions["scores"], np.float32))
-        pairs = np.stack(np.triu_indices(len(speakers), k=1), 1)
-        found = eer.eer_interval(same, scores, pairs, num_draws=EER_DRAWS)
-        return {"intervals": {"eer": found}}
-    if predictions["scorer"] not in BOOTSTRAP_DRAWS:
-        return {}
+    """Return the fields of a `Row` that hold 95 % intervals: of the primary metric first, and of `intervals_of`."""
+    scorer: Scorer = predictions["scorer"]
+    if not scorer.clipwise:
+        return {"intervals": scorer.intervals(predictions["labels"], predictions["scores"])}
     given = score(predictions)
     wanted = [n for n in dict.fromkeys((primary, "balanced_accuracy", *given)) if n in given][:1]  # a task's own first
-    if predictions["scorer"] == "regression":
-        wanted += [n for n in INTERVALS_OF_NUMBERS if n in given and n not in wanted]
-    found = intervals(predictions, wanted, num_draws=BOOTSTRAP_DRAWS[predictions["scorer"]])
+    wanted += [n for n in scorer.intervals_of if n in given and n not in wanted]
+    found = intervals(predictions, wanted, num_draws=scorer.num_draws)
     over = "speakers or recordings" if has_groups(predictions) else "clips"
     return {"intervals": found, "over": over} if found else {}
 
 
-def decisions(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and predicted class ids of the labelled clips of a classification."""
+def class_ids(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return true and predicted class ids of the labelled clips, where each has one class.
+
+    Labels outside an open vocabulary are `sonolex.scores.base.NO_CLASS`.
+    """
     known = [i for i, v in enumerate(predictions["labels"]) if v is not None]
     labels, scores_BC = [predictions["labels"][i] for i in known], np.asarray(predictions["scores"], float)[known]
-    return scoring.decisions(labels, scores_BC, predictions["options"]["classes"])
+    options = predictions["options"]
+    return decisions(labels, scores_BC, options["classes"], open_vocabulary=options.get("open_vocabulary", False))
 
 
 def best_row(table: Table, rows: Sequence[Row]) -> Row:
     """Return the one of some rows with the best primary metric."""
-    sign = -1 if table.primary in metrics.LOWER_IS_BETTER else 1
+    sign = -1 if table.less_is_better else 1
     values = {id(r): r.mean(table.primary) for r in rows}
     return max(rows, key=lambda r: -np.inf if values[id(r)] is None else sign * float(values[id(r)] or 0.0))
 
@@ -334,14 +341,14 @@ def is_below(table: Table, row: Row, floor: Row) -> bool:
     value, of_floor = row.mean(table.primary), floor.mean(table.primary)
     if value is None or of_floor is None:
         return False
-    return value > of_floor if table.primary in metrics.LOWER_IS_BETTER else value < of_floor
+    return value > of_floor if table.less_is_better else value < of_floor
 
 
 def class_recalls(row: Row) -> dict[str, tuple[float, int]]:
-    """Return the recall and the number of clips of every class that has some, of a classification."""
-    if row.predictions is None or row.predictions["scorer"] != "classification":
+    """Return the recall and the number of clips of every class that has some, where each clip has one."""
+    if row.predictions is None or not row.predictions["scorer"].one_class:
         return {}
-    true_B, predicted_B = decisions(row.predictions)
+    true_B, predicted_B = class_ids(row.predictions)
     found = {}
     for i, name in enumerate(row.predictions["options"]["classes"]):
         own_B = true_B == i
@@ -361,9 +368,9 @@ def shown_metrics(table: Table) -> list[str]:
     return list(names)
 
 
-def metric_title(metric: str) -> str:
+def metric_title(table: Table, metric: str) -> str:
     """Return the metric's name, with the word papers use for it."""
-    word = metrics.PAPER_WORDS.get(metric)
+    word = table.scorer.paper_words.get(metric)
     return f"{metric} ({word})" if word else metric
 
 

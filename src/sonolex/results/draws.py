@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from sonolex import scoring
-from sonolex.scoring import group_numbers
+from sonolex.groups import group_numbers
+from sonolex.scores.base import Scorer, decisions
 
 FEWEST_GROUPS = 3
 RECALLS = ("accuracy", "balanced_accuracy")
-"""Metrics of a classification that follow from how many clips of each class are right."""
+"""Metrics of one class a clip that follow from how many clips of each class are right."""
 
 
 def has_groups(predictions: Mapping[str, Any]) -> bool:
@@ -31,7 +31,7 @@ def recall_counts(predictions: Mapping[str, Any], groups_N: np.ndarray) -> tuple
     known = np.array([v is not None for v in predictions["labels"]], bool)
     labels = [v for v in predictions["labels"] if v is not None]
     options = predictions["options"]
-    true_B, predicted_B = scoring.decisions(
+    true_B, predicted_B = decisions(
         labels,
         np.asarray(predictions["scores"], float)[known],
         options["classes"],
@@ -60,7 +60,7 @@ def intervals(
     groups_N, rng = groups_drawn(predictions), np.random.default_rng(0)
     count = int(groups_N.max()) + 1
     draws = [rng.integers(0, count, count) for _ in range(num_draws)]
-    if predictions["scorer"] == "classification" and set(wanted) <= set(RECALLS):
+    if predictions["scorer"].one_class and set(wanted) <= set(RECALLS):
         times_DG = np.stack([np.bincount(groups, minlength=count) for groups in draws])
         counts = recall_counts(predictions, groups_N)
         values = {name: drawn_recalls(name, counts, times_DG) for name in wanted}
@@ -78,12 +78,11 @@ def _scored(
     predictions: Mapping[str, Any], wanted: Sequence[str], draws: Sequence[np.ndarray], members: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return metrics of every draw of groups, NaN where one is not defined."""
-    options = predictions["options"]
-    names = [] if predictions["scorer"] == "tagging" else list(wanted)
-    options = options | ({"metric_names": names} if "metric_names" in options else {})
+    scorer: Scorer = predictions["scorer"]
+    options = scorer.only(predictions["options"], wanted)
     scores, found = np.asarray(predictions["scores"], float), []
     for groups in draws:
         rows = np.concatenate([members[g] for g in groups])
         labels = [predictions["labels"][i] for i in rows]
-        found.append(scoring.score(predictions["scorer"], labels, scores[rows], options))
+        found.append(scorer.score(labels, scores[rows], options))
     return {name: np.array([values.get(name, np.nan) for values in found]) for name in wanted}

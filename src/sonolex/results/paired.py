@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from sonolex import metrics, terminal
+from sonolex import terminal
 from sonolex.results.compare import Row, Table, score
 from sonolex.results.draws import RECALLS, drawn_recalls, groups_drawn, recall_counts
 
 DRAWS = 1000
-CLIPWISE = ("classification", "regression", "tagging")
-"""Scorers whose metrics may be computed on clips drawn with replacement; pairs of a verification may not."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Difference:
     Attributes:
         by_seed: of every seed both have; a row without seeds (a floor) counts for every seed of the other.
         interval: 95 %, by bootstrap over clips (or speakers, or recordings) and seeds; Student's over seeds where clips
-            may not be drawn (`CLIPWISE`), None then for one seed.
+            may not be drawn (`Scorer.clipwise`), None then for one seed.
     """
 
     row: str
@@ -109,7 +107,7 @@ def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> 
     groups_N = groups_drawn(pairs[0][1])
     rng, count, drawn = np.random.default_rng(seed), int(groups_N.max()) + 1, []
     of_draws = [(rng.integers(0, count, count), rng.integers(0, len(pairs), len(pairs))) for _ in range(num_draws)]
-    if row_scorer(pairs) == "classification" and metric in RECALLS:
+    if pairs[0][0]["scorer"].one_class and metric in RECALLS:
         times_DG = np.stack([np.bincount(groups, minlength=count) for groups, _ in of_draws])
         of_pair = [
             drawn_recalls(metric, recall_counts(a, groups_N), times_DG)
@@ -127,13 +125,8 @@ def _difference(metric: str, row: Row, base: Row, num_draws: int, seed: int) -> 
     return Difference(row.name, base.name, metric, by_seed, (float(low), float(high)))
 
 
-def row_scorer(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """Return what scores the predictions that are compared."""
-    return str(pairs[0][0]["scorer"])
-
-
 def _is_clipwise(rows: Sequence[Row]) -> bool:
-    return all(saved["scorer"] in CLIPWISE for row in rows for saved in row.saved.values())
+    return all(saved["scorer"].clipwise for row in rows for saved in row.saved.values())
 
 
 def _students_interval(differences: Sequence[float]) -> tuple[float, float] | None:
@@ -165,10 +158,7 @@ def _aligned(predictions: dict[str, Any], other: dict[str, Any]) -> dict[str, An
 
 def _ready(predictions: dict[str, Any], metric: str) -> dict[str, Any]:
     """Return predictions as arrays that are quick to draw from, scored by this metric alone."""
-    options = predictions["options"]
-    name = metric.partition("@")[0]  # of a tagging, "@" and how it was decided follow; its ranking comes by itself
-    wanted = [name] if predictions["scorer"] != "tagging" or name in metrics.TAGGING else []
-    options = options | ({"metric_names": wanted} if "metric_names" in options else {})
+    options = predictions["scorer"].only(predictions["options"], [metric])
     labels_B = np.empty(len(predictions["labels"]), object)
     labels_B[:] = predictions["labels"]
     arrays = {"clip_ids": np.array(predictions["clip_ids"]), "labels": labels_B}

@@ -19,7 +19,7 @@ import numpy as np
 
 from sonolex import metrics
 from sonolex.files import atomic_file
-from sonolex.results.compare import Row, Table, decisions
+from sonolex.results.compare import Row, Table, class_ids
 from sonolex.results.saved import load_similarity, load_sweep
 from sonolex.terminal import visible
 from sonolex.train.journal import training_curve
@@ -63,7 +63,7 @@ def shown(name: object, *, most: int = MOST_CHARACTERS) -> str:
 def confusion(row: Row, predictions: dict[str, Any]) -> Picture:
     """Draw how often each class was taken for each."""
     classes = predictions["options"]["classes"]
-    true_B, predicted_B = decisions(predictions)
+    true_B, predicted_B = class_ids(predictions)
     kept = true_B >= 0  # open vocabularies have labels that are no class
     counts = metrics.confusion_counts(true_B[kept], predicted_B[kept], len(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

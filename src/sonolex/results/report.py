@@ -34,14 +34,17 @@ MOST_RECALLS = 6  # columns
 MOST_PICTURES = 60  # in one row of the page
 
 
-def write_html(folders: Sequence[str | Path], path: str | Path) -> Path:
+def write_html(folders: Sequence[str | Path], path: str | Path, *, trust_code: bool = False) -> Path:
     """Write one self-contained page: tables, learning curves, confusion matrices, label fractions, a t-SNE.
+
+    Args:
+        trust_code: see `sonolex.results.saved.load_predictions`.
 
     Raises:
         ImportError: matplotlib is missing (extra: report).
         ValueError: files that are not what a run leaves (`sonolex.results.saved`).
     """
-    tables = compare_runs(folders)
+    tables = compare_runs(folders, trust_code=trust_code)
     results = read_results(folders)
     title = _title(tables)
     parts = [f"<h1>{_text(title)}</h1>", *_conclusions(tables, results)]
@@ -115,7 +118,7 @@ def _recalls(table: Table) -> str:
     """Return a table of the share of each class that is recognised, by the rows themselves and the best floor."""
     floor = best_floor(table)
     rows = [r for r in table.rows if r.runs] + ([floor] if floor is not None else [])
-    rows = [r for r in rows if r.predictions is not None and r.predictions["scorer"] == "classification"][:MOST_RECALLS]
+    rows = [r for r in rows if r.predictions is not None and r.predictions["scorer"].one_class][:MOST_RECALLS]
     if not rows or not rows[0].runs or len(rows[0].predictions["options"]["classes"]) > plots.MOST_CLASSES:  # type: ignore[index]
         return ""
     found = [class_recalls(r) for r in rows]
@@ -132,7 +135,7 @@ def _recalls(table: Table) -> str:
 
 def _html_table(table: Table) -> str:
     names = shown_metrics(table)
-    heads = "".join(f"<th>{_text(metric_title(n))}</th>" for n in names)
+    heads = "".join(f"<th>{_text(metric_title(table, n))}</th>" for n in names)
     body, floor = "", best_floor(table)
     for row in table.rows:
         kind = "floor" if row.floor else "published" if row.published else "candidate" if row.candidate else "run"
@@ -160,7 +163,7 @@ def _confusions(table: Table) -> list[Picture]:
     pictures = []
     for row in table.rows:
         p = row.predictions
-        if p is None or p["scorer"] != "classification" or not row.runs or len(pictures) > MOST_PICTURES:
+        if p is None or not p["scorer"].one_class or not row.runs or len(pictures) > MOST_PICTURES:
             continue
         if len(p["options"]["classes"]) <= plots.MOST_CLASSES:
             pictures.append(plots.confusion(row, p))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sonolex import scoring
 from sonolex.arrays import load_arrays
+from sonolex.configs import module_names
 from sonolex.files import load_object
+from sonolex.scores.base import find_scorer, is_number
 
 MOST_PREDICTIONS_BYTES = 256 << 20  # 20,000 clips of AudioSet take 90 MB
 MOST_EMBEDDINGS_BYTES = 64 << 20  # 1,000 vectors of 4,096 values take 16 MB
@@ -56,34 +57,44 @@ def load_results(path: Path) -> dict[str, Any]:
     return values
 
 
-def load_predictions(path: Path) -> dict[str, Any]:
+def load_predictions(path: Path, *, trust_code: bool = False, own: Collection[str] = ()) -> dict[str, Any]:
     """Return predictions as `sonolex.train.evaluation.write_scores` saved them; ``scores`` are an array.
+
+    ``scorer`` is the `Scorer` itself.
+
+    Args:
+        trust_code: the file may name a task outside the package, which scores the predictions; its code then runs.
+        own: such names that it may name in any case, because the caller does.
 
     Raises:
         FileNotFoundError: there are none.
-        ValueError: anything that `sonolex.scoring.score` could not, or should not, read.
+        ValueError: anything that the scorer could not, or should not, read.
     """
     values = load_object(path, most_bytes=MOST_PREDICTIONS_BYTES)
     _require(values, PREDICTIONS, path, optional=("groups",))
-    scorer, options, count = values["scorer"], values["options"], len(values["clip_ids"])
+    options, count = values["options"], len(values["clip_ids"])
     try:
-        scoring.require_options(scorer, options)
+        scorer = find_scorer(values["scorer"], trust_code=trust_code or values["scorer"] in own)
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from None
+    try:
+        scorer.require_options(options)
     except ValueError as e:
         raise ValueError(f"{path}: {e} {CURE}") from None
-    if scorer in PAIRING and count > MOST_PAIRED_CLIPS:
-        raise ValueError(f"{path} must have at most {MOST_PAIRED_CLIPS:,} clips for {scorer}, but has {count:,}.")
+    if not scorer.clipwise and count > MOST_PAIRED_CLIPS:
+        raise ValueError(f"{path} must have at most {MOST_PAIRED_CLIPS:,} clips for {scorer.name}, but has {count:,}.")
     for name in ("labels", "scores", "groups"):
         if name in values and len(values[name]) != count:
             raise ValueError(f"`{name}` of {path} must be of {count} clips, but is of {len(values[name])}. {CURE}")
     width = len(values["scores"][0])
-    classes = options.get("classes", [None] * width)
-    wanted = 1 if scorer == "regression" else width + width % 2 if scorer == "retrieval" else len(classes)
-    if width != wanted or len(options.get("thresholds", [])) not in (0, width):
+    wanted = scorer.width(width, options)
+    if width != wanted:
         raise ValueError(f"each row of `scores` of {path} must have {wanted} numbers, but has {width}. {CURE}")
-    wrong = _wrong_label(scorer, values["labels"], options)
-    if wrong is not None:
-        raise ValueError(f"`labels` of {path} must be what {scorer} scores, but one is {_shown(wrong)}. {CURE}")
-    return values | {"scores": np.array(values["scores"], np.float64)}
+    different = [v for _, v in {(type(v), v) for v in values["labels"] if v is not None}]  # True is no 1
+    wrong = scorer.wrong_labels(different, options)
+    if wrong:
+        raise ValueError(f"`labels` of {path} must be what {scorer.name} scores, but one is {_shown(wrong[0])}. {CURE}")
+    return values | {"scorer": scorer, "scores": np.array(values["scores"], np.float64)}
 
 
 def load_embeddings(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -139,11 +150,6 @@ def load_similarity(path: Path) -> list[dict[str, Any]]:
     for row in values["rows"]:
         _require(row, LAYER, path, inside="rows")
     return values["rows"]
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value from JSON is a finite number (true and false are none)."""
-    return type(value) in (int, float) and -1e300 < value < 1e300
 
 
 def is_count(value: Any) -> bool:
@@ -214,19 +220,6 @@ def _is_label(value: Any) -> bool:
     return value is None or isinstance(value, bool) or _is_text(value) or is_number(value)
 
 
-def _wrong_label(scorer: str, labels: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Return a label that the scorer does not know, None if there is none."""
-    known = [v for _, v in {(type(v), v) for v in labels if v is not None}]  # True is no 1
-    classes = set(options.get("classes", ()))
-    if scorer == "regression":
-        return next((v for v in known if not is_number(v)), None)
-    if scorer == "classification" and not options.get("open_vocabulary"):
-        return next((v for v in known if scoring.class_name(v) not in classes), None)
-    if scorer == "tagging":
-        return next((v for v in known if set(scoring.tags_of(v)) - classes), None)
-    return None
-
-
 def _is_fingerprint(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9A-Za-z]{1,64}", value) is not None
 
@@ -237,7 +230,6 @@ COUNT: Check = ("a whole number from 0 on", is_count)
 MAPPING: Check = ("a mapping of text to anything", _is_mapping)
 NUMBERS_BY_NAME: Check = ("finite numbers by name", _mapping_of(is_number))
 SCORES: Check = ("numbers by task and metric", _mapping_of(_mapping_of(_is_score)))
-PAIRING = ("verification", "probe", "retrieval")
 RESULTS: dict[str, Check] = {
     "run": TEXT,
     "row": TEXT,
@@ -268,7 +260,7 @@ COMPARED: dict[str, Check] = {
     "notes": TEXT,
 }
 PREDICTIONS: dict[str, Check] = {
-    "scorer": (f"one of {', '.join(scoring.SCORERS)}", lambda v: isinstance(v, str) and v in scoring.SCORERS),
+    "scorer": (f"one of {', '.join(module_names('scores'))}, or the module of a task", _is_text),
     "options": MAPPING,
     "clip_ids": (
         "a list of different texts, at least one",

@@ -49,7 +49,7 @@ def _clips_of(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _digests(clips: Manifest, run: Run) -> dict[str, Any]:
-    names = [*COLUMNS, *clips.label_columns, *(getattr(t, "label", "") for t in run.tasks)]
+    names = [*COLUMNS, *clips.label_columns, *(t.label for t in run.tasks)]
     return {"number": len(clips), **clips_digests(clips, names, places=False)}
 
 

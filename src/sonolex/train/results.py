@@ -107,7 +107,7 @@ def protocol_results(
         if task not in dict(model.task_items()):
             continue
         scorer = dict(model.task_items())[task]
-        label = getattr(scorer.config, "label", "")
+        label = scorer.config.label
         clip_ids, labels, groups = fold.report.column("id"), fold.report.column(label), groups_of(fold.report, label)
         for floor, scores in by_floor.items():
             if folder is not None:

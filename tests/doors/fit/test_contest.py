@@ -9,7 +9,7 @@ import pytest
 
 from sonolex.doors.fit.blocks import Blocks
 from sonolex.doors.fit.contest import AverageCandidate, NetworkCandidate, calibrated, contest, judge
-from sonolex.doors.fit.question import Question
+from sonolex.doors.fit.question import ClassQuestion
 from sonolex.tasks.classification import ClassificationConfig
 
 NUM_BLOCKS, PER_BLOCK = 5, 20
@@ -17,7 +17,7 @@ NUM_BLOCKS, PER_BLOCK = 5, 20
 
 def question():
     labels = tuple("ab"[i % 2] for i in range(NUM_BLOCKS * PER_BLOCK))
-    return Question("classification", ClassificationConfig("mood", label="mood", classes=("a", "b")), labels)
+    return ClassQuestion(ClassificationConfig("mood", label="mood", classes=("a", "b")), labels)
 
 
 def blocks():

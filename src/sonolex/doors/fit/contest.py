@@ -247,16 +247,13 @@ def calibrated(question: Question, rows: np.ndarray, outputs_NC: np.ndarray) -> 
 
     One scale for all outputs changes no decision.
     """
-    if question.kind == "regression":
-        return 1.0
-    targets = question.targets[rows]
     losses = []
     for scale in SCALES:
         shares = np.clip(question.shares(scale * outputs_NC), SMALLEST, 1 - SMALLEST)
-        if question.kind == "classification":
-            losses.append(-np.log(shares[np.arange(len(rows)), targets]).mean())
-        else:
-            losses.append(-(targets * np.log(shares) + (1 - targets) * np.log(1 - shares)).mean())
+        loss = question.surprise(rows, shares)
+        if loss is None:
+            return 1.0
+        losses.append(loss)
     return float(SCALES[int(np.argmin(losses))])
 
 

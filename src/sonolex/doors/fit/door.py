@@ -23,7 +23,7 @@ from sonolex.doors.fit.contest import AverageCandidate, NetworkCandidate, Outcom
 from sonolex.doors.fit.features import Features, measured
 from sonolex.doors.fit.folder import finished, modalities_of, write_results, write_table
 from sonolex.doors.fit.networks import SHAPES, Network, Trainer, expectations, networks_for, started
-from sonolex.doors.fit.question import Question
+from sonolex.doors.fit.question import ClassQuestion, Question, question_of
 from sonolex.doors.fit.readable import readable_by
 from sonolex.doors.fit.saving import Builder
 from sonolex.doors.fit.schedule import Schedule
@@ -129,7 +129,7 @@ def fit(
             say(line)
     if len(guesses) > 1:
         return fit_together(folder, manifest, guesses, settings, start=start, say=say)
-    question = Question.of(manifest, guesses[0].kind, guesses[0].settings)
+    question = question_of(manifest, guesses[0].kind, guesses[0].settings)
     divided = divide(
         manifest, strata=question.strata, seed=split_seed, names_speakers=labels == ("speaker",), folds=settings.folds
     )
@@ -233,7 +233,7 @@ class _Fit:
         models = [
             m for m in small_models(features, self.question) if self.settings.system in (None, "statistics") or m.floor
         ]
-        if self.question.kind == "classification":
+        if isinstance(self.question, ClassQuestion):
             self.say(
                 "classes count alike, rare or not: they are weighed equally in training, and candidates are chosen by "
                 f"{self.question.metric}, the mean of their recalls"
@@ -277,7 +277,7 @@ class _Fit:
 
         table = compare_runs([self.place])[0]
         clips = self.divided.manifest
-        strata = self.question.strata if self.question.kind == "classification" else None
+        strata = self.question.strata if isinstance(self.question, ClassQuestion) else None
         situation = Situation(
             winner=_in_words(outcome.winner, self.blocks.final),
             chosen=self.settings.system is not None,

@@ -260,7 +260,7 @@ class Trainer:
     def _task(self, learned: np.ndarray) -> Any:
         """Return the task with the classes of the learned clips weighed equally, where they are skewed."""
         config = self.question.config
-        if self.question.kind != "classification" or self.question.skew < SKEWED:
+        if self.question.skew < SKEWED:
             return config
         counts = np.bincount(self.question.targets[learned], minlength=self.question.num_outputs)
         weights = counts.sum() / (np.maximum(counts, 1) * max(1, int((counts > 0).sum())))

@@ -14,7 +14,7 @@ from sonolex.data.manifest import Manifest
 from sonolex.doors.fit.blocks import Blocks
 from sonolex.doors.fit.contest import AverageCandidate, NetworkCandidate, Outcome, SmallCandidate
 from sonolex.doors.fit.features import Features
-from sonolex.doors.fit.question import KINDS, Question
+from sonolex.doors.fit.question import Question
 from sonolex.names import spelled
 from sonolex.processors.base import Processor
 from sonolex.systems.average import Average, AverageProcessor
@@ -66,7 +66,7 @@ class Builder:
             pair = candidate.pair(self._blocks.final)
             members = [self._member(c) for c in pair]
             systems, processors = [m.system for m in members], [m.processor for m in members]
-            average = Average.of(systems, [m.readout for m in members], of=KINDS[self._question.kind])
+            average = Average.of(systems, [m.readout for m in members], of=self._question.answers)
             processor = AverageProcessor.of([s.name for s in systems], processors)
             read = [n for n in ("audio", "text") if any(n in m.modalities for m in members)]
             return Winner(self._with_head(average), processor, tuple(read))
@@ -123,7 +123,7 @@ def _modalities(system: System) -> list[str]:
 
 def write_answers(folder: Path, model: Model, question: Question, clips: Manifest, outcome: Outcome) -> None:
     """Write what the procedure and every candidate answered on the reported clips, floors apart."""
-    ids, label = clips.column("id"), str(getattr(question.config, "label", ""))
+    ids, label = clips.column("id"), question.config.label
     groups = groups_of(clips, label)
     order = np.argsort(outcome.rows)  # in the table's order
     rows = outcome.rows[order]
@@ -143,7 +143,7 @@ def write_answers(folder: Path, model: Model, question: Question, clips: Manifes
 
 def metrics_of(question: Question, clips: Manifest, outcome: Outcome) -> dict[str, dict[str, float]]:
     """Return all metrics of the procedure ("fit") and of every candidate on the reported clips."""
-    label = str(getattr(question.config, "label", ""))
+    label = question.config.label
     groups = groups_of(clips, label)
     labels = [question.labels[i] for i in outcome.rows]
     of_rows = None if groups is None else [groups[i] for i in outcome.rows]

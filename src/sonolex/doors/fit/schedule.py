@@ -84,7 +84,7 @@ class Schedule:
         rows = self.trainer.blocks.rows[other]
         own = self.trainer.question.score(rows, answers[other])
         best = max(self.trainer.question.score(rows, c.choosing(frozenset({first}))[other]) for c in small)
-        room = 2 * (0.25 / len(rows)) ** 0.5 if self.trainer.question.kind != "regression" else abs(best)
+        room = 2 * (0.25 / len(rows)) ** 0.5 if self.trainer.question.classes else abs(best)
         if own >= best - room:
             return False
         self.remark(

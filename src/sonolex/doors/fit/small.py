@@ -16,11 +16,10 @@ import scipy.sparse
 import torch
 
 from sonolex.doors.fit.features import Features, inverse_frequencies, standardised, standards, weighted_terms
-from sonolex.doors.fit.question import Question
+from sonolex.doors.fit.question import ABSENT, ClassQuestion, NumberQuestion, Question
 from sonolex.systems.statistics import Statistics, StatisticsConfig
 
 ALL_SETS = ("mfcc", "log_mel", "course", "functionals")
-ABSENT = -600.0  # the output of a class that no training clip has, before the smallest scale of calibration
 MOST_KERNEL_CLIPS = 8000  # a kernel machine takes memory and time by their square
 MOST_PAIRED_CLASSES = 30
 AT_ONCE = 512
@@ -56,9 +55,8 @@ class Small:
 def small_models(features: Features, question: Question) -> list[Small]:
     """Return the small models that suit a table, the constant first."""
     rbf, linear, logistic = (1.0, 10.0), (0.01, 0.1), (0.01, 0.1, 1.0)
-    constant = "median" if question.kind == "regression" else "majority"
     sets = ("mfcc",) if features.has_audio else ()
-    found = [Small(constant, "constant", sets, words=not sets, floor=True)]
+    found = [Small(question.constant_name, "constant", sets, words=not sets, floor=True)]
     if features.has_audio:
         found += [
             Small("mfcc_svm", "svm", ("mfcc",), floor=True, costs=rbf),
@@ -162,31 +160,17 @@ def _filled(config: StatisticsConfig, readout: _Readout, centre_F: Any, spread_F
 
 def _readout(method: str, cost: float, x: Any, question: Question, rows: np.ndarray) -> _Readout:
     y = question.targets[rows]
-    if method == "constant":
-        return _constant(x.shape[1], question, y)
-    if question.kind == "regression":
-        return _regression(method, cost, x, y)
-    if question.kind == "tagging":
-        return _tagging(method, cost, x, y)
     present = np.unique(y)
-    if len(present) < 2:
-        return _constant(x.shape[1], question, y)
+    if method == "constant" or (isinstance(question, ClassQuestion) and len(present) < 2):
+        bias = question.constant(rows)
+        return _Readout(np.zeros((x.shape[1], len(bias))), bias)
+    if isinstance(question, NumberQuestion):
+        return _regression(method, cost, x, y)
+    if not isinstance(question, ClassQuestion):
+        return _tagging(method, cost, x, y)
     if method == "logistic" or question.num_outputs > MOST_PAIRED_CLASSES:
         return _logistic(cost, x, y, present, question.num_outputs)
     return _pairwise(method, cost, x, y, present, question.num_outputs)
-
-
-def _constant(width: int, question: Question, y: np.ndarray) -> _Readout:
-    """Return a readout that says the same of every clip: the shares of the classes or tags, or the median."""
-    if question.kind == "regression":
-        bias = np.array([np.median(y)])
-    elif question.kind == "tagging":
-        shares = np.clip(y.mean(0), 1e-3, 1 - 1e-3)
-        bias = np.log(shares / (1 - shares))
-    else:
-        counts = np.bincount(y, minlength=question.num_outputs)
-        bias = np.where(counts > 0, np.log(np.maximum(counts, 1) / max(1, counts.sum())), ABSENT)
-    return _Readout(np.zeros((width, len(bias))), bias)
 
 
 def _logistic(cost: float, x: Any, y: np.ndarray, present: np.ndarray, num_classes: int) -> _Readout:

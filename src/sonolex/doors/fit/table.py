@@ -18,8 +18,7 @@ from sonolex.data.folders import folder_manifest, is_class_folder
 from sonolex.data.labels import near_lines, quoted, renamed, tag_counts, variant_lines, variants
 from sonolex.data.manifest import FORMATS, Manifest, ManifestError, read_manifest
 from sonolex.data.problems import Places
-from sonolex.data.tags import TAG_SEPARATOR, split_tags
-from sonolex.scoring import class_name
+from sonolex.labels import TAG_SEPARATOR, class_name, split_tags
 
 SMALLEST_NUMBER_OF_CLIPS = 12
 FOLDER_LABEL = "label"  # what the classes of a folder of folders are called

@@ -14,8 +14,7 @@ from sonolex import terminal
 from sonolex.data.columns import NUMBER
 from sonolex.data.labels import separator_of, tag_counts, uneven_line
 from sonolex.data.manifest import Manifest, ManifestError
-from sonolex.data.tags import NO_TAG, TAG_SEPARATOR
-from sonolex.scoring import class_name, tags_of
+from sonolex.labels import NO_TAG, TAG_SEPARATOR, class_name, tags_of
 
 KINDS = ("classification", "regression", "tagging")
 MAX_CLASSES = 200

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sonolex.metrics import LOWER_IS_BETTER, PAPER_WORDS
-from sonolex.results.compare import Row, Table, best_row, class_recalls
+from sonolex.results.compare import Row, Table, best_row, class_recalls, metric_title
 from sonolex.results.paired import Difference, difference
 from sonolex.terminal import visible
 
@@ -72,8 +71,7 @@ def verdict(table: Table, row: str, situation: Situation) -> list[str]:
 
 def _first(table: Table, own: Row, situation: Situation) -> str:
     value = own.mean(table.primary)
-    word = PAPER_WORDS.get(table.primary)
-    metric = f"{table.primary} ({word})" if word else table.primary
+    metric = metric_title(table, table.primary)
     between = (
         f" (95 % interval over {own.over}: {own.interval[0]:.3f} to {own.interval[1]:.3f})" if own.interval else ""
     )
@@ -91,7 +89,7 @@ def _first(table: Table, own: Row, situation: Situation) -> str:
 
 def _against(table: Table, own: Row, floor: Row) -> str:
     found = difference(table, own.name, floor.name)
-    better = found.mean if table.primary not in LOWER_IS_BETTER else -found.mean
+    better = -found.mean if table.less_is_better else found.mean
     name = called(floor.name.removeprefix("floor: "))
     by = f"{abs(found.mean):.3f} {'better' if better > 0 else 'worse'} than"
     if abs(found.mean) < 5e-4:

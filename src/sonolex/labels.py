@@ -1,12 +1,38 @@
-"""Several labels of one clip as one cell: names joined by ";", and "none" for a clip that is known to have none."""
+"""Labels as text: what a class is called, and several labels of one clip in one cell. Standard library only.
+
+Several labels are names joined by ";", and "none" stands for a clip that is known to have none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-TAG_SEPARATOR = ";"  # as `sonolex.scoring.tags_of` reads them
+TAG_SEPARATOR = ";"
 NO_TAG = "none"
+
+
+def class_name(value: Any) -> str:
+    """Return a label as text: 3 and 3.0 are "3", True is "yes".
+
+    >>> class_name(3.0), class_name("angry"), class_name(True)
+    ('3', 'angry', 'yes')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def tags_of(value: Any) -> list[str]:
+    """Return the names in a label of several, "dog;rain"; none for "none".
+
+    >>> tags_of("dog; rain"), tags_of("none")
+    (['dog', 'rain'], [])
+    """
+    names = [name.strip() for name in str(value).split(TAG_SEPARATOR)]
+    return [name for name in names if name and name != NO_TAG]
 
 
 def joined_tags(values: Iterable[Any]) -> str:
