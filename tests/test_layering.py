@@ -1,4 +1,4 @@
-"""Who may import whom (design.md), by walking every import of the package."""
+"""Who may import whom (docs/architecture.md), by walking every import of the package."""
 
 from __future__ import annotations
 

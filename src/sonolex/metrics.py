@@ -168,7 +168,8 @@ def _steps_of_classes(true_BC: np.ndarray, scores_BC: np.ndarray) -> Iterator[tu
 def mixed_classes(true_BC: np.ndarray) -> list[int]:
     """Return the classes that have both positives and negatives.
 
-    Without either, average precision and area are undefined (reference G); no such class is counted as a success.
+    Without either, average precision and area are undefined (docs/reference.md, Metrics): no such class is counted as
+    a success.
     """
     return [c for c in range(true_BC.shape[1]) if 0 < true_BC[:, c].sum() < len(true_BC)]
 

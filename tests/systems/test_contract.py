@@ -1,4 +1,4 @@
-"""What every system must satisfy (design.md, rule 28). A new system adds one entry to SYSTEMS."""
+"""What every system must satisfy. A new system adds one entry to SYSTEMS."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sonolex.data.loader import clip_seed
 from sonolex.nn.dropout import Dropout, drawn_from
 from sonolex.processors.spectrogram import SpectrogramConfig
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig
+from sonolex.processors.statistics import StatisticsProcessorConfig
 from sonolex.systems.ast import AstConfig
 from sonolex.systems.average import AverageConfig, AverageProcessorConfig, Member
 from sonolex.systems.base import build_system, system_type
@@ -32,7 +33,7 @@ from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorC
 from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.systems.speecht5 import OBJECTIVES, PAIRED, SpeechT5Config
 from sonolex.systems.ssast import SsastConfig
-from sonolex.systems.statistics import StatisticsConfig, StatisticsProcessorConfig
+from sonolex.systems.statistics import StatisticsConfig
 from sonolex.systems.vcr_ast import VcrAstConfig
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig

@@ -14,8 +14,9 @@ from sonolex.doors.fit.features import Features, standardised, standards
 from sonolex.doors.fit.question import ClassQuestion, question_of
 from sonolex.doors.fit.saving import Builder, handing_over
 from sonolex.doors.fit.small import ABSENT, Small, fitted
+from sonolex.processors.statistics import StatisticsProcessorConfig, frequent_terms
 from sonolex.systems.average import Average, AverageConfig, AverageProcessorConfig, Member
-from sonolex.systems.statistics import StatisticsConfig, StatisticsProcessorConfig, frequent_terms, ranked_by_votes
+from sonolex.systems.statistics import StatisticsConfig, ranked_by_votes
 from sonolex.tasks.classification import ClassificationConfig
 
 SETS = ("mfcc", "functionals")

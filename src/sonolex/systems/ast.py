@@ -88,12 +88,14 @@ class AstConfig(SystemConfig):
     @classmethod
     def small(cls, **changes: Any) -> AstConfig:
         """Return 12 layers of 384."""
-        return cls(**({"width": 384, "num_heads": 6, "ffn_width": 1536} | changes))
+        sizes: dict[str, Any] = {"width": 384, "num_heads": 6, "ffn_width": 1536}
+        return cls(**(sizes | changes))
 
     @classmethod
     def tiny(cls, **changes: Any) -> AstConfig:
         """Return 12 layers of 192."""
-        return cls(**({"width": 192, "num_heads": 3, "ffn_width": 768} | changes))
+        sizes: dict[str, Any] = {"width": 192, "num_heads": 3, "ffn_width": 768}
+        return cls(**(sizes | changes))
 
 
 class Ast(System):
@@ -146,7 +148,8 @@ class Ast(System):
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding]}
         groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
-        return groups | {"norm": [self.norm]}
+        groups["norm"] = [self.norm]
+        return groups
 
     def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
         """Fill the encoder from one "ast" or "deit" checkpoint (AST section 2.2): a folder or ``hub:ORG/NAME``."""

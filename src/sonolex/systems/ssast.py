@@ -107,12 +107,14 @@ class SsastConfig(SystemConfig):
     @classmethod
     def small(cls, **changes: Any) -> SsastConfig:
         """Return 12 layers of 384."""
-        return cls(**({"width": 384, "num_heads": 6, "ffn_width": 1536} | changes))
+        sizes: dict[str, Any] = {"width": 384, "num_heads": 6, "ffn_width": 1536}
+        return cls(**(sizes | changes))
 
     @classmethod
     def tiny(cls, **changes: Any) -> SsastConfig:
         """Return 12 layers of 192."""
-        return cls(**({"width": 192, "num_heads": 3, "ffn_width": 768} | changes))
+        sizes: dict[str, Any] = {"width": 192, "num_heads": 3, "ffn_width": 768}
+        return cls(**(sizes | changes))
 
 
 class Ssast(System):

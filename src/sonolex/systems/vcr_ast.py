@@ -132,12 +132,14 @@ class VcrAstConfig(SystemConfig):
     @classmethod
     def small(cls, **changes: Any) -> VcrAstConfig:
         """Return 12 layers of 384: 57M parameters with the expander (section 5.6.1)."""
-        return cls(**({"width": 384, "num_heads": 6, "ffn_width": 1536} | changes))
+        sizes: dict[str, Any] = {"width": 384, "num_heads": 6, "ffn_width": 1536}
+        return cls(**(sizes | changes))
 
     @classmethod
     def tiny(cls, **changes: Any) -> VcrAstConfig:
         """Return 12 layers of 192; SSAST's tiny size."""
-        return cls(**({"width": 192, "num_heads": 3, "ffn_width": 768} | changes))
+        sizes: dict[str, Any] = {"width": 192, "num_heads": 3, "ffn_width": 768}
+        return cls(**(sizes | changes))
 
 
 class VcrAst(System):

@@ -17,9 +17,9 @@ from sonolex.doors.fit.features import Features
 from sonolex.doors.fit.question import Question
 from sonolex.names import spelled
 from sonolex.processors.base import Processor
+from sonolex.processors.statistics import StatisticsProcessor, StatisticsProcessorConfig
 from sonolex.systems.average import Average, AverageProcessor
 from sonolex.systems.base import System
-from sonolex.systems.statistics import StatisticsProcessor, StatisticsProcessorConfig
 from sonolex.tasks.base import Model, build_task
 from sonolex.train.checkpoint import load_model
 from sonolex.train.evaluation import groups_of, write_scores
