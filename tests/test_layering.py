@@ -39,8 +39,9 @@ ALLOWED = {
     "audio": FLOOR | {"audio"},
     "nn": FLOOR | {"nn"},
     "objectives": FLOOR,
-    "processors": FLOOR | {"audio", "text", "nn", "objectives", "processors"},
-    "systems": FLOOR | {"audio", "text", "nn", "objectives", "processors", "systems.base"},
+    "pretrained": FLOOR | {"nn", "pretrained"},
+    "processors": FLOOR | {"audio", "text", "nn", "objectives", "pretrained", "processors"},
+    "systems": FLOOR | {"audio", "text", "nn", "objectives", "pretrained", "processors", "systems.base"},
     "systems/ctal_rows": FLOOR
     | {"audio", "text", "nn", "objectives", "processors", "systems.base", "systems.ctal", "systems.ctal_rows.base"},
     "data": FLOOR | {"audio", "data"},
@@ -50,7 +51,7 @@ ALLOWED = {
     | {"floors", "audio", "data", "nn.dropout", "processors.base", "systems.base", "tasks.base", "protocols.base"}
     | {"metrics", "train"},
     "recipes": FLOOR | {"audio", "data", "processors", "systems", "tasks", "protocols", "train", "metrics"},
-    "annotate": FLOOR | {"audio", "data", "nn.published", "objectives", "annotate", "train.building"} | TRAINED,
+    "annotate": FLOOR | {"audio", "data", "pretrained.files", "objectives", "annotate", "train.building"} | TRAINED,
     "studies": FLOOR | {"audio", "data", "protocols.base", "train", "studies"} | TRAINED,
     "results": FLOOR | {"scores.base", "metrics", "train.journal", "results"},
     "doors": FLOOR

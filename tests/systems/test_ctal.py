@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sonolex.nn.backbones import import_roberta
+from sonolex.pretrained.bert import import_roberta
 from sonolex.systems.base import build_system, count_parameters
 from sonolex.systems.ctal import Ctal, CtalConfig, orthogonal_term
 from sonolex.types import Batch

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import sonolex
 from sonolex import files
-from sonolex.nn import published
+from sonolex.pretrained.files import read_weights
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model, build_task
 from sonolex.train import checkpoint, optim
@@ -78,7 +78,7 @@ def test_a_mistyped_path_with_one_slash_never_asks_the_hub(monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"'runs/modle' does not exist\. To .* hub, write hub:runs/modle"):
         sonolex.load("runs/modle")
     with pytest.raises(FileNotFoundError, match="hub:openai/whisper-tiny"):
-        published.read_weights("openai/whisper-tiny")
+        read_weights("openai/whisper-tiny")
 
 
 def test_training_state_comes_back_exactly(model, tmp_path):

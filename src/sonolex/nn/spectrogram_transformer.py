@@ -1,26 +1,22 @@
-"""Parts of AST's network (Gong et al. 2021), for AST, SSAST and VCR-AST: layers, pooling, patchout, published weights.
+"""Parts of AST's network (Gong et al. 2021), for AST, SSAST and VCR-AST: layers, pooling, patchout.
 
 The input is `sonolex.nn.embeddings.PatchEmbedding`: class and distillation token first, then a clip's patches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from sonolex.nn import backbones, published
 from sonolex.nn.dropout import random_numbers
-from sonolex.nn.embeddings import PatchEmbedding
 from sonolex.nn.linear_attention import RandomFeatureAttention
 from sonolex.nn.pooling import masked_mean, masked_mean_std
 from sonolex.nn.transformer import PreNormLayer, attends_to_valid
 
 SPECIAL_TOKENS = 2
 """Class and distillation token, before the patches."""
-AST_SIZES = ("patch_size", "max_length", "time_stride", "num_mel_bins", "frequency_stride")
-DEIT_SIZES = ("image_size", "patch_size")
 
 
 def pre_norm_layers(
@@ -76,38 +72,3 @@ def kept_patches(valid_BP: Tensor, share: float) -> Tensor | None:
     drawn_BP = random_numbers(valid_BP).masked_fill(~valid_BP, torch.iinfo(torch.int64).max)
     count_B1 = (valid_BP.sum(1, keepdim=True) * share).ceil()
     return drawn_BP.argsort(1).argsort(1) < count_B1
-
-
-def import_checkpoint(
-    sources: Mapping[str, str],
-    embedding: PatchEmbedding,
-    layers: nn.ModuleList,
-    norm: nn.LayerNorm,
-    *,
-    patch: tuple[int, int],
-    name: str,
-) -> dict[str, backbones.ImportReport]:
-    """Fill the encoder of system ``name`` from one "ast" or "deit" checkpoint: a local folder or ``hub:ORG/NAME``.
-
-    Args:
-        patch: frames and bands of our patches.
-
-    Raises:
-        ValueError: another part.
-    """
-    reports = {}
-    for part, place in sources.items():
-        if part not in ("ast", "deit"):
-            raise ValueError(f"`pretrained` must name ast or deit for {name}, but names {part!r}.")
-        theirs = published.read_sizes(place, AST_SIZES if part == "ast" else DEIT_SIZES)
-        if part == "ast":
-            columns = 1 + (theirs["max_length"] - theirs["patch_size"]) // theirs["time_stride"]
-            rows = 1 + (theirs["num_mel_bins"] - theirs["patch_size"]) // theirs["frequency_stride"]
-        else:
-            columns = rows = theirs["image_size"] // theirs["patch_size"]
-        weights = published.read_weights(place)
-        prefix = "audio_spectrogram_transformer." if part == "ast" else "deit."
-        prefix = prefix if any(k.startswith(prefix) for k in weights) else ""
-        size = (columns, rows)
-        reports[part] = backbones.import_ast(embedding, layers, norm, weights, size=size, patch=patch, prefix=prefix)
-    return reports

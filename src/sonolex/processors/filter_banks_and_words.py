@@ -12,7 +12,7 @@ from torch import Tensor
 from sonolex import text as text_
 from sonolex.audio import features
 from sonolex.configs import one_of
-from sonolex.nn import published
+from sonolex.pretrained.files import checkpoint_folder
 from sonolex.processors.frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class FilterBanksAndWordsProcessor(FramesAndTokensProcessor):
     @classmethod
     def new_tokenizer(cls, config: FilterBanksAndWordsConfig, transcripts: Sequence[str]) -> Tokenizer:
         if config.tokenizer is not None:
-            return text_.load_tokenizer(published.checkpoint_folder(config.tokenizer))
+            return text_.load_tokenizer(checkpoint_folder(config.tokenizer))
         return text_.train_wordpiece([*transcripts, *config.more_texts], vocab_size=config.vocab_size)
 
     @property

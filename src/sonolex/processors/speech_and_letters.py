@@ -15,8 +15,8 @@ from sonolex import text as text_
 from sonolex.audio import features, units
 from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
-from sonolex.nn import published
 from sonolex.objectives.unit_alignment import letter_units
+from sonolex.pretrained.files import checkpoint_folder
 from sonolex.processors.base import pad_rows
 from sonolex.processors.frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 from sonolex.types import NO_UNIT, Batch, Example
@@ -141,7 +141,7 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
     @classmethod
     def new_tokenizer(cls, config: Any, transcripts: Sequence[str]) -> Tokenizer:
         if config.tokenizer is not None:
-            return text_.load_tokenizer(published.checkpoint_folder(config.tokenizer))
+            return text_.load_tokenizer(checkpoint_folder(config.tokenizer))
         train = text_.train_letters if config.symbols == "letters" else text_.train_symbols
         return train(transcripts)
 

@@ -22,16 +22,16 @@ from torch import nn
 
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.configs import one_of
-from sonolex.nn import backbones
 from sonolex.nn.embeddings import PatchEmbedding
 from sonolex.nn.spectrogram_transformer import (
     final_states,
-    import_checkpoint,
     kept_patches,
     pooled_states,
     pre_norm_layers,
 )
 from sonolex.nn.transformer import initialise_truncated
+from sonolex.pretrained.ast import import_ast_or_deit
+from sonolex.pretrained.base import ImportReport
 from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding
@@ -151,10 +151,10 @@ class Ast(System):
         groups["norm"] = [self.norm]
         return groups
 
-    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
+    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
         """Fill the encoder from one "ast" or "deit" checkpoint (AST section 2.2): a folder or ``hub:ORG/NAME``."""
         patch = (self.config.grid.frames, self.config.grid.bins)
-        return import_checkpoint(sources, self.embedding, self.layers, self.norm, patch=patch, name=self.name)
+        return import_ast_or_deit(sources, self.embedding, self.layers, self.norm, patch=patch, name=self.name)
 
     @classmethod
     def matched(cls, config: AstConfig, processor: SpectrogramProcessor) -> AstConfig:

@@ -33,7 +33,7 @@ from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import Blocks, Grid, cut_blocks, cut_patches
 from sonolex.configs import one_of
-from sonolex.nn import backbones, bert, published
+from sonolex.nn import bert
 from sonolex.nn.dropout import Dropout, drawn_apart, drawn_for
 from sonolex.nn.embeddings import Conv2dStem, HiddenPatch, NormalisedPatches
 from sonolex.nn.fusion import JoinedEmbedding
@@ -48,6 +48,9 @@ from sonolex.nn.transformer import (
 )
 from sonolex.objectives import corruption, masked
 from sonolex.objectives.contrastive import nt_xent_sum
+from sonolex.pretrained.base import ImportReport
+from sonolex.pretrained.bert import bert_sizes, import_bert
+from sonolex.pretrained.files import read_weights
 from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
@@ -183,7 +186,7 @@ class CalmConfig(SystemConfig):
     @classmethod
     def like(cls, place: str | Path, **changes: Any) -> CalmConfig:
         """Return the sizes of a BERT checkpoint (folder or ``hub:ORG/NAME``), for `Calm.import_pretrained`."""
-        return cls(**(bert.published_sizes(place) | changes))
+        return cls(**(bert_sizes(place) | changes))
 
 
 # ---- 4.2 Spectral transformer ---------------------------------------------------------------------------------------
@@ -612,14 +615,14 @@ class Calm(System):
         groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
         return groups | {"pretraining_heads": heads}
 
-    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
+    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
         """Start the multimodal transformer from "bert" (4.4): a checkpoint's folder or ``hub:ORG/NAME``."""
         reports = {}
         for part, place in sources.items():
             if part != "bert":
                 raise ValueError(f"`pretrained` must name parts of {self.name}, but names {part!r}.")
-            weights = published.read_weights(place)
-            reports[part] = backbones.import_bert(self.embedding, self.layers, self.mlm_head, weights)
+            weights = read_weights(place)
+            reports[part] = import_bert(self.embedding, self.layers, self.mlm_head, weights)
         return reports
 
     @classmethod

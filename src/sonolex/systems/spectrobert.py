@@ -32,7 +32,7 @@ from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.configs import one_of
-from sonolex.nn import backbones, bert, published
+from sonolex.nn import bert
 from sonolex.nn.conv_stack import KERNELS, SHORTEST, STRIDES, AudioProjection, ConvStack
 from sonolex.nn.dropout import drawn_for
 from sonolex.nn.fusion import JoinedEmbedding
@@ -41,6 +41,10 @@ from sonolex.nn.pooling import masked_mean
 from sonolex.nn.transformer import PostNormLayer, initialise_normal
 from sonolex.nn.windows import Windows
 from sonolex.objectives import corruption, masked, matching
+from sonolex.pretrained.base import ImportReport
+from sonolex.pretrained.bert import bert_sizes, import_bert
+from sonolex.pretrained.files import read_weights
+from sonolex.pretrained.wav2vec2 import import_conv_stack
 from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
@@ -171,7 +175,7 @@ class SpectroBertConfig(SystemConfig):
     @classmethod
     def like(cls, place: str | Path, **changes: Any) -> SpectroBertConfig:
         """Return the sizes of a BERT checkpoint (folder or ``hub:ORG/NAME``), for `SpectroBert.import_pretrained`."""
-        return cls(**(bert.published_sizes(place) | changes))
+        return cls(**(bert_sizes(place) | changes))
 
 
 # ---- 2.2.2 Audio encoding with Wav2Vec2 layers ----------------------------------------------------------------------
@@ -410,15 +414,15 @@ class SpectroBert(System):
         groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
         return groups | {"pretraining_heads": [self.mlm_head, self.sap_head]}
 
-    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
+    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
         """Start the stack from "bert" (4.2.3), the audio encoder from "wav2vec2": folders or ``hub:ORG/NAME``."""
         reports = {}
         for part, place in sources.items():
-            weights = published.read_weights(place)
+            weights = read_weights(place)
             if part == "bert":
-                reports[part] = backbones.import_bert(self.embedding, self.layers, self.mlm_head, weights)
+                reports[part] = import_bert(self.embedding, self.layers, self.mlm_head, weights)
             elif part == "wav2vec2":
-                reports[part] = backbones.import_conv_stack(self.audio.stack, self.audio.project, weights)
+                reports[part] = import_conv_stack(self.audio.stack, self.audio.project, weights)
             else:
                 raise ValueError(f"`pretrained` must name bert or wav2vec2 for {self.name}, but names {part!r}.")
         return reports

@@ -33,7 +33,6 @@ from torch import Generator, Tensor, nn
 from sonolex.configs import one_of
 from sonolex.nn.dropout import drawn_apart, replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
-from sonolex.nn.fairseq import import_speechlm, read_fairseq
 from sonolex.nn.pooling import mean_of_present
 from sonolex.nn.readers import READERS, SequenceReader
 from sonolex.nn.speecht5 import (
@@ -48,6 +47,7 @@ from sonolex.nn.speecht5 import (
 )
 from sonolex.objectives import corruption, masked
 from sonolex.objectives.ctc import ctc_steps, ctc_sum
+from sonolex.pretrained.fairseq import import_speechlm, read_fairseq
 from sonolex.processors.base import pad_rows
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor, require_units
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig

@@ -30,10 +30,8 @@ from torch import Generator, Tensor, nn
 
 from sonolex.audio import features
 from sonolex.configs import one_of
-from sonolex.nn import backbones, published
 from sonolex.nn.dropout import Dropout, drawn_apart, replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
-from sonolex.nn.fairseq import read_fairseq, speecht5_names
 from sonolex.nn.pooling import masked_mean, mean_of_present
 from sonolex.nn.quantizer import Codebook, code_diversity_loss
 from sonolex.nn.readers import READERS, SequenceReader
@@ -50,6 +48,9 @@ from sonolex.nn.speecht5 import (
 from sonolex.objectives import corruption, masked
 from sonolex.objectives.contrastive import nt_xent_sum
 from sonolex.objectives.ctc import ctc_steps, ctc_sum
+from sonolex.pretrained.fairseq import read_fairseq, speecht5_names
+from sonolex.pretrained.files import read_weights
+from sonolex.pretrained.speecht5 import import_speecht5
 from sonolex.processors.base import pad_rows
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor, require_units
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
@@ -535,8 +536,8 @@ class SpeechT5(System):
         for part, place in sources.items():
             one_of("pretrained", part, tuple(CHECKPOINT_PARTS))
             modules = {n: getattr(self, n) for n in CHECKPOINT_PARTS[part] if getattr(self, n) is not None}
-            weights = speecht5_names(read_fairseq(place)) if place.endswith(".pt") else published.read_weights(place)
-            reports[part] = backbones.import_speecht5(modules, weights)
+            weights = speecht5_names(read_fairseq(place)) if place.endswith(".pt") else read_weights(place)
+            reports[part] = import_speecht5(modules, weights)
         return reports
 
     @classmethod

@@ -24,12 +24,10 @@ from torch import Tensor, nn
 
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.configs import one_of
-from sonolex.nn import backbones
 from sonolex.nn.embeddings import HiddenPatch, PatchEmbedding
 from sonolex.nn.spectrogram_transformer import (
     SPECIAL_TOKENS,
     final_states,
-    import_checkpoint,
     kept_patches,
     pooled_states,
     pre_norm_layers,
@@ -37,6 +35,8 @@ from sonolex.nn.spectrogram_transformer import (
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import masked
 from sonolex.objectives.corruption import hide_patches
+from sonolex.pretrained.ast import import_ast_or_deit
+from sonolex.pretrained.base import ImportReport
 from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
@@ -218,10 +218,10 @@ class Ssast(System):
         heads: list[nn.Module] = [self.hidden_patch, self.find_head, self.draw_head]
         return groups | {"norm": [self.norm], "pretraining_heads": heads}
 
-    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
+    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
         """Fill the encoder from one "ast" or "deit" checkpoint: a folder or ``hub:ORG/NAME``."""
         patch = (self.config.grid.frames, self.config.grid.bins)
-        return import_checkpoint(sources, self.embedding, self.layers, self.norm, patch=patch, name=self.name)
+        return import_ast_or_deit(sources, self.embedding, self.layers, self.norm, patch=patch, name=self.name)
 
     @classmethod
     def matched(cls, config: SsastConfig, processor: SpectrogramProcessor) -> SsastConfig:

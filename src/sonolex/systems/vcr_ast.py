@@ -28,11 +28,9 @@ from sonolex.audio.features import AUDIOSET_STD
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.audio.views import Views
 from sonolex.configs import one_of
-from sonolex.nn import backbones
 from sonolex.nn.embeddings import HiddenPatch, PatchEmbedding
 from sonolex.nn.spectrogram_transformer import (
     final_states,
-    import_checkpoint,
     kept_patches,
     pooled_states,
     pre_norm_layers,
@@ -40,6 +38,8 @@ from sonolex.nn.spectrogram_transformer import (
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import vicreg
 from sonolex.objectives.corruption import hide_patches
+from sonolex.pretrained.ast import import_ast_or_deit
+from sonolex.pretrained.base import ImportReport
 from sonolex.processors.base import pad_rows
 from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
@@ -311,10 +311,10 @@ class VcrAst(System):
             heads.append(self.hidden_patch)
         return groups | {"norm": [self.norm], "pretraining_heads": heads}
 
-    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, backbones.ImportReport]:
+    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
         """Fill the encoder from one "ast" or "deit" checkpoint: a folder or ``hub:ORG/NAME``."""
         patch = (self.config.grid.frames, self.config.grid.bins)
-        return import_checkpoint(sources, self.embedding, self.layers, self.norm, patch=patch, name=self.name)
+        return import_ast_or_deit(sources, self.embedding, self.layers, self.norm, patch=patch, name=self.name)
 
     @classmethod
     def matched(cls, config: VcrAstConfig, processor: SpectrogramProcessor) -> VcrAstConfig:

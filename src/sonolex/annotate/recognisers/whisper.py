@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sonolex.devices import AUTO, find_device
-from sonolex.nn.published import checkpoint_folder
+from sonolex.pretrained.files import checkpoint_folder
 
 WINDOW_S = 30
 

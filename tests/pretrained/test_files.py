@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from sonolex.nn.backbones import import_bert, import_conv_stack
-from sonolex.nn.published import read_config, read_sizes, read_weights
+from sonolex.pretrained.bert import import_bert
+from sonolex.pretrained.files import read_config, read_sizes, read_weights
+from sonolex.pretrained.wav2vec2 import import_conv_stack
 from sonolex.systems.ast import Ast, AstConfig
 from sonolex.systems.base import build_system
 from sonolex.systems.spectrobert import SpectroBertConfig
 from tests.conftest import TINY
-from tests.nn.test_backbones import weights
+from tests.pretrained.test_bert import weights
 
 SIZES = {"num_layers": 2, "width": 32, "num_heads": 2, "ffn_width": 64}
 
@@ -118,7 +120,7 @@ def test_other_models_as_bert_or_wav2vec2_are_refused():
 
 
 def test_most_layers_missing_is_refused_and_a_missing_head_is_not():
-    from sonolex.nn.backbones import import_roberta
+    from sonolex.pretrained.bert import import_roberta
 
     model = build_system("ctal", TINY)
     given = weights(model)
@@ -128,8 +130,21 @@ def test_most_layers_missing_is_refused_and_a_missing_head_is_not():
     assert not import_roberta(model.text_embedding, model.text_layers, given).missing
 
 
+def test_a_layer_that_would_stay_random_is_refused_by_its_name():
+    from sonolex.pretrained.bert import import_roberta
+
+    model = build_system("ctal", TINY)
+    given = weights(model)
+    last = f"encoder.layer.{TINY.num_layers - 1}"
+    shorter = {k: v for k, v in given.items() if not k.startswith(f"{last}.")}
+    with pytest.raises(ValueError, match=rf"lacks '{re.escape(last)}', which would stay random"):
+        import_roberta(model.text_embedding, model.text_layers, shorter)
+    one = {k: v for k, v in given.items() if k != f"{last}.output.dense.bias"}
+    assert import_roberta(model.text_embedding, model.text_layers, one).missing == (f"{last}.output.dense.bias",)
+
+
 def test_weights_that_are_no_finite_numbers_are_refused_by_name():
-    from sonolex.nn.backbones import import_roberta
+    from sonolex.pretrained.bert import import_roberta
 
     model = build_system("ctal", TINY)
     given, key = weights(model), "encoder.layer.1.output.dense.bias"

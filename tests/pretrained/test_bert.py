@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sonolex.nn.backbones import import_roberta
+from sonolex.pretrained.bert import import_roberta
 from sonolex.systems.base import build_system
 from tests.conftest import TINY
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from sonolex.nn.fairseq import read_fairseq, speecht5_names
+from sonolex.pretrained.fairseq import read_fairseq, speecht5_names
 from sonolex.systems.base import build_system
 from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.systems.speecht5 import SpeechT5Config

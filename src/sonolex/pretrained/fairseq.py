@@ -15,7 +15,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from sonolex.nn.backbones import ImportReport, copy_all, weight_norm_name
+from sonolex.pretrained.base import ImportReport, copy_all
+from sonolex.pretrained.speecht5 import weight_norm_name
 from sonolex.torch_file import read_torch
 
 SPECIAL_UNITS = 4  # rows of a fairseq dictionary before its first unit: <s>, <pad>, </s>, <unk>
