@@ -17,7 +17,7 @@ from sonolex.systems.base import build_system
 from sonolex.systems.speechlm import SpeechLm, SpeechLmConfig
 from sonolex.tasks.base import Model
 from sonolex.train.checkpoint import save_model
-from tests.systems.test_contract import SPEECHLM
+from tests.systems.cases.small import SPEECHLM
 
 TONES_HZ = {"a": 300.0, "b": 1200.0, "c": 3600.0}
 

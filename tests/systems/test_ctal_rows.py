@@ -17,7 +17,7 @@ from sonolex.systems.ctal_rows.base import CtalRowConfig
 from sonolex.systems.ctal_rows.lstm_alignment import AdditiveAttention
 from sonolex.systems.ctal_rows.multi_hop import MultiHopConfig, found_in
 from sonolex.types import Batch
-from tests.systems.test_contract import RECURRENT, STREAMS
+from tests.systems.cases.small import RECURRENT, STREAMS
 
 
 def test_what_a_hop_finds_by_hand():

@@ -14,7 +14,7 @@ from sonolex.objectives.ctc import ctc_steps
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
 from sonolex.systems.base import build_system
 from sonolex.systems.speecht5 import OBJECTIVES, SpeechT5, SpeechT5Config
-from tests.systems.test_contract import SPEECHT5
+from tests.systems.cases.small import SPEECHT5
 
 TINY = SPEECHT5 | {"audio": "waveform"}
 TEXTS = ["the garden was tidy", "a phone", "they had a lucky lesson so early"]
