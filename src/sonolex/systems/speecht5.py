@@ -71,7 +71,8 @@ class SpeechT5Config(SystemConfig):
     Attributes:
         vocab_size, blank_id, pad_id, end_id, num_letters, mask_id, first_letter_id, rate_hz, num_mels, max_frames,
             max_tokens, num_units: filled in from the processor.
-        width, num_layers, num_decoder_layers, num_heads, ffn_width, dropout, norm_eps: of SpeechT5-Base (code).
+        width, num_layers, num_decoder_layers, num_heads, ffn_width, norm_eps: of SpeechT5-Base (code).
+        dropout: everywhere, as in transformers' port; the code has none after activations, and layer drop of 0.05.
         audio: entrance: "waveform" (study, section 2.2.1), or "spectrogram": a linear map of each filter-bank frame,
             for small data.
         conv_width: of the seven convolutions, wav2vec2's.
@@ -87,7 +88,7 @@ class SpeechT5Config(SystemConfig):
         mask_share, mask_run: chance that a step starts a hidden run, times its length: 0.8 and 10 (code, as HuBERT's).
         mix_share: of the encoder's steps that the decoder sees quantised: 0.5 in the code, 0.1 in its scripts.
         codebook_groups, codebook_entries, codebook_temperature: 2 groups of 100 (code). Differs: the temperature is
-            constant, and does not fall during training.
+            constant; the code's falls from 2 to 0.5.
         spectrogram_reduction: frames that a decoder step draws (code).
         infill_share, infill_run: letters hidden, 30 % (study, section 2.2.3), in runs of this mean length (code).
         random_letters: share of the letters left that become another one (code).
