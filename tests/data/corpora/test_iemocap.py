@@ -5,30 +5,7 @@ import pytest
 
 from sonolex.data.corpora import iemocap
 from sonolex.protocols import iemocap4, iemocap4_excited
-from tests.data.corpora.miniatures import text, wav
-
-
-def make_iemocap(root):
-    """Two utterances of every speaker and usual emotion, one of them not to be used, one without text."""
-    for session in range(1, 6):
-        folder, labels, lines = (
-            root / f"Session{session}",
-            ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"],
-            [],
-        )
-        dialog = f"Ses{session:02d}F_impro01"
-        number = 0
-        for gender in "FM":
-            for emotion in ("neu", "hap", "exc", "ang", "sad", "xxx"):
-                clip_id = f"{dialog}_{gender}{number:03d}"
-                labels.append(f"[{number}.0000 - {number}.9000]\t{clip_id}\t{emotion}\t[2.5000, 3.0000, 1.5000]")
-                labels.append("C-E2:\tNeutral;\t()")
-                lines.append(f"{clip_id} [{number:03d}.0000-{number:03d}.9000]: {'' if emotion == 'hap' else 'Yeah.'}")
-                wav(folder / "sentences" / "wav" / dialog / f"{clip_id}.wav")
-                number += 1
-        lines.append("F: breathing that is no utterance")
-        text(folder / "dialog" / "EmoEvaluation" / f"{dialog}.txt", labels, "latin-1")
-        text(folder / "dialog" / "transcriptions" / f"{dialog}.txt", lines, "latin-1")
+from tests.data.corpora.miniatures import make_iemocap
 
 
 def test_iemocap_and_its_protocols(tmp_path):

@@ -1,27 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import soundfile
 
 from sonolex.data.corpora import librispeech
 from sonolex.protocols import librispeech_verification
 from sonolex.protocols.base import find_protocol
-from tests.data.corpora.miniatures import text, wav
-
-
-def make_librispeech(root, subsets):
-    for number, subset in enumerate(subsets):
-        for speaker in (100 + 2 * number, 101 + 2 * number):
-            folder = root / subset / str(speaker) / "7"
-            lines = []
-            for i in range(2):
-                clip_id = f"{speaker}-7-{i:04d}"
-                folder.mkdir(parents=True, exist_ok=True)
-                wave = np.random.default_rng(i).uniform(-0.1, 0.1, 1600)
-                soundfile.write(folder / f"{clip_id}.flac", wave, 16_000)
-                lines.append(f"{clip_id} SPOKEN WORDS {i}")
-            text(folder / f"{speaker}-7.trans.txt", lines)
+from tests.data.corpora.miniatures import make_librispeech, text, wav
 
 
 def test_librispeech_and_its_protocol(tmp_path):
