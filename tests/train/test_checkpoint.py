@@ -187,3 +187,12 @@ def test_what_a_published_checkpoint_lacks_is_said_with_its_place():
     model = SimpleNamespace(system=SimpleNamespace(import_pretrained=fails))
     with pytest.raises(ValueError, match=r"`pretrained` \(text from some/bert\): \['encoder\.weight'\] must hold"):
         _imports(model, {"text": "some/bert"})  # type: ignore[arg-type]
+
+
+def test_a_folder_of_runs_is_no_model_and_says_which_it_holds(tmp_path):
+    for run in ("first", "second"):
+        (tmp_path / run / "model").mkdir(parents=True)
+        (tmp_path / run / "model" / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"holds runs: \S+first, \S+second\. Name one\."):
+        checkpoint.model_folder(tmp_path)
+    assert checkpoint.model_folder(tmp_path / "first") == tmp_path / "first" / "model"

@@ -94,15 +94,15 @@ def _against(table: Table, own: Row, floor: Row) -> str:
     by = f"{abs(found.mean):.3f} {'better' if better > 0 else 'worse'} than"
     if abs(found.mean) < 5e-4:
         return f"It is as good as the best floor, {name} ({floor.mean(table.primary):.3f}), and not better."
-    return f"It is {by} the best floor, {name} ({floor.mean(table.primary):.3f}); {_clear(found, own.over)}."
+    return f"It is {by} the best floor, {name} ({floor.mean(table.primary):.3f}); {_clear(found, own.over, less_is_better=table.less_is_better)}."
 
 
-def _clear(found: Difference, over: str) -> str:
+def _clear(found: Difference, over: str, *, less_is_better: bool) -> str:
     if found.interval is None:
         return "whether that is chance is not known"
-    low, high = found.interval
+    low, high = sorted(-v for v in found.interval) if less_is_better else found.interval
     said = "this is clear" if found.clear else "this may be chance"
-    return f"{said}: over {over} the difference is {low:+.3f} to {high:+.3f}"
+    return f"{said}: over {over} it is {low:+.3f} to {high:+.3f} better"
 
 
 def _next(situation: Situation) -> list[str]:
