@@ -94,7 +94,8 @@ def _against(table: Table, own: Row, floor: Row) -> str:
     by = f"{abs(found.mean):.3f} {'better' if better > 0 else 'worse'} than"
     if abs(found.mean) < 5e-4:
         return f"It is as good as the best floor, {name} ({floor.mean(table.primary):.3f}), and not better."
-    return f"It is {by} the best floor, {name} ({floor.mean(table.primary):.3f}); {_clear(found, own.over, less_is_better=table.less_is_better)}."
+    clear = _clear(found, own.over, less_is_better=table.less_is_better)
+    return f"It is {by} the best floor, {name} ({floor.mean(table.primary):.3f}); {clear}."
 
 
 def _clear(found: Difference, over: str, *, less_is_better: bool) -> str:
