@@ -70,6 +70,7 @@ ALLOWED = {
     },
     "cli": FLOOR | {"data", "train", "annotate", "studies", "results", "doors", "cli"},
 }
+BENCHMARKS = sorted((SOURCE.parents[1] / "benchmarks").rglob("*.py"))
 FILES = sorted(p for p in SOURCE.rglob("*.py") if p != SOURCE / "__init__.py" and p != SOURCE / "__main__.py")
 
 
@@ -101,12 +102,12 @@ def test_a_module_imports_only_the_layers_below_it(path):
     assert not wrong, f"{inside} imports {sorted(wrong)}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+@pytest.mark.parametrize("path", [*FILES, *BENCHMARKS], ids=lambda p: "/".join(p.parts[-3:]))
 def test_nothing_outside_a_folder_imports_a_private_module_inside_it(path):
-    inside = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    inside = ".".join(path.relative_to(SOURCE).with_suffix("").parts) if path in FILES else "benchmarks"
     private = {i: i[: i.index("._")] for i in imports_of(path) if "._" in i}
     wrong = {i for i, folder in private.items() if not inside.startswith(folder + ".")}
-    assert not wrong, f"{path.relative_to(SOURCE)} imports {sorted(wrong)}"
+    assert not wrong, f"{path} imports {sorted(wrong)}"
 
 
 def test_nothing_imports_the_command_line():

@@ -24,7 +24,7 @@ from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.processors.spectrogram import SpectrogramConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes.base import corpus_options
 from sonolex.systems.ast import AstConfig
 from sonolex.systems.ssast import SsastConfig
 from sonolex.systems.vcr_ast import VcrAstConfig

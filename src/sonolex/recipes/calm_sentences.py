@@ -24,7 +24,7 @@ from sonolex.audio.views import Views
 from sonolex.data.corpora.tonewords import TEMPLATES
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS
+from sonolex.recipes.base import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.retrieval import RetrievalConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source

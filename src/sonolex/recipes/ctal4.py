@@ -28,7 +28,7 @@ from sonolex.data.manifest import Manifest
 from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
-from sonolex.recipes._real import other_speakers, protocol_options
+from sonolex.recipes.base import other_speakers, protocol_options
 from sonolex.systems.base import count_parameters, system_type
 from sonolex.tasks.base import TaskConfig
 from sonolex.tasks.pretraining import PretrainingConfig

@@ -20,7 +20,7 @@ from sonolex.data.corpora.emodb import SPEAKERS
 from sonolex.data.loader import Loading
 from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes.base import corpus_options
 from sonolex.systems.ctal import CtalConfig
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig

@@ -18,7 +18,7 @@ from dataclasses import replace
 from sonolex.data.loader import Loading
 from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import WORD_VIEWS, corpus_options
+from sonolex.recipes.base import WORD_VIEWS, corpus_options
 from sonolex.systems.ctal import CtalConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source

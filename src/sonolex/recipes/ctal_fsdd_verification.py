@@ -20,7 +20,7 @@ from dataclasses import replace
 from sonolex.data.loader import Loading
 from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.fsdd_digits_unseen_speakers import TRAIN_SPEAKERS
-from sonolex.recipes._real import corpus_options, other_speakers
+from sonolex.recipes.base import corpus_options, other_speakers
 from sonolex.systems.ctal import CtalConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.verification import VerificationConfig

@@ -20,7 +20,7 @@ from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import ESPEAK_WORDS
+from sonolex.recipes.base import ESPEAK_WORDS
 from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source

@@ -18,7 +18,7 @@ from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import protocol_options
+from sonolex.recipes.base import protocol_options
 from sonolex.systems.ctal import CtalConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 

@@ -25,7 +25,7 @@ from typing import Any
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS, corpus_options
+from sonolex.recipes.base import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS, corpus_options
 from sonolex.systems.base import system_type
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.checkpoint import load_model, model_folder

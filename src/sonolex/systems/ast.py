@@ -1,4 +1,4 @@
-"""AST: Audio Spectrogram Transformer (Gong, Chung and Glass, Interspeech 2021), whole.
+"""AST: Audio Spectrogram Transformer (Gong, Chung and Glass, Interspeech 2021).
 
 What is unusual about it:
 

@@ -1,4 +1,4 @@
-"""CALM: Contrastive Aligned Audio-Language Multirate and Multimodal Representations (Sachidananda et al. 2022), whole.
+"""CALM: Contrastive Aligned Audio-Language Multirate and Multimodal Representations (Sachidananda et al. 2022).
 
 What is unusual about it:
 

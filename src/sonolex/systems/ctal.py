@@ -1,4 +1,4 @@
-"""CTAL: Cross-modal Transformer for Audio-and-Language (Li et al., EMNLP 2021), whole, in the paper's order.
+"""CTAL: Cross-modal Transformer for Audio-and-Language (Li et al., EMNLP 2021).
 
 What is unusual about it:
 

@@ -1,4 +1,4 @@
-"""SpectroBERT: one BERT over words and slices of a spectrogram (Bonaccorsi, thesis, Politecnico di Torino 2023), whole.
+"""SpectroBERT: one BERT over words and slices of a spectrogram (Bonaccorsi, thesis, Politecnico di Torino 2023).
 
 What is unusual about it:
 

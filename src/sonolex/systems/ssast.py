@@ -1,4 +1,4 @@
-"""SSAST: Self-Supervised Audio Spectrogram Transformer (Gong, Lai, Chung and Glass, AAAI 2022), whole.
+"""SSAST: Self-Supervised Audio Spectrogram Transformer (Gong, Lai, Chung and Glass, AAAI 2022).
 
 What is unusual about it:
 

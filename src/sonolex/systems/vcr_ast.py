@@ -1,4 +1,4 @@
-"""VCR-AST: VICReg pre-training of an Audio Spectrogram Transformer (Salvalaggio, thesis, Sapienza 2023), whole.
+"""VCR-AST: VICReg pre-training of an Audio Spectrogram Transformer (Salvalaggio, thesis, Sapienza 2023).
 
 What is unusual about it:
 
