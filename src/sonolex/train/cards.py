@@ -213,8 +213,8 @@ def _best_floor(task: Task, metric: str, floors: Mapping[str, Mapping[str, float
 
 def _interval(task: Task, metric: str, labels: Sequence[Any], scores: np.ndarray, groups: Sequence[Any] | None) -> str:
     """Return a bootstrap interval that draws whole speakers where they are known, else clips."""
-    may_draw = task.scorer is not None and task.scorer.clipwise and len(labels) <= MOST_DRAWN_CLIPS
-    if not may_draw or metric != task.primary_metric:
+    scorer = task.scorer
+    if scorer is None or not scorer.clipwise or len(labels) > MOST_DRAWN_CLIPS or metric != task.primary_metric:
         return ""
     rows_of: dict[Any, list[int]] = {}
     for row in range(len(labels)):
@@ -227,7 +227,7 @@ def _interval(task: Task, metric: str, labels: Sequence[Any], scores: np.ndarray
         options |= {"metric_names": [name for name in options["metric_names"] if name == metric]}
     for _ in range(DRAWS):
         rows = [r for g in rng.integers(0, len(members), len(members)) for r in members[g]]
-        found = task.scorer.score([labels[r] for r in rows], scores[rows], options)
+        found = scorer.score([labels[r] for r in rows], scores[rows], options)
         values.append(found.get(metric, np.nan))
     known = np.array(values)[np.isfinite(values)]
     return f"{np.quantile(known, 0.025):.3f} to {np.quantile(known, 0.975):.3f}" if len(known) > DRAWS // 2 else ""
