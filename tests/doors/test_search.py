@@ -15,6 +15,7 @@ from sonolex.doors.search import SoundIndex, build_index
 from sonolex.doors.vector_files import PATHS, VECTORS
 from sonolex.locks import Held, holding
 from sonolex.systems.calm import Calm, CalmConfig, CalmProcessor, CalmProcessorConfig
+from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.retrieval import RetrievalConfig
 from sonolex.train.checkpoint import build_model, save_model
 
@@ -27,7 +28,8 @@ def saved(corpus, tmp_path_factory):
         config = CalmProcessorConfig(rate_hz=8000, num_mels=16, max_frames=400, max_tokens=40, vocab_size=200)
         processor = CalmProcessor.create(config, transcripts=corpus.column("text"))
         calm = CalmConfig(**SIZES, blocks=(Blocks(12, 6),), grid=Grid(6, 8, 3, 4, num_mels=16), pooled=pooled)
-        model = build_model(Calm, Calm.matched(calm, processor), (RetrievalConfig("words"),), seed=0)
+        task = RetrievalConfig("words") if pooled == "aligned" else PretrainingConfig("pretraining")
+        model = build_model(Calm, Calm.matched(calm, processor), (task,), seed=0)
         place = tmp_path_factory.mktemp("model") / pooled
         save_model(place, model, processor, provenance={})
         return place
