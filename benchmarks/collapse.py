@@ -23,8 +23,8 @@ from sonolex.objectives.vicreg import spread
 from sonolex.recipes.ast_esc10 import HELD_OUT, PRETRAININGS, recipe
 from sonolex.systems.vcr_ast import VcrAst
 from sonolex.train.checkpoint import load_model
+from sonolex.train.manifests import load_source
 from sonolex.train.run import Source
-from sonolex.train.sources import load_source
 
 ONLY_WHEN_NAMED = True
 MEASURES = ("std", "rank", "effective_dim")

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from sonolex.compare import best_floor, compare_runs
 from sonolex.data.corpora import ravdess
 from sonolex.data.manifest import Manifest, read_manifest
-from sonolex.fit import fit
+from sonolex.doors.fit import fit
+from sonolex.results.compare import best_floor, compare_runs
 
 ONLY_WHEN_NAMED = True
 DATA = Path(os.environ.get("SONOLEX_DATA", "../shared/data"))

@@ -22,10 +22,9 @@ from sonolex.audio.patches import cut_blocks
 from sonolex.data.loader import Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.recipes.calm_tables import recipe
-from sonolex.systems._calm_blocks import draw_pairs
-from sonolex.systems.calm import Calm
+from sonolex.systems.calm import Calm, draw_pairs
 from sonolex.train.checkpoint import load_model
-from sonolex.train.sources import load_sources
+from sonolex.train.manifests import load_sources
 from sonolex.types import Batch
 
 ONLY_WHEN_NAMED = True

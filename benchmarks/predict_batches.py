@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks._timing import claim, interleaved, ratio, table
-from sonolex.answering import BATCH_S, Item, Listener
+from sonolex.doors.answering import BATCH_S, Item, Listener
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig

@@ -17,8 +17,8 @@ import numpy as np
 import psutil
 
 from benchmarks._timing import claim
-from sonolex.search import SoundIndex
-from sonolex.vector_files import VECTORS, Card, GrowingFiles
+from sonolex.doors.search import SoundIndex
+from sonolex.doors.vector_files import VECTORS, Card, GrowingFiles
 
 ONLY_WHEN_NAMED = True
 COUNT, DIM, CENTRES, QUERIES, TOP = 1_000_000, 128, 10_000, 50, 10

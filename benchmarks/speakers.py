@@ -21,7 +21,7 @@ from benchmarks._folders import folders_of_runs
 from sonolex import load
 from sonolex.data.corpora import emodb
 from sonolex.data.manifest import Manifest
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes.base import corpus_options
 
 ONLY_WHEN_NAMED = True
 

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks._released import as_released
 from benchmarks._timing import claim, interleaved, ratio, table
-from sonolex.systems._spectrogram_transformer import SpectrogramTransformer
+from sonolex.systems.base import System
 from sonolex.systems.ssast import Ssast, SsastConfig
 from sonolex.systems.vcr_ast import VcrAst, VcrAstConfig
 from sonolex.types import Batch, Losses
@@ -26,7 +26,7 @@ def run() -> None:
     torch.manual_seed(0)
     shared = SsastConfig.base(**SIZES)
     zeroed = VcrAstConfig.base(**SIZES)
-    models: dict[str, SpectrogramTransformer] = {
+    models: dict[str, System] = {
         "SSAST as released, fp32": Ssast(replace(shared, masks="separate")),
         "SSAST ours, fp32": Ssast(shared),
         "VICReg hidden by value, fp32": VcrAst(zeroed),
@@ -52,7 +52,7 @@ def _dropping(config: VcrAstConfig, share: float) -> VcrAstConfig:
     return replace(config, hidden_share=share, hidden_patches="dropped")
 
 
-def _step_of(model: SpectrogramTransformer, *, fused: bool, bf16: bool = False):
+def _step_of(model: System, *, fused: bool, bf16: bool = False):
     """Return a whole training step: masks and views, forward, backward, optimiser; features excluded."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=fused, foreach=None if fused else False)
     generator = torch.Generator().manual_seed(0)

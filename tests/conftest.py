@@ -10,11 +10,12 @@ import soundfile
 import torch
 
 from sonolex.data.manifest import Manifest, manifest_from_rows
-from sonolex.systems.ctal import CtalConfig, CtalProcessor, CtalProcessorConfig
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig, LogMelAndTokensProcessor
+from sonolex.systems.ctal import CtalConfig
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 WORDS = ["good", "bad", "warm", "cold", "loud", "soft", "quick", "slow", "high", "low"]
-TINY_PROCESSOR = CtalProcessorConfig(
+TINY_PROCESSOR = LogMelAndTokensConfig(
     rate_hz=8000, window_ms=32, hop_ms=20, fft_samples=256, num_mels=20, vocab_size=280, max_frames=400, max_tokens=40
 )
 TINY = CtalConfig(
@@ -79,8 +80,8 @@ def corpus(tmp_path_factory) -> Manifest:
 
 
 @pytest.fixture(scope="session")
-def processor(corpus) -> CtalProcessor:
-    return CtalProcessor.create(TINY_PROCESSOR, transcripts=corpus.column("text"))
+def processor(corpus) -> LogMelAndTokensProcessor:
+    return LogMelAndTokensProcessor.create(TINY_PROCESSOR, transcripts=corpus.column("text"))
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ def demo(folder: Path) -> None:
 
 
 def report(folder: Path) -> None:
-    from sonolex.report import write_html
+    from sonolex.results.report import write_html
     from tests.saved_runs import make_run
 
     make_run(folder / "run")
@@ -124,7 +124,7 @@ def lars(folder: Path) -> None:
 def asr(folder: Path) -> None:
     import numpy as np
 
-    from sonolex.recognisers.pocketsphinx import open_recogniser
+    from sonolex.annotate.recognisers.pocketsphinx import open_recogniser
 
     assert open_recogniser(None).transcribe(np.zeros(16_000, np.float32)) is not None
 
@@ -148,7 +148,7 @@ def speecht5(folder: Path) -> None:
 
 
 def whisper(folder: Path) -> None:
-    from sonolex.recognisers.whisper import open_recogniser
+    from sonolex.annotate.recognisers.whisper import open_recogniser
 
     try:
         open_recogniser(str(folder / "no-model"))

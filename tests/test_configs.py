@@ -50,6 +50,8 @@ def test_names_are_modules_and_unknown_ones_suggest_the_nearest():
     assert configs.find_module("systems", "sonolex.systems.ctal", trust_code=True).SYSTEM.name == "ctal"
     with pytest.raises(ValueError, match="Did you mean 'ctal'"):
         configs.find_module("systems", "ctall")
+    assert configs.find_module("systems", "mdre").__name__ == "sonolex.systems.ctal_rows.mdre"
+    assert not {"base", "ctal_rows"} & set(configs.module_names("systems"))
     assert not [n for p in ("systems", "protocols", "tasks") for n in configs.module_names(p) if n.startswith("_")]
 
 
@@ -59,7 +61,9 @@ def test_every_module_keeps_its_promise():
     for name in configs.module_names("protocols"):
         assert configs.find_module("protocols", name).PROTOCOL.name == name
     for name in configs.module_names("tasks"):
-        assert configs.find_module("tasks", name).TASK.config_type.kind == name
+        assert configs.find_module("tasks", name).TASK.config_type.__module__ == f"sonolex.tasks.{name}"
+    for name in configs.module_names("scores"):
+        assert configs.find_module("scores", name).SCORER.name == name
     for name in configs.module_names("data.corpora"):
         assert callable(configs.find_module("data.corpora", name).prepare)
     for name in configs.module_names("recipes"):

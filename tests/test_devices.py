@@ -13,7 +13,7 @@ import torch
 import sonolex
 from sonolex import devices
 from sonolex.cli import main
-from sonolex.cli_arguments import COMPUTING, parser
+from sonolex.cli._parsing import find_verb, parser_of, verb_names
 from sonolex.train.loop import train
 from sonolex.train.processes import _precision, launched
 from sonolex.train.run import Budget
@@ -89,10 +89,12 @@ def test_doctor_says_whether_bf16_is_real(cpu_only, monkeypatch, capsys):
         assert f"devices, the first one is auto: {words}" in capsys.readouterr().out
 
 
+COMPUTING = [name for name in verb_names() if find_verb(name).VERB.computes]
+
+
 @pytest.mark.parametrize("verb", COMPUTING)
 def test_every_verb_that_computes_takes_a_device_and_threads(verb):
-    verbs = next(a for a in parser(dict.fromkeys(_verbs(), _nothing))._actions if a.dest == "verb").choices
-    options = {o for a in verbs[verb]._actions for o in a.option_strings}
+    options = {o for a in parser_of(verb)._actions for o in a.option_strings}
     assert {"--device", "--threads"} <= options
 
 
@@ -253,13 +255,3 @@ def test_a_command_leaves_the_threads_of_a_running_python_alone(run_folder, corp
     before = torch.get_num_threads()
     assert main(["predict", str(run_folder), str(corpus[0].audio)]) == 0
     assert torch.get_num_threads() == before
-
-
-def _verbs() -> list[str]:
-    from sonolex.cli import VERBS
-
-    return [f.__name__ for f in VERBS]
-
-
-def _nothing(arguments: object) -> None:
-    """Nothing."""

@@ -52,3 +52,12 @@ def test_every_link_between_pages_leads_somewhere():
 
 def test_no_page_names_this_machine():
     assert not [p for p in PAGES if f"{Path.home()}/" in p.read_text(encoding="utf-8")]
+
+
+def test_every_citation_can_be_followed():
+    """Papers are cited by section, our own facts by a page of this repository."""
+    code = [*(ROOT / "src").rglob("*.py"), *PAGES]
+    nowhere = re.compile(r"\breference [A-I]\d*\b|\bsource document|\b(?:design|performance|feasibility|field)\.md")
+    assert not [str(p.relative_to(ROOT)) for p in code if nowhere.search(p.read_text(encoding="utf-8"))]
+    cited = {m for p in code for m in re.findall(r"\bdocs/[\w/]+\.md", p.read_text(encoding="utf-8"))}
+    assert not [page for page in sorted(cited) if not (ROOT / page).is_file()]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sonolex import doctor
+from sonolex.cli import doctor
 from tests.extras_alone import EXTRAS, FEATURES, FINE, brought_along
 
 ROOT = Path(__file__).parents[1]

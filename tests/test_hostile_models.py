@@ -242,9 +242,12 @@ def test_optional_packages_are_imported_while_tensors_have_memory(good, monkeypa
     monkeypatch.setattr(Ctal, "import_extras", lambda: devices.append(torch.empty(1).device.type))
     sonolex.load(str(good))
     assert devices == ["cpu"]
-    source = Path(sonolex.__file__).parent / "systems"
-    lazy = {p.name for p in source.glob("*.py") if "        from transformers" in p.read_text()}
-    assert lazy == {"_speecht5_parts.py"}  # the SpeechSystem's, which says so in import_extras
+    source = Path(sonolex.__file__).parent
+    files = [p for folder in ("systems", "nn") for p in (source / folder).rglob("*.py")]
+    lazy = {str(p.relative_to(source)) for p in files if "        from transformers" in p.read_text()}
+    assert lazy == {"nn/speecht5.py"}
+    users = {p for p in files if "sonolex.nn.speecht5 import" in p.read_text()}
+    assert users and all("def import_extras" in p.read_text() for p in users)
 
 
 def test_other_threads_may_build_while_a_folder_is_loaded():

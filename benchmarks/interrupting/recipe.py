@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sonolex.data.loader import Loading
-from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
+from sonolex.systems.ctal import CtalConfig
 from sonolex.tasks.base import TaskConfig
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig
@@ -38,7 +39,7 @@ def _run(
     train, selection, report = (
         (Source(manifest=manifest, where={"split": s}),) for s in ("train", "validation", "test")
     )
-    frames = CtalProcessorConfig(
+    frames = LogMelAndTokensConfig(
         rate_hz=8000,
         window_ms=32,
         hop_ms=20,

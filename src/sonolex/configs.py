@@ -22,26 +22,37 @@ T = TypeVar("T")
 PROMISED = {  # what every module of a package has
     "systems": "SYSTEM",
     "tasks": "TASK",
+    "scores": "SCORER",
     "protocols": "PROTOCOL",
     "data.corpora": "prepare",
     "recipes": "recipe",
-    "recognisers": "open_recogniser",
+    "annotate.recognisers": "open_recogniser",
 }
 EXACT = 2**53  # up to here a float holds every whole number
+PLACES = {"systems": ("systems", "systems.ctal_rows")}  # folders of bare names, where they are more than the package
 MOST_PROBLEMS = 20  # listed at once
 MOST_LETTERS = 500  # of one of them, which may hold whatever a file does
 
 
 def module_names(package: str) -> list[str]:
     """Return the public module names in ``sonolex.<package>``, without importing them."""
-    folder = Path(__file__).parent.joinpath(*package.split("."))
-    hidden = ("_", "base")
-    modules = (p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file())
-    return sorted(name for name in modules if name.isidentifier() and not name.startswith(hidden))
+    return sorted(_modules(package))
+
+
+def _modules(package: str) -> dict[str, str]:
+    """Return the dotted paths of a package's public modules, by their bare names."""
+    found: dict[str, str] = {}
+    places = PLACES.get(package, (package,))
+    for place in places:
+        folder = Path(__file__).parent.joinpath(*place.split("."))
+        modules = (p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file())
+        paths = {name: f"{place}.{name}" for name in modules if name.isidentifier()}
+        found |= {n: path for n, path in paths.items() if not n.startswith(("_", "base")) and path not in places}
+    return found
 
 
 def find_module(package: str, name: str, *, trust_code: bool = False) -> types.ModuleType:
-    """Return the module ``sonolex.<package>.<name>``.
+    """Return the module ``sonolex.<package>.<name>``; the rows of CTAL's tables are systems too.
 
     Args:
         name: with ``trust_code`` also the dotted path of the user's own module, whose code then runs.
@@ -50,12 +61,13 @@ def find_module(package: str, name: str, *, trust_code: bool = False) -> types.M
     Raises:
         ValueError: no such module, with the nearest names, or one that lacks what its package promises.
     """
-    names = module_names(package)
-    if name in names:
-        return importlib.import_module(f"sonolex.{package}.{name}")
+    modules = _modules(package)
+    if isinstance(name, str) and name in modules:
+        return importlib.import_module(f"sonolex.{modules[name]}")
     dotted = isinstance(name, str) and "." in name and all(part.isidentifier() for part in name.split("."))
     if not (dotted and trust_code):
         code = " Code outside the package runs only where you name it yourself, or with --trust-code." * dotted
+        names = sorted(modules)
         near = suggestion(name, names) if isinstance(name, str) else ""
         raise ValueError(f"`{package}` must be one of {', '.join(names)}, but is {reprlib.repr(name)}.{near}{code}")
     try:
@@ -84,6 +96,12 @@ def _is_dotted(name: Any) -> bool:
     """Return whether a name can be that of a module in a package, and is no file."""
     parts = name.split(".") if isinstance(name, str) else ()
     return len(parts) > 1 and all(map(str.isidentifier, parts)) and not Path(name).exists()
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless ``value`` is one of ``allowed``."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, but is {value!r}.")
 
 
 def to_json(config: Any) -> Any:

@@ -10,7 +10,7 @@ GE2E_SPEAKERS = 4  # of one round of CTAL's sampled EER
 def eer(same_N: np.ndarray, scores_N: np.ndarray) -> float:
     """Return the equal error rate over all N trials: where the ROC's straight lines cross fpr = 1 − tpr.
 
-    ``same_N`` is True for trials of one speaker; larger scores must mean "same". Exact, reference G.
+    ``same_N`` is True for trials of one speaker; larger scores must mean "same". Exact (docs/reference.md, Metrics).
 
     Raises:
         ValueError: only one kind of trial.

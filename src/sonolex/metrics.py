@@ -1,6 +1,6 @@
 """Every metric with its definition and source. No metric is called just "WA" or "F1".
 
-The source documents use one word for different things: CTAL's WA is `accuracy`, CALM's WA is
+The papers use one word for different things: CTAL's WA is `accuracy`, CALM's WA is
 `mean_binary_balanced_accuracy`. Names here are unambiguous; a report shows the papers' words beside them.
 Functions take numpy arrays: true class ids (B,), scores (B, C), or values (B,).
 """
@@ -16,13 +16,13 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
 def accuracy(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
-    """Return the share of correct decisions. CTAL: "WA", reference G."""
+    """Return the share of correct decisions. CTAL: "WA"."""
     _same_length(true_B, predicted_B)
     return float(np.mean(true_B == predicted_B))
 
 
 def balanced_accuracy(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
-    """Return the mean recall over the classes that occur in ``true_B``. CTAL: "UA", reference G."""
+    """Return the mean recall over the classes that occur in ``true_B``. CTAL: "UA"."""
     _same_length(true_B, predicted_B)
     return float(np.mean([np.mean(predicted_B[true_B == c] == c) for c in np.unique(true_B)]))
 
@@ -36,7 +36,7 @@ def macro_f1(true_B: np.ndarray, predicted_B: np.ndarray, *, zero_division: floa
 
 
 def weighted_f1(true_B: np.ndarray, predicted_B: np.ndarray, *, zero_division: float = 0.0) -> float:
-    """Return per-class F1 weighted by how often the class is *true* (MulT swaps the arguments, reference G)."""
+    """Return per-class F1 weighted by how often the class is *true* (docs/reference.md, Metrics: MulT swaps both)."""
     from sklearn.metrics import f1_score
 
     _same_length(true_B, predicted_B)
@@ -44,7 +44,7 @@ def weighted_f1(true_B: np.ndarray, predicted_B: np.ndarray, *, zero_division: f
 
 
 def macro_precision(true_B: np.ndarray, predicted_B: np.ndarray, *, zero_division: float = 0.0) -> float:
-    """Return the mean of per-class precision; a class never predicted counts ``zero_division`` (1: reference B7)."""
+    """Return the mean of per-class precision; a class never predicted counts ``zero_division``."""
     from sklearn.metrics import precision_score
 
     _same_length(true_B, predicted_B)
@@ -66,7 +66,7 @@ def top_k_accuracy(true_B: np.ndarray, scores_BC: np.ndarray, k: int) -> float:
 
 
 def mean_binary_balanced_accuracy(true_BC: np.ndarray, predicted_BC: np.ndarray) -> float:
-    """Return the mean over classes of ½ (recall + specificity). CALM: "WA", reference G.
+    """Return the mean over classes of ½ (recall + specificity). CALM: "WA" (docs/reference.md, CALM).
 
     Raises:
         ValueError: a class without positives or without negatives has no such value.
@@ -99,7 +99,7 @@ def calm_f1(true_BC: np.ndarray, predicted_BC: np.ndarray) -> float:
     """Return CALM appendix B's "micro-averaged F1" as printed: Σ_c (TP_c + TN_c) / (all labels) · F1_c.
 
     The weights are the classes' shares of correct decisions and sum to the mean accuracy, so it is neither micro nor
-    weighted by support (reference E7), and is below the mean of the F1s.
+    weighted by support (docs/reference.md, CALM), and is below the mean of the F1s.
     """
     right_C = (true_BC == predicted_BC).sum(0) / true_BC.size
     return float(sum(w * _f1(true_BC[:, c], predicted_BC[:, c]) for c, w in enumerate(right_C)))
@@ -165,6 +165,29 @@ def _steps_of_classes(true_BC: np.ndarray, scores_BC: np.ndarray) -> Iterator[tu
         yield hits, last_of_score + 1 - hits
 
 
+def mixed_classes(true_BC: np.ndarray) -> list[int]:
+    """Return the classes that have both positives and negatives.
+
+    Without either, average precision and area are undefined (docs/reference.md, Metrics): no such class is counted as
+    a success.
+    """
+    return [c for c in range(true_BC.shape[1]) if 0 < true_BC[:, c].sum() < len(true_BC)]
+
+
+def ranking(true_BC: np.ndarray, scores_BC: np.ndarray) -> dict[str, float]:
+    """Return mAP, AUC and d′ over the `mixed_classes`, and how many those are."""
+    scored = mixed_classes(true_BC)
+    if not scored:
+        return {"classes_scored": 0.0}
+    area = mean_roc_area(true_BC[:, scored], scores_BC[:, scored])
+    return {
+        "map": mean_average_precision(true_BC[:, scored], scores_BC[:, scored]),
+        "mean_roc_area": area,
+        "d_prime": d_prime(area),
+        "classes_scored": float(len(scored)),
+    }
+
+
 def d_prime(mean_area: float) -> float:
     """Return √2 · Φ⁻¹(area), AudioSet's sensitivity index. Reference G.
 
@@ -202,7 +225,7 @@ def ccc(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
 
 
 def acc2_zeros_dropped(true_B: np.ndarray, predicted_B: np.ndarray) -> float:
-    """Return MOSEI Acc2 (i): clips with true value 0 dropped, positive means > 0. CTAL, MulT; reference G."""
+    """Return MOSEI Acc2 (i): clips with true value 0 dropped, positive means > 0 (docs/reference.md, Metrics)."""
     kept = true_B != 0
     return accuracy(true_B[kept] > 0, predicted_B[kept] > 0)
 
@@ -279,17 +302,8 @@ REGRESSION: dict[str, Metric] = {
     f.__name__: f
     for f in (mae, ccc, pearson, acc2_zeros_dropped, acc2_nonnegative, f1_zeros_dropped, f1_nonnegative, acc7)
 }
-LOWER_IS_BETTER = frozenset({"mae", "eer", "eer_ge2e_sampled", "loss"})
-PAPER_WORDS = {
-    "accuracy": "WA in CTAL",
-    "balanced_accuracy": "UA in CTAL",
-    "acc2_zeros_dropped": "Acc2 in CTAL",
-    "map": "AP in VCR-AST",
-    "mean_binary_balanced_accuracy": "WA in CALM",
-    "mean_binary_accuracy": "Acc in CALM",
-    "calm_f1": "F1 in CALM",
-    "mean_roc_area": "AUC in VCR-AST",
-}
+RANKING = ("map", "mean_roc_area", "d_prime", "classes_scored")
+RANKING_WORDS = {"map": "AP in VCR-AST", "mean_roc_area": "AUC in VCR-AST"}
 
 
 def _f1(true_N: np.ndarray, predicted_N: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from sonolex.tokenizer_limits import require_bounded
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# RoBERTa's order, so that CTAL's shipped vocabulary and ours agree: reference C1.
+# RoBERTa's order, so that CTAL's shipped vocabulary and ours agree (docs/reference.md, CTAL).
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 START_ID, PAD_ID, END_ID, UNKNOWN_ID, MASK_ID = range(5)
 BERT_TOKENS = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
@@ -64,7 +64,7 @@ def special_ids(tokenizer: Tokenizer) -> SpecialIds:
 def clean_ctal(transcript: str) -> str:
     """Return the transcript lower-cased, with . , ? ! as spaces and single spaces between words.
 
-    Source: CTAL's fine-tuning code, reference C1.
+    Source: CTAL's fine-tuning code.
 
     >>> clean_ctal("Well, I'm HAPPY!  Are you?")
     "well i'm happy are you"
@@ -170,7 +170,7 @@ def train_wordpiece(transcripts: Iterable[str], *, vocab_size: int = 30_522) -> 
 def train_letters(transcripts: Iterable[str]) -> Tokenizer:
     """Return SpeechT5's kind of tokenizer, one token a letter, with the letters of ``transcripts``.
 
-    Ids as in the released one: four special tokens, the space, letters; <mask> and <ctc_blank> last (reference B1).
+    Ids as in the released one: four special tokens, the space, letters; <mask> and <ctc_blank> last.
     """
     letters = sorted({letter for line in transcripts for letter in line if not letter.isspace()})
     return _letter_tokenizer([*SPECIAL_TOKENS[:4], SPACE, *letters])

@@ -8,9 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sonolex.data import tags
 from sonolex.data.manifest import ManifestError, read_manifest
-from sonolex.scoring import NO_TAG, TAG_SEPARATOR, tags_of
+from sonolex.labels import tags_of
 
 
 def read(path, content: str, encoding: str = "utf-8", **options):
@@ -151,7 +150,6 @@ def test_columns_may_be_named_in_every_format(suffix, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_lists_of_labels_are_joined_and_known(suffix, tmp_path):
-    assert (tags.TAG_SEPARATOR, tags.NO_TAG) == (TAG_SEPARATOR, NO_TAG)
     rows = [{"text": "x", "tags": t} for t in (["dog", " rain "], [], None, ["dog", "dog"])]
     path = tmp_path / f"t{suffix}"
     if suffix == ".jsonl":

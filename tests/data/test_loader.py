@@ -8,6 +8,7 @@ from sonolex.audio.io import read_audio
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loader, Loading, clip_seed
 from sonolex.data.manifest import manifest_from_rows
+from tests.data.corpora.miniatures import wav
 
 ROWS = [np.arange(0, 5), np.arange(5, 11), np.arange(11, 13)]
 
@@ -144,3 +145,11 @@ def test_clip_seeds_are_fixed_forever():
 def test_impossible_settings_are_refused(changes):
     with pytest.raises(ValueError, match="must"):
         Loading(**changes)
+
+
+def test_an_excerpt_at_the_start_of_a_file_is_not_the_whole_file(tmp_path, processor):
+    wav(tmp_path / "long.wav", seconds=2.0)
+    rows = [{"id": "part", "audio": "long.wav", "offset_s": 0.0, "duration_s": 0.5}, {"id": "all", "audio": "long.wav"}]
+    loader = Loader(manifest_from_rows(rows, root=tmp_path), processor, loading=Loading(num_workers=0))
+    (batch,) = loader.batches([np.arange(2)])
+    assert batch.frames_valid_BT.sum(1).tolist() == [26, 101]

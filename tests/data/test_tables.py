@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sonolex.data import tables
 from sonolex.data.manifest import Manifest, ManifestError, concatenate, manifest_from_rows, read_manifest
-from sonolex.scoring import class_name
+from sonolex.labels import class_name
 
 
 def csv_of(path, values, name="mood"):

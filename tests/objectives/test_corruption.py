@@ -35,7 +35,7 @@ def test_no_tokens_give_no_choice():
 @pytest.mark.parametrize("corrupt", [corruption.corrupt_segments, corruption.corrupt_frames])
 @pytest.mark.parametrize("num_frames", [80, 160, 400, 1500])
 def test_about_fifteen_percent_of_frames_are_chosen_at_every_length(corrupt, num_frames):
-    """The released code leaves a clip of 80 frames without a mask 87 times in 100 (reference C3)."""
+    """The released code leaves a clip of 80 frames without a mask 87 times in 100 (simulated)."""
     frames = torch.randn(num_frames, 4)
     shares = []
     for seed in range(300):
@@ -143,3 +143,18 @@ def test_a_clip_of_one_patch_hides_it_and_others_leave_one():
         one(32, 8, 255 / 256, sampler="ssast_code")
     with pytest.raises(ValueError, match="sampler"):
         one(4, 4, 0.5, sampler="blocks")
+
+
+def test_hidden_runs_and_patches_of_a_batch_are_those_of_each_clip_alone():
+    def generators():
+        return [generator(seed) for seed in (1, 2, 3)]
+
+    together = corruption.hide_runs((9, 0, 4), generators(), share=0.6, run=3)
+    assert together.shape == (3, 9) and not together[1].any() and not together[2, 4:].any()
+    for row, length, own in zip(together, (9, 0, 4), generators(), strict=True):
+        assert torch.equal(row[:length], corruption.choose_runs(length, share=0.6 / 3, run=3, generator=own))
+    together = corruption.hide_patches((6, 2, 4), 3, generators(), share=0.5, sampler="cluster")
+    assert together.shape == (3, 18)
+    for row, columns, own in zip(together, (6, 2, 4), generators(), strict=True):
+        alone = corruption.choose_patches(columns, 3, 0.5, sampler="cluster", sides=(3, 5), generator=own)
+        assert torch.equal(row[: columns * 3], alone) and not row[columns * 3 :].any()

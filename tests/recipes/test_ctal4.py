@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from sonolex.data.corpora import librispeech
-from sonolex.plots import FRACTION
 from sonolex.recipes.ctal4 import MATCHED, PUBLISHED, ROWS, matched_ffn_width, num_in_layers, recipe, sized
+from sonolex.results.plots import FRACTION
 from sonolex.train.series import train_all
-from tests.data.test_corpora import make_iemocap, make_librispeech, make_mosei
+from tests.data.corpora.miniatures import make_iemocap, make_librispeech, make_mosei
 
 LIBRISPEECH = (*librispeech.TRAIN_960, "dev-clean", "test-clean")
 FOLDERS = {

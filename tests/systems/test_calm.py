@@ -9,11 +9,10 @@ import torch
 
 from sonolex.audio.patches import Blocks, Grid, cut_blocks
 from sonolex.nn.heads import FrameHead
-from sonolex.nn.spectran import SpecTran
 from sonolex.objectives.contrastive import nt_xent_sum
 from sonolex.objectives.corruption import choose_runs
 from sonolex.systems.base import build_system, count_parameters
-from sonolex.systems.calm import PATCHES, Calm, CalmConfig, CalmProcessor, CalmProcessorConfig
+from sonolex.systems.calm import PATCHES, Calm, CalmConfig, CalmProcessor, CalmProcessorConfig, SpecTran
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.types import Batch, Example
@@ -53,7 +52,7 @@ def test_a_block_has_the_published_number_of_patches(grid, count):
 
 
 @pytest.mark.parametrize(("width", "heads", "spectran", "mam"), [(128, 2, 0.43e6, 0.43e6), (768, 12, 14.35e6, 3.05e6)])
-def test_spectran_and_the_mam_head_have_the_counts_of_reference_e2(width, heads, spectran, mam):
+def test_spectran_and_the_mam_head_come_near_the_parameters_of_table_4(width, heads, spectran, mam):
     part = SpecTran(
         160, 63, width=width, num_layers=2, num_heads=heads, ffn_width=4 * width, out_width=width, dropout=0.0
     )
@@ -149,7 +148,8 @@ def test_hidden_blocks_cannot_be_seen(processor, corpus):
     system = system_of(replace(SMALL, stage="hide", block_share=1.0), processor).eval()
     batch = system.corrupt(batch_of(processor, corpus, ("audio",)))
     other = replace(batch, frames_BTF=torch.randn_like(batch.frames_BTF))
-    states = [system._states(None, None, system._audio(b, hidden=b.extras)).pooled_BD for b in (batch, other)]
+    tokens = [system.audio(b.frames_BTF, b.frames_valid_BT, hidden=b.extras) for b in (batch, other)]
+    states = [system._states(None, None, t).pooled_BD for t in tokens]
     assert torch.equal(*states)
 
 

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from sonolex import text as text_
 from sonolex.audio.patches import Grid
 from sonolex.audio.views import Views
-from sonolex.nn.audio_tokens import AudioProjection, ConvStack
-from sonolex.nn.backbones import import_bert, import_conv_stack
-from sonolex.nn.published import read_config, read_weights
+from sonolex.nn.conv_stack import AudioProjection, ConvStack
+from sonolex.pretrained.bert import import_bert
+from sonolex.pretrained.files import read_config, read_weights
+from sonolex.pretrained.wav2vec2 import import_conv_stack
 from sonolex.systems.base import count_parameters
 from sonolex.systems.spectrobert import (
     FREEZING,

@@ -10,12 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from sonolex.objectives.corruption import infill
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
-from sonolex.systems._speecht5_config import OBJECTIVES, SpeechT5Config
-from sonolex.systems._speecht5_corruption import ctc_steps
+from sonolex.objectives.ctc import ctc_steps
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
 from sonolex.systems.base import build_system
-from sonolex.systems.speecht5 import SpeechT5
-from tests.systems.test_contract import SPEECHT5
+from sonolex.systems.speecht5 import OBJECTIVES, SpeechT5, SpeechT5Config
+from tests.systems.cases.small import SPEECHT5
 
 TINY = SPEECHT5 | {"audio": "waveform"}
 TEXTS = ["the garden was tidy", "a phone", "they had a lucky lesson so early"]

@@ -9,13 +9,14 @@ import torch
 from sklearn.svm import SVC
 
 import sonolex
-from sonolex.fit.contest import SmallCandidate
-from sonolex.fit.features import Features, standardised, standards
-from sonolex.fit.question import Question
-from sonolex.fit.saving import Builder, handing_over
-from sonolex.fit.small import ABSENT, Small, fitted
+from sonolex.doors.fit.contest import SmallCandidate
+from sonolex.doors.fit.features import Features, standardised, standards
+from sonolex.doors.fit.question import ClassQuestion, question_of
+from sonolex.doors.fit.saving import Builder, handing_over
+from sonolex.doors.fit.small import ABSENT, Small, fitted
+from sonolex.processors.statistics import StatisticsProcessorConfig, frequent_terms
 from sonolex.systems.average import Average, AverageConfig, AverageProcessorConfig, Member
-from sonolex.systems.statistics import StatisticsConfig, StatisticsProcessorConfig, frequent_terms, ranked_by_votes
+from sonolex.systems.statistics import StatisticsConfig, ranked_by_votes
 from sonolex.tasks.classification import ClassificationConfig
 
 SETS = ("mfcc", "functionals")
@@ -31,7 +32,7 @@ def features(num_clips, seed=0):
 def question(classes, num_clips, seed=1):
     names = [f"c{i}" for i in range(classes)]
     labels = tuple(np.random.default_rng(seed).permutation([names[i % classes] for i in range(num_clips)]).tolist())
-    return Question("classification", ClassificationConfig("mood", label="mood", classes=tuple(names)), labels)
+    return ClassQuestion(ClassificationConfig("mood", label="mood", classes=tuple(names)), labels)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 5])
@@ -76,11 +77,11 @@ def test_votes_come_before_margins():
 
 def test_the_saved_model_answers_audio_as_the_contest_did(corpus, tmp_path):
     from sonolex.data.parts import divide
-    from sonolex.fit.blocks import blocks_of
-    from sonolex.fit.features import measured
+    from sonolex.doors.fit.blocks import blocks_of
+    from sonolex.doors.fit.features import measured
     from sonolex.train.checkpoint import save_model
 
-    asked = Question.of(corpus, "classification", {"name": "pitch", "label": "pitch", "classes": ["low", "high"]})
+    asked = question_of(corpus, "classification", {"name": "pitch", "label": "pitch", "classes": ["low", "high"]})
     divided = divide(corpus, strata=asked.strata, seed=0)
     made, blocks = measured(corpus, words=True), blocks_of(divided, asked, seed=0)
     for small in (

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import sonolex
 from sonolex import files
-from sonolex.nn import published
+from sonolex.pretrained.files import read_weights
 from sonolex.systems.base import build_system, system_type
 from sonolex.tasks.base import Model, build_task
 from sonolex.train import checkpoint, optim
@@ -78,7 +78,7 @@ def test_a_mistyped_path_with_one_slash_never_asks_the_hub(monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"'runs/modle' does not exist\. To .* hub, write hub:runs/modle"):
         sonolex.load("runs/modle")
     with pytest.raises(FileNotFoundError, match="hub:openai/whisper-tiny"):
-        published.read_weights("openai/whisper-tiny")
+        read_weights("openai/whisper-tiny")
 
 
 def test_training_state_comes_back_exactly(model, tmp_path):
@@ -179,7 +179,7 @@ def test_starting_from_another_model_reports_what_stays_random(model, processor,
 def test_what_a_published_checkpoint_lacks_is_said_with_its_place():
     from types import SimpleNamespace
 
-    from sonolex.train.sources import _imports
+    from sonolex.train.building import _imports
 
     def fails(sources):
         raise ValueError("['encoder.weight'] must hold torch.float32 numbers or alike, but hold torch.int32.")
@@ -187,3 +187,12 @@ def test_what_a_published_checkpoint_lacks_is_said_with_its_place():
     model = SimpleNamespace(system=SimpleNamespace(import_pretrained=fails))
     with pytest.raises(ValueError, match=r"`pretrained` \(text from some/bert\): \['encoder\.weight'\] must hold"):
         _imports(model, {"text": "some/bert"})  # type: ignore[arg-type]
+
+
+def test_a_folder_of_runs_is_no_model_and_says_which_it_holds(tmp_path):
+    for run in ("first", "second"):
+        (tmp_path / run / "model").mkdir(parents=True)
+        (tmp_path / run / "model" / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"holds runs: \S+first, \S+second\. Name one\."):
+        checkpoint.model_folder(tmp_path)
+    assert checkpoint.model_folder(tmp_path / "first") == tmp_path / "first" / "model"

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import soundfile
 
-from sonolex import scoring
 from sonolex.data.manifest import Manifest
 from sonolex.protocols.base import PARTS, Fold, Protocol
+from sonolex.scores import retrieval
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.regression import RegressionConfig
 from sonolex.tasks.retrieval import RetrievalConfig
@@ -41,7 +41,8 @@ def test_floors_are_fitted_on_training_clips_and_cached(corpus):
     error = {name: np.abs(v[:, 0] - height).mean() for name, v in floors["height"].items()}
     assert error["mfcc_svm"] < error["median"]
     assert floors["speaker"]["mfcc_cosine"].shape[1] == 1 + floors["speaker"]["mfcc_cosine_level_removed"].shape[1]
-    assert scoring.retrieval(fold.report.column("pitch"), floors["word"]["mfcc_svm"])["audio_to_text_recall_at_1"] == 1
+    found = retrieval.SCORER.score(fold.report.column("pitch"), floors["word"]["mfcc_svm"])
+    assert found["audio_to_text_recall_at_1"] == 1
     assert ((floors["tags"]["mfcc_svm"][:, 1] > 0.5) == np.array(pitch)).all()
     assert np.ptp(floors["tags"]["majority"], axis=0).max() == 0
     again = floors_of_fold(protocol, fold, "f" * 12)

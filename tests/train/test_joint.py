@@ -16,7 +16,7 @@ import torch
 from sonolex.audio.patches import Blocks, Grid
 from sonolex.data.loader import Loading
 from sonolex.nn.dropout import drawn_from
-from sonolex.systems._spectrogram_transformer import SpectrogramConfig, SpectrogramProcessor
+from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import build_system
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.systems.vcr_ast import VcrAstConfig
@@ -25,8 +25,8 @@ from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.joint import joint_pass
 from sonolex.train.journal import read_journal
 from sonolex.train.loop import train
+from sonolex.train.manifests import load_sources
 from sonolex.train.run import Budget, Data, Optim, Run, Source
-from sonolex.train.sources import load_sources
 from sonolex.types import Losses
 from tests.train.helpers import final_weights
 

@@ -238,8 +238,8 @@ def test_early_stopping_stops(corpus, tmp_path):
 
 
 def test_frozen_groups_do_not_move_and_stay_in_eval_mode(corpus, tmp_path):
+    from sonolex.processors.log_mel_and_tokens import LogMelAndTokensProcessor
     from sonolex.systems.base import build_system, system_type
-    from sonolex.systems.ctal import CtalProcessor
     from tests.conftest import TINY_PROCESSOR
 
     frozen = ("text_embedding", "text_layer_0", "text_layer_1")
@@ -248,7 +248,7 @@ def test_frozen_groups_do_not_move_and_stay_in_eval_mode(corpus, tmp_path):
     )
     train(run, tmp_path, quiet=True)
     transcripts = [t for t in corpus.where(split="train").column("text") if t]
-    processor = CtalProcessor.create(TINY_PROCESSOR, transcripts=transcripts)
+    processor = LogMelAndTokensProcessor.create(TINY_PROCESSOR, transcripts=transcripts)
     fresh = build_system("ctal", system_type("ctal").matched(run.config, processor), seed=run.seed).state_dict()
     trained = final_weights(tmp_path)
     moved = {k for k in fresh if not torch.equal(fresh[k], trained[f"system.{k}"])}

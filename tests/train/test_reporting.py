@@ -11,9 +11,9 @@ from sonolex.tasks.tagging import TaggingConfig
 from sonolex.train.checkpoint import load_model
 from sonolex.train.journal import read_journal
 from sonolex.train.loop import train
+from sonolex.train.manifests import load_source
 from sonolex.train.probing import probe
 from sonolex.train.run import Budget, Source
-from sonolex.train.sources import load_source
 from tests.train.helpers import MOOD, PITCH, small_run
 
 

@@ -16,9 +16,9 @@ import pytest
 from sonolex.data.manifest import manifest_from_rows
 from sonolex.locks import holding
 from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.train.manifests import batching_s, load_source, load_sources
 from sonolex.train.run import Budget, Data, Source
 from sonolex.train.series import train_all
-from sonolex.train.sources import batching_s, load_source, load_sources
 from tests.train.helpers import MOOD, small_run
 
 

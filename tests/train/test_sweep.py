@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sonolex.data.loader import Loading
-from sonolex.train import sources
+from sonolex.train import manifests
 from sonolex.train.run import Budget
 from sonolex.train.sweep import Choice, parse_choice, sweep
 from tests.train.helpers import PITCH, small_run
@@ -65,8 +65,8 @@ def test_choices_are_read_from_the_command_line():
 
 def test_a_sweep_finds_the_better_values_shares_its_pretraining_and_never_reports(corpus, tmp_path, monkeypatch):
     read = []
-    load = sources.load_source
-    monkeypatch.setattr(sources, "load_source", lambda s: (read.append(s), load(s))[1])
+    load = manifests.load_source
+    monkeypatch.setattr(manifests, "load_source", lambda s: (read.append(s), load(s))[1])
     found = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=6, quiet=True)
     assert {s.where["split"] for s in read} == {"train", "validation"}
     finished = [t for t in found["trials"] if t["state"] in ("complete", "pruned")]

@@ -123,7 +123,7 @@ def test_a_clip_that_one_process_cannot_read_ends_both_and_everybodys_mistake_is
     audio = [str(tmp_path / "noise.wav") if i == 3 else c.audio for i, c in enumerate(broken)]
     broken.with_column("audio", audio).write(tmp_path / "manifest.arrow")
     one, all_ = (
-        started(words(path, tmp_path / "runs"), 2) for path in (tmp_path / "manifest.arrow", tmp_path / "no.arrow")
+        started(words(tmp_path / name, tmp_path / f"runs of {name}"), 2) for name in ("manifest.arrow", "no.arrow")
     )
     said = one.communicate()[0]
     problem, other = sorted((x for x in said.splitlines() if x.startswith("sonolex train:")), key=len)

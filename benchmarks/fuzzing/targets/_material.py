@@ -74,9 +74,10 @@ def small_model(system: str, folder: Path) -> Path:
 
 def _sizes(system: str) -> tuple[Any, Any]:
     if system == "ctal":
-        from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
+        from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
+        from sonolex.systems.ctal import CtalConfig
 
-        processor = CtalProcessorConfig(
+        processor = LogMelAndTokensConfig(
             rate_hz=RATE_HZ,
             window_ms=32,
             hop_ms=20,

@@ -15,13 +15,13 @@ NUM_RECORDINGS = 40
 
 
 def warm() -> None:
-    import sonolex.search  # noqa: F401
+    import sonolex.doors.search  # noqa: F401
 
     models.warm()
 
 
 def make(folder: Path) -> None:
-    from sonolex.search import build_index
+    from sonolex.doors.search import build_index
 
     model = _material.small_model("calm", folder.parent / "index-model")
     _material.write_waves(folder.parent / "index-sounds", NUM_RECORDINGS)
@@ -44,7 +44,7 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 def use(folder: Path, out: Path) -> Any:
     import numpy as np
 
-    from sonolex.search import SoundIndex
+    from sonolex.doors.search import SoundIndex
 
     index = SoundIndex.open(folder / "index")
     vectors = np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32)

@@ -20,8 +20,8 @@ def warm() -> None:
     import soundfile  # noqa: F401
     import tokenizers  # noqa: F401
 
-    import sonolex.api
     import sonolex.cli
+    import sonolex.doors.api
     import sonolex.systems.calm
     import sonolex.systems.ctal
     import sonolex.tasks.classification
@@ -58,7 +58,7 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 
 def use(folder: Path, out: Path) -> Any:
     if _system(folder) == "calm":  # aligns, and has no task to predict
-        from sonolex.api import Pipeline
+        from sonolex.doors.api import Pipeline
 
         return {"embedding": Pipeline.load(folder / "model").embed(audio=str(folder / "clip00.wav"))}
     printed = sonolex("predict", folder / "model", folder / "clip00.wav", "--text", TEXT)

@@ -16,7 +16,7 @@ def warm() -> None:
     import sonolex.protocols.base
     import sonolex.tasks.classification
     import sonolex.tasks.regression
-    import sonolex.train.sources  # noqa: F401
+    import sonolex.train.manifests  # noqa: F401
 
     _material.one_thread()
 
@@ -43,7 +43,7 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 def use(folder: Path, out: Path) -> Any:
     from sonolex.protocols.base import find_fold, find_protocol
     from sonolex.tasks.base import build_task
-    from sonolex.train.sources import protocol_manifest
+    from sonolex.train.manifests import protocol_manifest
 
     protocol = find_protocol(str(folder / "protocol.json"))
     manifest = protocol_manifest(protocol, ())

@@ -21,9 +21,9 @@ def warm() -> None:
     import sklearn.manifold  # noqa: F401
 
     import sonolex.cli
-    import sonolex.compare
-    import sonolex.paired
-    import sonolex.report  # noqa: F401
+    import sonolex.results.compare
+    import sonolex.results.paired
+    import sonolex.results.report  # noqa: F401
 
     _material.one_thread()
 

@@ -19,7 +19,7 @@ def warm() -> None:
     import pyarrow.fs  # noqa: F401
     import soundfile  # noqa: F401
 
-    import sonolex.fit  # noqa: F401
+    import sonolex.doors.fit  # noqa: F401
 
     _material.one_thread()
 
@@ -52,9 +52,9 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 def use(folder: Path, out: Path) -> Any:
     from sonolex.data.manifest import read_manifest
     from sonolex.data.parts import divide
-    from sonolex.fit_table import checked_table
-    from sonolex.fit_task import guess_task
-    from sonolex.scoring import class_name
+    from sonolex.doors.fit.table import checked_table
+    from sonolex.doors.fit.tasks import guess_task
+    from sonolex.labels import class_name
 
     path = next(folder.glob("table.*"))
     checked = checked_table(path, label=LABEL, skip_bad=False, longest_s=60.0, reader="ctal")

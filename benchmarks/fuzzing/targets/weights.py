@@ -18,8 +18,8 @@ NAMES = tuple(f"encoder.layers.{i}.fc1.weight" for i in range(3))
 def warm() -> None:
     import safetensors.torch  # noqa: F401
 
-    import sonolex.nn.fairseq
-    import sonolex.nn.published  # noqa: F401
+    import sonolex.pretrained.fairseq
+    import sonolex.pretrained.files  # noqa: F401
 
 
 def make(folder: Path) -> None:
@@ -68,9 +68,9 @@ def mutate(folder: Path, rng: random.Random) -> Mutation:
 def use(folder: Path, out: Path) -> Any:
     import torch
 
-    from sonolex.nn.backbones import _copied
-    from sonolex.nn.fairseq import read_fairseq
-    from sonolex.nn.published import read_weights
+    from sonolex.pretrained.base import copy_found
+    from sonolex.pretrained.fairseq import read_fairseq
+    from sonolex.pretrained.files import read_weights
 
     before = _methods()
     released = next(folder.glob("*.pt"), None)
@@ -80,9 +80,9 @@ def use(folder: Path, out: Path) -> Any:
         if _methods() != before:
             (folder.parent / "mark" / "a class was changed").touch()
     try:
-        _copied({(name,): torch.zeros(8, 6) for name in NAMES}, weights)  # what every importer does with them
+        copy_found({(name,): torch.zeros(8, 6) for name in NAMES}, weights)  # what every importer does with them
     except ValueError as e:
-        raise ValueError(f"{folder}: {e}") from e  # as train/sources.py says it
+        raise ValueError(f"{folder}: {e}") from e  # as train/building.py says it
     return {k: (tuple(v.shape), str(v.dtype), _digest(v)) for k, v in weights.items()}
 
 

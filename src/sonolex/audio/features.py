@@ -18,7 +18,7 @@ from torch import Tensor
 
 KALDI_EPSILON = 1.1920928955078125e-07  # float32 epsilon, Kaldi's floor under the logarithm
 SAMPLES_AT_ONCE = 48 * 2048
-AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # of Kaldi filter banks (AST, reference D1)
+AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # of Kaldi filter banks (AST's released code)
 DECIBEL = math.log(10) / 10  # of power, in natural-log units
 
 
@@ -34,7 +34,7 @@ def librosa_log_mel(
 ) -> Tensor:
     """Return log(mel power + floor), (B, T, F) or (T, F), equal to librosa's melspectrogram.
 
-    Frames are centred: T = 1 + S // hop_samples. Source: CTAL's feature code, ``mel`` option (reference C1).
+    Frames are centred: T = 1 + S // hop_samples. Source: CTAL's feature code, ``mel`` option (docs/reference.md, CTAL).
 
     Raises:
         ValueError: fewer than one sample.
@@ -124,7 +124,7 @@ def delta(frames_BTF: Tensor, valid_BT: Tensor | None = None, *, width: int = 9)
 def normalise_utterance(frames_TF: Tensor, *, epsilon: float = 1e-16, scale: bool = True) -> Tensor:
     """Return frames with mean 0 and, if ``scale``, standard deviation 1 per dimension over one clip (CMVN).
 
-    Source: CTAL, reference C1 (population standard deviation plus 1e-16). A constant dimension becomes 0.
+    Source: CTAL's feature code (population standard deviation plus 1e-16). A constant dimension becomes 0.
     """
     centred_TF = frames_TF - frames_TF.mean(-2, keepdim=True)
     if not scale:

@@ -19,7 +19,7 @@ from sonolex.data.arrow_files import decoded
 from sonolex.data.column_names import named
 from sonolex.data.problems import Findings, ManifestError
 from sonolex.data.rows import row_problems, stems, with_ids
-from sonolex.data.tags import joined_tags
+from sonolex.labels import joined_tags
 
 pc: Any = pyarrow.compute  # made at import, so that type checkers do not see its functions
 STANDARD_COLUMNS: dict[str, pa.DataType] = {
@@ -49,7 +49,7 @@ def conformed(
 
     Every row then has an id that no other one has, and audio or text; numbers are finite and not negative; missing is
     null, in text columns also the empty text; a label column holds text, numbers, or yes and no; lists of labels are
-    joined (`sonolex.data.tags.joined_tags`).
+    joined (`sonolex.labels.joined_tags`).
 
     Args:
         found: what reading the table has found already; what has to be said is noted there.
@@ -294,7 +294,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def _joined(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
-    """Return lists of labels as text, joined; see `sonolex.data.tags`."""
+    """Return lists of labels as text, joined; see `sonolex.labels`."""
     cells: list[str | None] = []
     for row, values in enumerate(column.to_pylist()):
         try:

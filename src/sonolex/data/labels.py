@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sonolex.data.tags import NO_TAG, TAG_SEPARATOR
+from sonolex.labels import NO_TAG, TAG_SEPARATOR
 
 FEW_LETTERS = 4  # shorter names differ in one letter because they are different: sad, mad
 LONG_NAME = 9  # from here on two letters may be wrong

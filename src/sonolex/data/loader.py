@@ -1,7 +1,7 @@
 """Rows to batches: read audio, drop modalities, run the processor, in worker threads, always in order.
 
 Threads, not processes: decoding, FFTs and matrix products release Python's lock, and nothing has to be pickled. Each
-worker uses one intra-op thread (OpenMP on small tensors is 30–100 times slower under load, performance.md).
+worker uses one intra-op thread (OpenMP on small tensors is 30–100 times slower under load).
 """
 
 from __future__ import annotations

@@ -384,6 +384,6 @@ def _write_text(table: pa.Table, path: Path) -> None:
             return
         writer = csv.DictWriter(f, table.column_names, delimiter="\t" if path.suffix == ".tsv" else ",")
         writer.writeheader()
-        said = {True: "yes", False: "no"}  # as they are called as classes (`sonolex.scoring.class_name`)
+        said = {True: "yes", False: "no"}  # as they are called as classes (`sonolex.labels.class_name`)
         for row in table.to_pylist():
             writer.writerow({n: said[v] if isinstance(v, bool) else v for n, v in row.items()})

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 BALANCES = ("none", "prune", "repeat", "fill", "even")
-POOL_BATCHES = 20  # batches sorted together: 0.92–0.96 useful share on log-normal lengths (performance.md, 3b)
+POOL_BATCHES = 20  # batches sorted together: 0.92–0.96 useful share on log-normal lengths
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ Everything that is wrong with a table is reported at once, by line or row and fi
   or at least one has a fraction ("3.50"). Otherwise every value is a class of its own, as it is written, and that is
   said. In a column of numbers, "NA", "nan", "null" and "inf" count as missing, which is said as well.
 - **Missing** is the empty cell, null, or NaN.
-- **Lists** are several labels of one clip (`sonolex.data.tags`); an empty list is a clip that is known to have none.
+- **Lists** are several labels of one clip (`sonolex.labels`); an empty list is a clip that is known to have none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sonolex.data.arrow_files import MOST_COLUMNS, regular_size
 from sonolex.data.column_names import ALIASES, meaning, named
 from sonolex.data.columns import MISSING_WORDS, NUMBER, STANDARD_COLUMNS
 from sonolex.data.problems import Findings, ManifestError, Places
-from sonolex.data.tags import joined_tags
+from sonolex.labels import joined_tags
 
 FORMATS = (".arrow", ".parquet", ".csv", ".tsv", ".jsonl")
 MOST_TEXT_BYTES = 1 << 30  # of a table as text; larger ones belong into Parquet

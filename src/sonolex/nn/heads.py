@@ -57,26 +57,6 @@ class ClassHead(nn.Module):
         return self.out(x)
 
 
-class Expander(nn.Module):
-    """VICReg's projector: (linear, batch norm, ReLU) twice, then linear without bias. VCR-AST section 4.3."""
-
-    def __init__(self, width: int, num_outputs: int):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(width, num_outputs),
-            nn.BatchNorm1d(num_outputs),
-            nn.ReLU(),
-            nn.Linear(num_outputs, num_outputs),
-            nn.BatchNorm1d(num_outputs),
-            nn.ReLU(),
-            nn.Linear(num_outputs, num_outputs, bias=False),
-        )
-
-    def forward(self, x_ND: Tensor) -> Tensor:
-        """Return (N, outputs). Needs all rows of the effective batch: their statistics normalise them."""
-        return self.layers(x_ND)
-
-
 class Temperature(nn.Module):
     """A learned temperature, kept positive by its logarithm."""
 

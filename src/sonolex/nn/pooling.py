@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,12 @@ def masked_max(x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
     lowest = torch.finfo(x_BTD.dtype).min
     largest_BD = x_BTD.masked_fill(~valid_BT[..., None], lowest).amax(1)
     return largest_BD * valid_BT.any(1, keepdim=True)
+
+
+def mean_of_present(vectors: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
+    """Return each clip's mean (B, D) of those of its vectors (B, D) that are ``present`` (B, 1)."""
+    total_BD = torch.stack([x_BD * is_B1 for x_BD, is_B1 in zip(vectors, present, strict=True)]).sum(0)
+    return total_BD / torch.stack(list(present)).sum(0)
 
 
 class AttentionPool(nn.Module):

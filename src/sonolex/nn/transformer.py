@@ -1,4 +1,4 @@
-"""Transformer layers: self-attention alone, and with cross-attention to a second sequence.
+"""Self-attention, cross-attention to a second sequence, feed-forward, and encoder layers of the first and last.
 
 Everything runs through `scaled_dot_product_attention`. A query that may look at nothing gets zeros, never NaN, so an
 empty second sequence (a clip without transcript) is an ordinary input.
@@ -149,40 +149,6 @@ class PreNormLayer(nn.Module):
     def forward(self, x_BTD: Tensor, attends_B1TT: Tensor) -> Tensor:
         x_BTD = x_BTD + self.dropout(self.attention(self.attention_norm(x_BTD), attends_B1TT))
         return x_BTD + self.dropout(self.ffn(self.ffn_norm(x_BTD)))
-
-
-class PostNormCrossLayer(nn.Module):
-    """The same with cross-attention between the two steps: self, cross, FFN, each added and normalised."""
-
-    def __init__(
-        self,
-        width: int,
-        num_heads: int,
-        ffn_width: int,
-        *,
-        dropout: float,
-        attention_dropout: float,
-        eps: float,
-    ):
-        super().__init__()
-        self.attention = SelfAttention(width, num_heads, dropout=attention_dropout)
-        self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.cross = CrossAttention(width, num_heads, dropout=attention_dropout)
-        self.cross_norm = nn.LayerNorm(width, eps=eps)
-        self.ffn = FeedForward(width, ffn_width)
-        self.ffn_norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = Dropout(dropout)
-        self.cross_dropout = Dropout(dropout)  # its own, since not every batch has a second sequence
-
-    def forward(
-        self, x_BTD: Tensor, attends_B1TT: Tensor, other_BLD: Tensor | None, other_valid_BL: Tensor | None
-    ) -> Tensor:
-        x_BTD = self.attention_norm(x_BTD + self.dropout(self.attention(x_BTD, attends_B1TT)))
-        if other_BLD is None or other_valid_BL is None:  # no clip of this batch has a second sequence
-            x_BTD = self.cross_norm(x_BTD)
-        else:
-            x_BTD = self.cross_norm(x_BTD + self.cross_dropout(self.cross(x_BTD, other_BLD, other_valid_BL)))
-        return self.ffn_norm(x_BTD + self.dropout(self.ffn(x_BTD)))
 
 
 def initialise_normal(module: nn.Module, *, std: float = 0.02) -> None:

@@ -1,6 +1,6 @@
 """NT-Xent between paired vectors.
 
-Source: CALM eq. 2 (reference E3). Rows are clips, and the loss looks at all rows given: callers join the rows of
+Source: CALM eq. 2. Rows are clips, and the loss looks at all rows given: callers join the rows of
 accumulated batches and of all processes first.
 """
 

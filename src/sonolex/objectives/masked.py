@@ -26,7 +26,7 @@ def patch_info_nce_sum(predicted_BPK: Tensor, target_BPK: Tensor, chosen_BP: Ten
     """Return the summed InfoNCE of chosen patches against the other chosen patches of their clip, in float32.
 
     ``axis="paper"`` (SSAST eq. 1): each prediction is compared with all chosen patches; "code": each patch with all
-    predictions (reference D3). A clip with n chosen patches starts at n · ln n.
+    predictions, as the released code does. A clip with n chosen patches starts at n · ln n.
 
     Raises:
         ValueError: an unknown axis.

@@ -1,4 +1,4 @@
-"""Do these words and this sound belong together? Pairs of clips and their mismatches (SpectroBERT's SAP, reference A3).
+"""Do these words and this sound belong together? Pairs of clips and their mismatches (SAP, SpectroBERT section 2.3.3).
 
 The mismatched audio is drawn by the loader from all training clips (`sonolex.data.loader.Loading.partners`), not from
 the batch, so that batch size and order change nothing.

@@ -2,7 +2,7 @@
 
 A hidden Markov model with one state a letter, trained by Viterbi from an even start (flat start). Every letter then has
 one sequence of units: as many as its mean duration, each the most frequent one at that point of the letter. It is what
-SpeechLM's text-to-unit model is for (reference B1), small enough to read.
+SpeechLM's text-to-unit model is for (study, section 2.3.1), small enough to read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """VICReg: variance, invariance and covariance of two views' vectors, and what tells a collapse from success.
 
-Source: VICReg (Bardes et al. 2022) as VCR-AST chapter 4 uses it; reference D3 and D7. Rows are clips, and every
-statistic is over all rows given: callers join the rows of accumulated batches and of all processes first.
+Source: VICReg (Bardes et al. 2022) as VCR-AST section 4.3 uses it. Rows are clips, and every statistic is over all rows
+given: callers join the rows of accumulated batches and of all processes first.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GAMMA = 1.0  # the deviation below which a dimension is penalised
-EPSILON = 1e-4
+GAMMA = 1.0  # γ of eq. 4.1: the deviation below which a dimension is penalised
+EPSILON = 1e-4  # ε of eq. 4.2, as in algorithm 1
 
 
 def invariance(first_ND: Tensor, second_ND: Tensor, *, reduction: str) -> Tensor:
     """Return the mean squared distance of the views: over rows and width ("code"), over rows only ("paper").
 
-    Differs from the thesis's eq. 4.5, which is a misprint (the reciprocal of a sum).
+    Differs from VCR-AST eq. 4.5, which is a misprint (the reciprocal of a sum); algorithm 1 has F.mse_loss.
     """
     distance = F.mse_loss(first_ND, second_ND)
     return distance if reduction == "code" else distance * first_ND.shape[1]
 
 
 def variance(x_ND: Tensor) -> Tensor:
-    """Return the mean over dimensions of max(0, γ − √(Var + ε)), Var with n − 1."""
+    """Return the mean over dimensions of max(0, γ − √(Var + ε)), Var with n − 1. VCR-AST eq. 4.1."""
     return F.relu(GAMMA - deviations(x_ND)).mean()
 
 
 def covariance(x_ND: Tensor) -> Tensor:
-    """Return the sum of squared off-diagonal covariances over the width, with n − 1.
+    """Return the sum of squared off-diagonal covariances over the width, with n − 1. VCR-AST eq. 4.3 and 4.4.
 
     Σ C² is computed from the smaller of the two Gram matrices: for n rows of width D it costs min(n, D)² · max(n, D).
     """
@@ -41,14 +41,14 @@ def covariance(x_ND: Tensor) -> Tensor:
 
 
 def deviations(x_ND: Tensor) -> Tensor:
-    """Return √(Var + ε) of every dimension, Var with n − 1."""
+    """Return √(Var + ε) of every dimension, Var with n − 1. VCR-AST eq. 4.2."""
     return (x_ND.var(0) + EPSILON).sqrt()
 
 
 def terms(first_ND: Tensor, second_ND: Tensor, *, reduction: str) -> dict[str, Tensor]:
     """Return the three terms in float32, before their weights (25, 25, 1).
 
-    ``reduction="code"`` averages the two views' variance terms and the invariance over the width, as the released code
+    ``reduction="code"`` averages the two views' variance terms and the invariance over the width, as algorithm 1
     does; "paper" sums the variance terms and keeps squared distances whole: weights differ by 2 and by the width.
 
     Raises:
@@ -73,7 +73,7 @@ def loss_floor(
     """Return the least weighted variance + covariance that ``num_rows`` vectors of ``width`` can reach.
 
     The covariance of n rows has rank n − 1 at most, so its off-diagonal squares sum to at least k · width · s⁴ for
-    common deviation s, with k = width / (n − 1) − 1 (reference D7). 21.19 at 12 × 4096, where VCR-AST stopped at 21.5.
+    common deviation s, with k = width / (n − 1) − 1. 21.19 at 12 × 4096, where VCR-AST stopped at 21.5 (table 5.4).
 
     >>> round(loss_floor(12, 4096), 2), round(loss_floor(2048, 8192), 2), loss_floor(300, 256)
     (21.19, 6.0, 0.0)

@@ -1,6 +1,6 @@
 """What the IEMOCAP protocols share: five folds by session, speakers disjoint, empty transcripts removed.
 
-CTAL names no validation part and lets the *test* session choose the epoch (reference C5). Here one of the eight
+CTAL names no validation part and lets the *test* session choose the epoch (its released code). Here one of the eight
 remaining speakers selects: the female speaker of the next session.
 """
 

@@ -36,7 +36,7 @@ def crossing(learned: str, asked: str) -> Callable[[Manifest], list[Fold]]:
 
 
 def skewed(manifest: Manifest) -> list[Fold]:
-    """Return the fold of unseen voices with SLUE-VoxCeleb's shares of sentiments in every part (reference B5).
+    """Return the fold of unseen voices with SLUE-VoxCeleb's shares of sentiments in every part (docs/reference.md).
 
     All neutral clips are kept; of the others as many as the shares ask for, chosen by a digest of their ids.
     """

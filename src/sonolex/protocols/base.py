@@ -108,16 +108,14 @@ class Protocol:
         folds = self.folds(manifest)
         card: dict[str, Any] = {
             "protocol": self.name,
-            "tasks": [
-                {"kind": t.kind, "name": t.name, "classes": getattr(t, "classes", None) or None} for t in self.tasks
-            ],
+            "tasks": [{"kind": t.kind, "name": t.name, "classes": t.classes or None} for t in self.tasks],
             "primary": self.primary,
             "selection_rule": self.selection_rule,
             "pooled": self.pooled,
             "modalities": list(self.modalities),
             "metrics_version": 1,
         }
-        labels = [getattr(t, "label", None) for t in self.tasks]
+        labels = [t.label for t in self.tasks]
         if self.own_clips:
             card |= self._card_of_own(folds)
             labels += [c for m, c in CONTENT.items() if m in self.modalities]

@@ -1,4 +1,4 @@
-"""Clotho-AQA, questions to be answered yes or no; answers of three annotators by majority (reference A5)."""
+"""Clotho-AQA, questions to be answered yes or no; answers of three annotators by majority."""
 
 from __future__ import annotations
 

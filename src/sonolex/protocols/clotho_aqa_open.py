@@ -1,4 +1,4 @@
-"""Clotho-AQA, questions with single-word answers; answers of three annotators by majority (reference A5).
+"""Clotho-AQA, questions with single-word answers; answers of three annotators by majority.
 
 A run names the answers its training questions have; an answer that none of them has is wrong whatever is predicted.
 """

@@ -1,6 +1,6 @@
 """Ten environmental sounds, five official folds, predictions pooled (each fold has 80 clips: the mean of the folds).
 
-Selection: a tenth of the training folds. SSAST selects the epoch on the test folds (reference D5), which flatters.
+Selection: a tenth of the training folds. SSAST selects the epoch on the test folds, which flatters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Questions about ESC-10's sounds on its five official folds: "is there …?" and "what is heard?" (reference A5).
+"""Questions about ESC-10's sounds on its five official folds: "is there …?" and "what is heard?".
 
 The form of Clotho-AQA on material that is at hand: balanced yes and no, ten open answers, several phrasings, and a
 question alone says nothing. Selection: a tenth of the training folds, recordings kept together.

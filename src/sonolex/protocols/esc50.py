@@ -1,6 +1,6 @@
 """Fifty environmental sounds, five official folds, predictions pooled (each fold has 400 clips: the mean of the folds).
 
-Selection: a tenth of the training folds. SSAST selects the epoch on the test folds (reference D5), which flatters; the
+Selection: a tenth of the training folds. SSAST selects the epoch on the test folds, which flatters; the
 thesis reports what looks like one fold.
 """
 

@@ -27,7 +27,7 @@ PROTOCOL = Protocol(
     tasks=(VerificationConfig("speaker"),),
     primary="eer",
     disjoint=("id", "speaker"),
-    # CTAL table 3: other trials, sampled and optimistic (reference G), and with the transcript as input.
+    # CTAL table 3: other trials, sampled and optimistic (docs/reference.md, CTAL), and with the transcript as input.
     published={
         "CTAL-BASE": {"eer": 0.0194},
         "CTAL-LARGE": {"eer": 0.0155},

@@ -1,4 +1,4 @@
-"""CMU-MOSEI's six emotions, any number a segment: present if its score is above 0 (CALM section 5.2, reference E5)."""
+"""CMU-MOSEI's six emotions, any number a segment: present if its score is above 0 (CALM section 5.2)."""
 
 from __future__ import annotations
 

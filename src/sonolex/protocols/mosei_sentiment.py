@@ -1,4 +1,4 @@
-"""CMU-MOSEI sentiment as a number in [-3, 3]: standard folds, both Acc2 conventions (reference G)."""
+"""CMU-MOSEI sentiment as a number in [-3, 3]: standard folds, both Acc2 conventions."""
 
 from __future__ import annotations
 

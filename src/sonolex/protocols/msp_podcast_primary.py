@@ -1,4 +1,4 @@
-"""MSP-Podcast's primary emotion, eight yes-or-no decisions as CALM trains them (section 5.3, reference E5, E6)."""
+"""MSP-Podcast's primary emotion, eight yes-or-no decisions as CALM trains them (section 5.3)."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ PROTOCOL = protocol(
         "CALM tiny, L": {F1: 0.460, WA: 0.752, ACCURACY: 0.851},
         "CALM base, L": {F1: 0.485, WA: 0.738, ACCURACY: 0.844},
     },
-    notes="An accuracy of 0.875 is what saying no to everything reaches on eight classes (reference E7).",
+    notes="An accuracy of 0.875 is what saying no to everything reaches on eight classes.",
 )

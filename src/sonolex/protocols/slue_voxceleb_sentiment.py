@@ -1,4 +1,4 @@
-"""SLUE-VoxCeleb sentiment as the transfer study scores it: fine-tune on one part, report on dev (reference B5, B6).
+"""SLUE-VoxCeleb sentiment as the transfer study scores it: fine-tune on one part, report on dev.
 
 Undefined precision counts as 0. The study's rows need 1: `macro_precision_undefined_as_1` stands beside it.
 """
@@ -64,6 +64,6 @@ PROTOCOL = Protocol(
     },
     notes=(
         "The study reports on dev, which it also selected on, since the test part is blind; 51 of its clips are "
-        "negative, so 2 points of F1 are noise (reference B7)."
+        "negative, so 2 points of F1 are noise."
     ),
 )

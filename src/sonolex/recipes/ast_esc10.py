@@ -22,9 +22,9 @@ from typing import Any
 from sonolex.audio.patches import Grid
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
+from sonolex.processors.spectrogram import SpectrogramConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
-from sonolex.systems._spectrogram_transformer import SpectrogramConfig
+from sonolex.recipes.base import corpus_options
 from sonolex.systems.ast import AstConfig
 from sonolex.systems.ssast import SsastConfig
 from sonolex.systems.vcr_ast import VcrAstConfig

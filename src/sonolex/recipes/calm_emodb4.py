@@ -15,7 +15,7 @@ from sonolex.audio.views import Views
 from sonolex.data.corpora.emodb import SPEAKERS
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes.base import corpus_options
 from sonolex.systems.calm import CalmConfig, CalmProcessorConfig
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig

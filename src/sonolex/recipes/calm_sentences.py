@@ -10,7 +10,7 @@ syllable decides the sentiment (careful, careless), so a bag of sounds is not en
 
 The network learns from texts with noise as long as an audio's vector is away from its text's. Without noise it is right
 about every text (1.00) and about 0.37 of the audio. How much noise was chosen on the validation voices, after another
-classifier had failed on the test voices: docs/results.md says how.
+classifier had failed on the test voices: docs/notebook.md says how.
 
 Cost: six minutes for the words, thirteen for each share and five for each classifier on one core.
 """
@@ -24,7 +24,7 @@ from sonolex.audio.views import Views
 from sonolex.data.corpora.tonewords import TEMPLATES
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS
+from sonolex.recipes.base import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.retrieval import RetrievalConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source

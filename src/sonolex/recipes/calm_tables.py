@@ -25,7 +25,7 @@ from sonolex.audio.patches import Grid
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes.base import corpus_options
 from sonolex.systems.calm import PATCHES, CalmConfig, CalmProcessorConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source

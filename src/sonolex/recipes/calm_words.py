@@ -11,7 +11,7 @@ it above four? ``espeak``: 130 words by 16 unseen voices; positive, negative or 
 Chosen with a training speaker of FSDD held out (seed 0, words found among ten): FSDD alone 0.45, with espeak digits
 0.72, with espeak digits and words 0.74 (6 epochs) and 0.79 (12 epochs, more dropout: this one). With each band's mean
 and deviation taken away 0.48 instead of 0.72. Rate, batch and the nearest neighbour were chosen on espeak's words;
-docs/results.md says how.
+docs/notebook.md says how.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, WORD_VIEWS, corpus_options
+from sonolex.recipes.base import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, WORD_VIEWS, corpus_options
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 

@@ -25,16 +25,16 @@ import torch
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.data.manifest import Manifest
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig
 from sonolex.protocols.base import Protocol, find_fold, find_protocol
-from sonolex.recipes._real import other_speakers, protocol_options
-from sonolex.systems._ctal_input import CtalProcessorConfig
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
+from sonolex.recipes.base import other_speakers, protocol_options
 from sonolex.systems.base import count_parameters, system_type
 from sonolex.tasks.base import TaskConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.verification import VerificationConfig
+from sonolex.train.manifests import protocol_manifest
 from sonolex.train.run import Budget, Data, Optim, Run, Source
-from sonolex.train.sources import protocol_manifest
 
 AGAINST = "CTAL"
 PUBLISHED = {
@@ -58,7 +58,7 @@ PUBLISHED = {
     "GE2E": "EER .0379",
     "RawNet": "EER .0253",
 }
-"""Source document 002, tables 1 to 4 (reference C6)."""
+"""CTAL (Li et al., EMNLP 2021), tables 1 to 4."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class _Table:
         if cell.system == "rawnet":
             return SpeechAndLettersConfig(rate_hz=rate_hz, max_frames=1000, normalise=True)
         sizes = {"window_ms": 32.0, "fft_samples": 512, "num_mels": 64} if rate_hz == 8_000 else {}
-        made = CtalProcessorConfig(rate_hz=rate_hz, max_frames=1600, max_tokens=128, vocab_size=500, **sizes)
+        made = LogMelAndTokensConfig(rate_hz=rate_hz, max_frames=1600, max_tokens=128, vocab_size=500, **sizes)
         return replace(made, normalise=self.setting.normalise, hop_ms=self.setting.hop_ms, **cell.inputs)
 
     def config(self, cell: Cell, *, late: bool) -> Any:

@@ -18,16 +18,17 @@ from dataclasses import replace
 from sonolex.audio.views import Views
 from sonolex.data.corpora.emodb import SPEAKERS
 from sonolex.data.loader import Loading
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
-from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
+from sonolex.recipes.base import corpus_options
+from sonolex.systems.ctal import CtalConfig
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 PROTOCOL = "emodb4_unseen_speakers"
 CONFIG = replace(CtalConfig.tiny(), orthogonal="none")
-PROCESSOR = CtalProcessorConfig(normalise="fixed", max_frames=1600, max_tokens=64, vocab_size=400)
+PROCESSOR = LogMelAndTokensConfig(normalise="fixed", max_frames=1600, max_tokens=64, vocab_size=400)
 VIEWS = Views(speed=0.15, vtlp=0.1, gain_db=3, num_mel_masks=1, num_time_masks=1, time_mask_share=0.1, crop_share=0.2)
 
 

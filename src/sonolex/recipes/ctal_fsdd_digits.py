@@ -16,15 +16,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sonolex.data.loader import Loading
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import WORD_VIEWS, corpus_options
-from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
+from sonolex.recipes.base import WORD_VIEWS, corpus_options
+from sonolex.systems.ctal import CtalConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 PROTOCOL = "fsdd_digits_unseen_speakers"
 CONFIG = replace(CtalConfig.tiny(), num_layers=3, stem="conv2d", frames_per_step=2, orthogonal="none")
-PROCESSOR = CtalProcessorConfig(
+PROCESSOR = LogMelAndTokensConfig(
     rate_hz=8000,
     window_ms=32,
     hop_ms=10,

@@ -3,7 +3,7 @@
     sonolex train ctal_fsdd_verification --out runs/verification && sonolex compare runs/verification
 
 Cost: half a minute a run on one core, three minutes with more speakers. Expected EER, three seeds: with more speakers
-and level removed 0.224 ± 0.007, the best row (MFCC cosine floor 0.247, without level 0.283); all in docs/results.md.
+and level removed 0.224 ± 0.007, the best row (MFCC cosine floor 0.247, without level 0.283); all in docs/notebook.md.
 
 Rooms, microphones and levels are part of these "speakers". ``level kept`` uses one map for all clips, ``level removed``
 subtracts each clip's mean level, ``level and channel removed`` its mean spectrum.
@@ -18,16 +18,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sonolex.data.loader import Loading
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.fsdd_digits_unseen_speakers import TRAIN_SPEAKERS
-from sonolex.recipes._real import corpus_options, other_speakers
-from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
+from sonolex.recipes.base import corpus_options, other_speakers
+from sonolex.systems.ctal import CtalConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.tasks.verification import VerificationConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 PROTOCOL = "fsdd_verification"
 CONFIG = replace(CtalConfig.tiny(), num_layers=3, frames_per_step=2, orthogonal="none")
-PROCESSOR = CtalProcessorConfig(
+PROCESSOR = LogMelAndTokensConfig(
     rate_hz=8000, window_ms=32, hop_ms=10, fft_samples=512, num_mels=64, max_frames=800, max_tokens=32, vocab_size=300
 )
 ESPEAK = Source(corpus="espeak_digits")

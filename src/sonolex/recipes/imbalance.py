@@ -2,11 +2,11 @@
 
     sonolex table imbalance --processes 2 --out runs/imbalance
 
-The transfer study (source document 001) saw every classifier on SpeechLM say Neutral, and tried to prune and to repeat
-classes. Here a small SpeechLM is pre-trained on ToneWords' sentences and words with their texts, no labels; then each
-remedy classifies sentiment by ear (22 % positive, 4 % negative, 74 % neutral) with the encoder fixed and with all of it
-trained; one row has no pre-training. The epoch is chosen by macro-F1 on the validation voices, not by accuracy, which
-favours the majority.
+The transfer study (Chinnam, Edinburgh 2023) saw every classifier on SpeechLM say Neutral, and tried to prune and to
+repeat classes. Here a small SpeechLM is pre-trained on ToneWords' sentences and words with their texts, no labels; then
+each remedy classifies sentiment by ear (22 % positive, 4 % negative, 74 % neutral) with the encoder fixed and with all
+of it trained; one row has no pre-training. The epoch is chosen by macro-F1 on the validation voices, not by accuracy,
+which favours the majority.
 
 Cost: half an hour of pre-training and two to ten minutes a row on one core.
 """
@@ -18,9 +18,9 @@ from typing import Any
 
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import ESPEAK_WORDS
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
+from sonolex.recipes.base import ESPEAK_WORDS
 from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source

@@ -15,14 +15,15 @@ from dataclasses import replace
 
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
+from sonolex.systems.ctal import CtalConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 PROTOCOL = "tonewords_all"
 CONFIG = replace(CtalConfig.tiny(), orthogonal="none")
-PROCESSOR = CtalProcessorConfig(hop_ms=25.0, max_frames=800, max_tokens=64, vocab_size=400)
+PROCESSOR = LogMelAndTokensConfig(hop_ms=25.0, max_frames=800, max_tokens=64, vocab_size=400)
 MODALITIES = {"both": ("audio", "text"), "audio only": ("audio",), "text only": ("text",)}
 
 

@@ -19,7 +19,7 @@ from sonolex.data.corpora.esc10_captions import WORDINGS
 from sonolex.data.corpora.esc10_questions import ASKED, OPEN
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes.base import corpus_options
 from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorConfig
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source

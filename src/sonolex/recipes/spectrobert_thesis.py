@@ -24,7 +24,7 @@ from sonolex.configs import find_module
 from sonolex.data.corpora.emodb import SPEAKERS
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import corpus_options
+from sonolex.recipes.base import corpus_options
 from sonolex.systems.spectrobert import SpectroBertConfig, SpectroBertProcessorConfig, frozen_groups
 from sonolex.tasks.base import TaskConfig
 from sonolex.tasks.pretraining import PretrainingConfig

@@ -16,13 +16,14 @@ from dataclasses import replace
 
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
+from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import protocol_options
-from sonolex.systems.ctal import CtalConfig, CtalProcessorConfig
+from sonolex.recipes.base import protocol_options
+from sonolex.systems.ctal import CtalConfig
 from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 # Normalised within each clip: another corpus has another level, room and microphone.
-PROCESSOR = CtalProcessorConfig(hop_ms=25.0, max_frames=800, max_tokens=128, vocab_size=600, normalise="utterance")
+PROCESSOR = LogMelAndTokensConfig(hop_ms=25.0, max_frames=800, max_tokens=128, vocab_size=600, normalise="utterance")
 CONFIG = replace(CtalConfig.tiny(), orthogonal="none")
 VIEWS = Views(speed=0.15, vtlp=0.1, gain_db=6, num_mel_masks=1, mel_mask_bins=8)
 LANGUAGES = {"en": "English", "de": "German"}

@@ -7,8 +7,8 @@ Per seed and start: learn a task from one modality (all labels), ask it about th
 with 1, 5, 10, 50 and 100 % of the other one's labels; beside it, the same shares without the first modality. Both
 directions. Starts: *random* weights; *joint* pre-training of both modalities on the training part, then everything
 trained; and *joint, frozen*, where a small network reads the vectors that pre-training left (it learns from one
-modality at a time, so its rows are zero-shot and the shares alone). The study (source document 001) found all-Neutral
-predictions across modalities; a row that says one class only is marked in every table.
+modality at a time, so its rows are zero-shot and the shares alone). The study (Chinnam, Edinburgh 2023) found
+all-Neutral predictions across modalities; a row that says one class only is marked in every table.
 
 Corpora: ``fsdd`` (is a digit even, above four; unseen people), ``keywords`` and ``sentiment`` (ToneWords sentences,
 unseen voices; sentiment is also learned from texts that nobody spoke), ``slue`` (SLUE-VoxCeleb). Systems: any that
@@ -25,7 +25,7 @@ from typing import Any
 from sonolex.audio.views import Views
 from sonolex.data.loader import Loading
 from sonolex.protocols.base import find_protocol
-from sonolex.recipes._real import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS, corpus_options
+from sonolex.recipes.base import CALM_WORDS, CALM_WORDS_PROCESSOR, ESPEAK_WORDS, UNSPOKEN, WORD_VIEWS, corpus_options
 from sonolex.systems.base import system_type
 from sonolex.tasks.pretraining import PretrainingConfig
 from sonolex.train.checkpoint import load_model, model_folder

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from sonolex import configs
-from sonolex.configs import from_json
+from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
-from sonolex.systems.base import Processor, ProcessorConfig, System, SystemConfig, label_fields, one_of, system_type
+from sonolex.processors.base import Processor, ProcessorConfig, label_fields
+from sonolex.systems.base import System, SystemConfig, system_type
 from sonolex.types import Batch, Encoding, Example
 
 FIELDS = ("frames_BTF", "frames_valid_BT", "samples_BS", "samples_valid_BS", "tokens_BL", "tokens_valid_BL")

@@ -1,24 +1,29 @@
-"""CALM: contrastive aligned audio and language at several rates (source document 004, reference E).
+"""CALM: Contrastive Aligned Audio-Language Multirate and Multimodal Representations (Sachidananda et al. 2022).
 
 What is unusual about it:
 
-- Half a second of spectrogram becomes one vector in the language model's own embedding space (SpecTran), so audio
-  tokens can stand beside words in one BERT.
-- Training has two stages. *Align* (CALP): a block must be near its neighbour, and near the whole transcript of its
-  utterance, among the other utterances of the batch. *Hide*: words and runs of blocks are hidden from the one
-  transformer, and drawn again from both modalities.
+- Half a second of spectrogram becomes one vector in the language model's own embedding space (SpecTran, section 4.2),
+  so that acoustic tokens can stand beside words in one BERT (section 4.4).
+- Pre-training has two stages. First *CALP* (section 4.3): a block of audio must be near its neighbour, and near the
+  whole transcript of its utterance, among the other utterances of the batch. Then *masked prediction* (section 4.5):
+  words (MLM) and runs of blocks (MAM) are hidden from the multimodal transformer, and predicted from both modalities.
 - The same weights read audio, text or both.
 
-The paper says neither what of the transcript is aligned nor where; `summary` and `align` choose. With
-``pooled="aligned"`` a clip's vector is the one that alignment trains, so a classifier that learned from texts alone can
-be asked about audio.
+In this file, in the paper's order: the config, SpecTran (4.2), CALP (4.3), the multimodal transformer (4.4), masked
+prediction (4.5). The supervised heads (4.6) are tasks. Formulas are in `sonolex.objectives`: `contrastive` (eq. 2),
+`masked` (eq. 3) and `corruption` (which words and blocks are hidden).
+
+No code was released, and the paper says neither what of the transcript is aligned nor where: `summary` and `align`
+choose. With ``pooled="aligned"`` a clip's vector is the one that CALP trains, so that a classifier which learned from
+texts alone can be asked about audio. ``docs/systems/calm.md`` lists every choice of ours.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,33 +31,49 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from sonolex.audio.patches import Blocks, Grid, cut_blocks
-from sonolex.nn.dropout import drawn_apart
-from sonolex.nn.heads import FrameHead, Temperature
+from sonolex.audio.patches import Blocks, Grid, cut_blocks, cut_patches
+from sonolex.configs import one_of
+from sonolex.nn import bert
+from sonolex.nn.dropout import Dropout, drawn_apart, drawn_for
+from sonolex.nn.embeddings import Conv2dStem, HiddenPatch, NormalisedPatches
+from sonolex.nn.fusion import JoinedEmbedding
+from sonolex.nn.heads import FrameHead, Temperature, TokenHead
 from sonolex.nn.pooling import masked_mean
-from sonolex.nn.transformer import initialise_normal, initialise_truncated
-from sonolex.objectives import masked
+from sonolex.nn.transformer import (
+    PostNormLayer,
+    PreNormLayer,
+    attends_to_valid,
+    initialise_normal,
+    initialise_truncated,
+)
+from sonolex.objectives import corruption, masked
 from sonolex.objectives.contrastive import nt_xent_sum
-from sonolex.systems._banks_and_words import BanksAndWordsConfig, BanksAndWordsProcessor
-from sonolex.systems._bert import BertConfig, BertSystem
-from sonolex.systems._calm_blocks import AudioTokens, BlockTokens, draw_pairs, hidden_name, hide_blocks
-from sonolex.systems.base import LONGEST_STARTER_S, one_of
+from sonolex.pretrained.base import ImportReport
+from sonolex.pretrained.bert import bert_sizes, import_bert
+from sonolex.pretrained.files import read_weights
+from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
+from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
 
 PATCHES = Grid(frames=10, bins=16, stride_frames=5, stride_bins=8, num_mels=64)
+"""10 × 16 with a stride of (5, 8) (section 5.1): 63 patches of a block."""
 KEY_PARTS, KEY_LIMIT = 3, 1 << 20  # a transcript's identity as numbers that float32 holds exactly
 
 
 @dataclass(frozen=True)
-class CalmProcessorConfig(BanksAndWordsConfig):
-    """64 Kaldi filter banks every 10 ms, lower-cased WordPiece tokens."""
+class CalmProcessorConfig(FilterBanksAndWordsConfig):
+    """64 filter banks every 10 ms, lower-cased words (sections 5.2 and 5.3).
+
+    Attributes:
+        mean, std: assumption: the paper does not say how values are scaled; these fit speech at full scale ±1.
+    """
 
     num_mels: int = 64
     mean: float = -7.0
     std: float = 3.0
 
 
-class CalmProcessor(BanksAndWordsProcessor):
+class CalmProcessor(FilterBanksAndWordsProcessor):
     """Waveform to filter banks; words to WordPiece between [CLS] and [SEP]."""
 
     config_type = CalmProcessorConfig
@@ -60,32 +81,60 @@ class CalmProcessor(BanksAndWordsProcessor):
 
 
 @dataclass(frozen=True)
-class CalmConfig(BertConfig):
-    """BERT's sizes (base by default), SpecTran's, and the objectives.
+class CalmConfig(SystemConfig):
+    """BERT's sizes (CALM-BASE; `tiny` is CALM-TINY), SpecTran's, and both stages of pre-training.
 
     Attributes:
-        blocks: of frames, one token each; several rates are read side by side, each with its own SpecTran.
-        grid, stem: SpecTran's patches; "linear" as published, "normalised" with a patch's mean and deviation apart
+        vocab_size, num_layers, width, num_heads, ffn_width, dropout, attention_dropout, norm_eps, num_positions: the
+            multimodal transformer is "equivalent to the pre-trained language model" (4.4), by default BERT-Base.
+        max_tokens: longest transcript; filled in from the processor, as are vocab_size and the next four.
+        start_id, end_id, mask_id, first_word_id: of the tokenizer.
+        blocks: of frames, one acoustic token each. Published: 50 frames every 30 (5.1). Several rates are read side by
+            side, each with its own SpecTran ("multirate").
+        grid: SpecTran's patches (5.1; others in appendix A.4).
+        stem: how a patch becomes a vector: "linear" (4.2: "linearized"), "normalised" with its mean and deviation apart
             from its shape, or "conv2d": convolutions with a vector every ``grid.stride_frames`` (1, 2, 4 or 8).
-        spectran_layers, spectran_width: 0 is the language model's width, and nothing is mapped.
+        spectran_layers, spectran_width, spectran_heads: not published; two layers at the language model's width come
+            near the parameters of table 4. 0 is the language model's, and nothing is mapped.
         time_positions: most blocks of a clip and rate.
-        stage: "align" (CALP), "hide" (MLM and MAM) or "both": which objectives pre-training has.
-        align: what of a clip is aligned with its transcript: one "block" (published), the mean of the "clip"'s blocks,
-            or what the "transformer" makes of them, read without the text.
+        stage: "align" (4.3), "hide" (4.5) or "both": which objectives a pre-training has.
+        align: what of a clip is aligned with its transcript: one "block" (4.3), the mean of the "clip"'s blocks, or
+            what the "transformer" makes of them, read without the text.
         summary: of a transcript read without the audio: "mean" of its words, or "cls"; and of align="transformer".
-        spaces: "raw" (published), or "standardised": each dimension of each modality to mean 0 and deviation 1 before
-            the cosine, with the statistics of the effective batch (in use: running ones).
-        neighbour_gap: from A_t to A_t+1 in blocks. Published: 1, which shares frames where blocks overlap.
-        temperature, learn_temperature: τ of both terms; not published.
-        text_weight: α. Published: 0.25.
-        denominator, symmetric: see `nt_xent_sum`. Published: "without_positive", one-way.
-        same_text: "ignored" (clips with the same transcript are no negatives of each other) or "negative" (published).
-        block_share, block_run: MAM hides each block with this chance, and the run that starts there.
-        block_fill: hidden blocks are the "zero" vector (published) or a "learned" one.
-        pooled: "multimodal" ([CLS] of the transformer over both) or "aligned".
+            Not published.
+        spaces: "raw" (eq. 2), or "standardised": each dimension of each modality to mean 0 and deviation 1 before the
+            cosine, with the statistics of the effective batch (in use: running ones).
+        neighbour_gap: from A^t to A^(t+1), in blocks: 1 as published, which shares frames where blocks overlap.
+        temperature, learn_temperature: τ of both terms of eq. 2; not published.
+        text_weight: α = 0.25 (4.3); 0 is the ablation of appendix A.1.
+        denominator: "with_positive" (NT-Xent), or "without_positive": eq. 2 as printed sums over j ≠ i, and has no
+            least value.
+        symmetric: whether the loss also looks from A^(t+1) and T back to A^t. Published: it does not.
+        same_text: "ignored" (clips with the same transcript are no negatives of each other) or "negative" (4.3).
+        token_share: of words that MLM hides, 15 % (4.5).
+        mask_rule: "always" replaces hidden words by [MASK] (4.5), "bert" 80 % of them, and 10 % by another word.
+        block_share, block_run: MAM hides each block with this chance, 10 %, and the 2 after it (4.5).
+        block_fill: hidden blocks are the "zero" vector (4.5) or a "learned" one.
+        pooled: "multimodal": the [CLS] of the transformer over both (5.2), or "aligned".
     """
 
-    blocks: tuple[Blocks, ...] = (Blocks(),)
+    vocab_size: int = 30_522
+    num_layers: int = 12
+    width: int = 768
+    num_heads: int = 12
+    ffn_width: int = 3072
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    norm_eps: float = 1e-12
+    num_positions: int = 512
+    max_tokens: int = 128
+    start_id: int = 101
+    end_id: int = 102
+    mask_id: int = 103
+    first_word_id: int = 104
+    token_share: float = 0.15
+    mask_rule: str = "always"
+    blocks: tuple[Blocks, ...] = (Blocks(frames=50, hop=30),)
     grid: Grid = field(default_factory=lambda: PATCHES)
     stem: str = "linear"
     spectran_layers: int = 2
@@ -110,6 +159,7 @@ class CalmConfig(BertConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("mask_rule", self.mask_rule, ("always", "bert"))
         one_of("stem", self.stem, ("linear", "normalised", "conv2d"))
         one_of("stage", self.stage, ("align", "hide", "both"))
         one_of("align", self.align, ("block", "clip", "transformer"))
@@ -123,14 +173,174 @@ class CalmConfig(BertConfig):
             raise ValueError("`blocks` must not be empty, `neighbour_gap` at least 1 and `temperature` positive.")
 
     @classmethod
+    def base(cls, **changes: Any) -> CalmConfig:
+        """Return CALM-BASE: BERT-Base."""
+        return cls(**changes)
+
+    @classmethod
     def tiny(cls, **changes: Any) -> CalmConfig:
-        """Return BERT-tiny: 2 layers of 128."""
+        """Return CALM-TINY: BERT-tiny, 2 layers of 128."""
         sizes: dict[str, Any] = {"num_layers": 2, "width": 128, "num_heads": 2, "ffn_width": 512}
         return cls(**(sizes | changes))
 
+    @classmethod
+    def like(cls, place: str | Path, **changes: Any) -> CalmConfig:
+        """Return the sizes of a BERT checkpoint (folder or ``hub:ORG/NAME``), for `Calm.import_pretrained`."""
+        return cls(**(bert_sizes(place) | changes))
 
-class Calm(BertSystem):
-    """SpecTran, BERT over words and blocks, and the heads of both stages."""
+
+# ---- 4.2 Spectral transformer ---------------------------------------------------------------------------------------
+
+
+class SpecTran(nn.Module):
+    """Patches of a block + position by time, then band; transformer layers; the first output embedding (section 4.2).
+
+    Its architecture "follows the work in" ViT: a learned token comes first, and layers are pre-norm. Depth, width and
+    heads are not published. The vector is mapped to ``out_width`` where widths differ. A block that is not full attends
+    to the patches it has.
+
+    ``stem`` is "linear", "normalised" (`NormalisedPatches`), or "conv2d" whose patches are vectors already.
+    """
+
+    def __init__(
+        self,
+        patch_size: int,
+        num_patches: int,
+        *,
+        width: int,
+        num_layers: int,
+        num_heads: int,
+        ffn_width: int,
+        out_width: int,
+        dropout: float,
+        stem: str = "linear",
+        eps: float = 1e-6,
+    ):
+        super().__init__()
+        self.project: nn.Module
+        if stem == "conv2d":
+            self.project = nn.LayerNorm(width, eps=eps)  # or its position would drown it
+        else:
+            self.project = {"linear": nn.Linear, "normalised": NormalisedPatches}[stem](patch_size, width)
+        self.position = nn.Parameter(torch.empty(num_patches, width))
+        self.first = nn.Parameter(torch.empty(width))
+        self.layers = nn.ModuleList(
+            PreNormLayer(width, num_heads, ffn_width, dropout=dropout, attention_dropout=0.0, eps=eps)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.map = nn.Linear(width, out_width) if width != out_width else nn.Identity()
+        self.dropout = Dropout(dropout)
+        for parameter in (self.position, self.first):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self, patches_NPK: Tensor, valid_NP: Tensor) -> Tensor:
+        """Return one vector per block (N, out_width) from its patches, of which there are at most ``num_patches``."""
+        x_NPD = self.project(patches_NPK) + self.position[: patches_NPK.shape[1]]
+        first_N1D = self.first.to(x_NPD.dtype).expand(len(x_NPD), 1, -1)
+        x_NPD = self.dropout(torch.cat([first_N1D, x_NPD], 1))
+        attends_N1PP = attends_to_valid(F.pad(valid_NP, (1, 0), value=True))
+        for layer in self.layers:
+            x_NPD = layer(x_NPD, attends_N1PP)
+        return self.map(self.norm(x_NPD[:, 0]))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Acoustic tokens of a batch, one rate after the other, and their validity.
+
+    ``times_T`` are their positions, one more than there are tokens; ``parts`` is the number of blocks of each rate.
+    """
+
+    x_BND: Tensor
+    valid_BN: Tensor
+    times_T: Tensor
+    parts: tuple[int, ...]
+
+
+class AcousticTokens(nn.Module):
+    """Blocks of a clip through SpecTran, one SpecTran per rate; with several, a learned vector marks a token's rate.
+
+    Every vector is normalised to deviation 1 before its position is added. Hidden blocks become zeros, or a learned
+    vector with ``learned_fill``. ``sizes`` are SpecTran's.
+    """
+
+    def __init__(self, blocks: Sequence[Blocks], grid: Grid, *, stem: str, learned_fill: bool, **sizes: Any):
+        super().__init__()
+        self.blocks, self.grid, self.width = tuple(blocks), grid, sizes["out_width"]
+        step, counts = grid.strides[0], [grid.num_patches(b.frames) for b in blocks]
+        self.stems: nn.ModuleList | None = None
+        if stem == "conv2d":
+            counts = [-(-b.frames // step) for b in blocks]
+            self.stems = nn.ModuleList(Conv2dStem(1, grid.num_mels, sizes["width"], step) for _ in blocks)
+        self.spectrans = nn.ModuleList(SpecTran(grid.size, count, stem=stem, **sizes) for count in counts)
+        self.rate = nn.Embedding(len(blocks), self.width) if len(blocks) > 1 else None
+        self.fill = HiddenPatch(self.width) if learned_fill else None
+        if self.rate is not None:
+            nn.init.normal_(self.rate.weight, std=0.02)
+
+    def forward(self, frames_BTF: Tensor, valid_BT: Tensor, *, hidden: Mapping[str, Tensor] | None = None) -> Tokens:
+        """Return the tokens of a batch; ``hidden`` has, by `hidden_name`, which blocks (B, N) are filled instead."""
+        vectors, valid, times = [], [], []
+        for rate, (blocks_BNSF, frames_valid_BNS) in enumerate(self._cut(frames_BTF, valid_BT)):
+            valid_BN = frames_valid_BNS.any(2)
+            with drawn_for(*valid_BN.nonzero(as_tuple=True)):
+                encoded_ND = self._encoded(rate, blocks_BNSF[valid_BN], frames_valid_BNS[valid_BN])
+            x_BND = encoded_ND.new_zeros(*valid_BN.shape, self.width)
+            x_BND[valid_BN] = encoded_ND
+            if hidden is not None:
+                fill_D = encoded_ND.new_zeros(()) if self.fill is None else self.fill.vector_D.to(x_BND.dtype)
+                x_BND = torch.where(hidden[hidden_name(rate)][..., None], fill_D, x_BND)
+            vectors.append(x_BND if self.rate is None else x_BND + self.rate.weight[rate])
+            valid.append(valid_BN)
+            times.append(torch.arange(valid_BN.shape[1], device=valid_BN.device))
+        parts = tuple(v.shape[1] for v in valid)
+        times.append(times[-1][-1:] + 1)
+        return Tokens(torch.cat(vectors, 1), torch.cat(valid, 1), torch.cat(times), parts)
+
+    def of_pairs(
+        self, frames_BTF: Tensor, valid_BT: Tensor, pairs_B3: Tensor, *, known: Tokens | None = None
+    ) -> Tensor:
+        """Return the vectors of A^t and A^(t+1) of each clip (B, 2, D), zeros where it lacks one.
+
+        Args:
+            pairs_B3: from `draw_pairs`.
+            known: all tokens of the batch, if they are there; without them only the two blocks are encoded.
+        """
+        vectors_B2D = torch.zeros(len(pairs_B3), 2, self.width, device=pairs_B3.device)
+        start = 0
+        for rate, (blocks_BNSF, frames_valid_BNS) in enumerate(self._cut(frames_BTF, valid_BT)):
+            clip_N, which_N = ((pairs_B3[:, :1] == rate) & (pairs_B3[:, 1:] >= 0)).nonzero(as_tuple=True)
+            place_N = pairs_B3[clip_N, 1 + which_N]
+            if known is not None:
+                block_ND = known.x_BND[clip_N, start + place_N]
+            else:
+                with drawn_for(clip_N, place_N):
+                    block_ND = self._encoded(rate, blocks_BNSF[clip_N, place_N], frames_valid_BNS[clip_N, place_N])
+            vectors_B2D = vectors_B2D.index_put((clip_N, which_N), block_ND.float())
+            start += blocks_BNSF.shape[1]
+        return vectors_B2D
+
+    def _cut(self, frames_BTF: Tensor, valid_BT: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return [cut_blocks(frames_BTF, valid_BT, blocks) for blocks in self.blocks]
+
+    def _encoded(self, rate: int, blocks_NSF: Tensor, valid_NS: Tensor) -> Tensor:
+        if not len(blocks_NSF):
+            return blocks_NSF.new_zeros(0, self.width)
+        if self.stems is None:
+            patches_NPK, valid_NP = cut_patches(blocks_NSF, valid_NS, self.grid)
+        else:
+            patches_NPK = self.stems[rate](blocks_NSF[:, None], valid_NS)
+            valid_NP = valid_NS[:, :: self.grid.strides[0]]
+        encoded_ND = self.spectrans[rate](patches_NPK, valid_NP)
+        return F.layer_norm(encoded_ND, encoded_ND.shape[-1:])
+
+
+# ---- The whole model -------------------------------------------------------------------------------------------------
+
+
+class Calm(System):
+    """SpecTran, the multimodal transformer, and the heads of both stages."""
 
     name = "calm"
     config_type = CalmConfig
@@ -139,12 +349,30 @@ class Calm(BertSystem):
     config: CalmConfig
 
     def __init__(self, config: CalmConfig):
-        super().__init__(config, time_positions=config.time_positions)
-        c = config
+        super().__init__()
+        self.config = c = config
+        # 4.4: BERT's own embedding, with a table of times for the audio's positions, and its layers
+        self.embedding = JoinedEmbedding(
+            c.vocab_size,
+            c.num_positions,
+            c.width,
+            start_id=c.start_id,
+            end_id=c.end_id,
+            dropout=c.dropout,
+            eps=c.norm_eps,
+            time_positions=c.time_positions,
+        )
+        layer = {"dropout": c.dropout, "attention_dropout": c.attention_dropout, "eps": c.norm_eps}
+        self.layers = nn.ModuleList(
+            PostNormLayer(c.width, c.num_heads, c.ffn_width, **layer) for _ in range(c.num_layers)
+        )
+        # 4.5: both heads are BERT's masked-language head; the MAM head draws a block's whole log-mel
+        self.mlm_head = TokenHead(c.width, c.vocab_size, eps=c.norm_eps)
         self.mam_heads = nn.ModuleList(FrameHead(c.width, b.frames * c.grid.num_mels, eps=c.norm_eps) for b in c.blocks)
         initialise_normal(self)
+        # 4.2
         width = c.spectran_width or c.width
-        self.audio = BlockTokens(
+        self.audio = AcousticTokens(
             c.blocks,
             c.grid,
             stem=c.stem,
@@ -159,6 +387,7 @@ class Calm(BertSystem):
         initialise_truncated(self.audio)
         assert self.embedding.time is not None
         nn.init.normal_(self.embedding.time.weight)  # as large as a block; BERT's 0.02 would be lost
+        # 4.3
         self.learned_temperature = Temperature(c.temperature) if c.learn_temperature else None
         self.spaces = nn.ModuleDict()
         if c.spaces == "standardised":
@@ -172,89 +401,56 @@ class Calm(BertSystem):
     def objectives(self) -> tuple[str, ...]:  # type: ignore[override]
         return self.joint_objectives + (() if self.config.stage == "align" else ("mlm", "mam"))
 
-    @property
-    def aligns_modalities(self) -> bool:
-        return self.config.pooled == "aligned"
-
-    @classmethod
-    def matched(cls, config: CalmConfig, processor: CalmProcessor) -> CalmConfig:
-        if config.grid.num_mels != processor.config.num_mels:
-            raise ValueError(
-                f"`grid.num_mels` must be the processor's {processor.config.num_mels}, but is {config.grid.num_mels}."
-            )
-        return super().matched(config, processor)
-
-    @classmethod
-    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[CalmConfig, CalmProcessorConfig]:
-        max_frames = 1 + round(100 * max(10.0, min(longest_s, LONGEST_STARTER_S)))
-        processor = CalmProcessorConfig(vocab_size=1000 if num_clips < 20_000 else 30_000, max_frames=max_frames)
-        return (CalmConfig.tiny() if num_clips < 20_000 else CalmConfig.base()), processor
-
-    def encode(self, batch: Batch) -> Encoding:
-        if batch.frames_BTF is None and batch.tokens_BL is None:
-            raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
-        audio = self._audio(batch)
-        if self.aligns_modalities:
-            return self._aligned(batch, audio)
-        states = self._states(batch.tokens_BL, batch.tokens_valid_BL, audio)
-        return Encoding(states.pooled_BD, states.streams, states.valid, layers=states.layers)
-
     def corrupt(self, batch: Batch) -> Batch:
+        """Draw what both stages need of each clip, from its own seed: first CALP's blocks, then what is hidden."""
+        c = self.config
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
         extras: dict[str, Tensor] = {}
         counts: dict[str, float] = {}
-        if "alignment" in self.objectives:
+        if "alignment" in self.objectives:  # 4.3: "one set of A_ij, A_i(j+1), T_i from each utterance i"
             valid_BT = batch.frames_valid_BT
             lengths = [0] * len(batch) if valid_BT is None else valid_BT.sum(1).tolist()
-            pairs_B3 = draw_pairs(self.config.blocks, lengths, generators, gap=self.config.neighbour_gap)
+            pairs_B3 = draw_pairs(c.blocks, lengths, generators, gap=c.neighbour_gap)
             extras |= {"pairs_B3": pairs_B3, "keys_BK": _text_keys(batch)}
         if "mlm" in self.objectives:
-            if batch.tokens_BL is not None:
-                chosen_BL, corrupted_BL = self.hidden_words(batch, generators)
+            if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
+                # 4.5: "a special [MASK] token replaces 15% of the input tokens"
+                masked_share, random_share = {"always": (1.0, 0.0), "bert": (0.8, 0.1)}[c.mask_rule]
+                chosen_BL, corrupted_BL = corruption.each_clip(
+                    corruption.corrupt_words,
+                    batch.tokens_BL,
+                    batch.tokens_valid_BL,
+                    generators,
+                    share=c.token_share,
+                    masked=masked_share,
+                    random=random_share,
+                    mask_id=c.mask_id,
+                    first_word_id=c.first_word_id,
+                    vocab_size=c.vocab_size,
+                )
                 extras |= {"chosen_tokens_BL": chosen_BL, "corrupted_tokens_BL": corrupted_BL}
                 counts["mlm"] = float(chosen_BL.sum())
             if batch.frames_BTF is not None and batch.frames_valid_BT is not None:
+                # 4.5: "10% of audio representations and the representations from the subsequent 2 frames"
                 counts["mam"] = 0.0
-                for rate, blocks in enumerate(self.config.blocks):
+                for rate, blocks in enumerate(c.blocks):
                     _, valid_BNS = cut_blocks(batch.frames_BTF, batch.frames_valid_BT, blocks)
-                    chosen_BN = hide_blocks(
-                        valid_BNS.any(2), generators, share=self.config.block_share, run=self.config.block_run
-                    )
+                    chosen_BN = hide_blocks(valid_BNS.any(2), generators, share=c.block_share, run=c.block_run)
                     extras[hidden_name(rate)] = chosen_BN
-                    counts["mam"] += float(valid_BNS[chosen_BN].sum()) * self.config.grid.num_mels
+                    counts["mam"] += float(valid_BNS[chosen_BN].sum()) * c.grid.num_mels
         return batch.adding(extras=extras, counts=counts)
 
-    def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
-        terms: dict[str, Term] = {}
-        if "mlm" not in self.objectives:
-            return terms
-        extras = batch.extras
-        audio = self._audio(batch, hidden=extras)
-        states = self._states(extras.get("corrupted_tokens_BL"), batch.tokens_valid_BL, audio)
-        if "mlm" in batch.counts:
-            terms["mlm"] = self.mlm_term(states.streams["text"], batch, extras["chosen_tokens_BL"], 1.0)
-        if audio is not None:
-            assert batch.frames_BTF is not None and batch.frames_valid_BT is not None
-            total, start = torch.zeros((), device=batch.frames_BTF.device), 0
-            for rate, blocks in enumerate(self.config.blocks):
-                blocks_BNSF, valid_BNS = cut_blocks(batch.frames_BTF, batch.frames_valid_BT, blocks)
-                chosen_BN, num_blocks = extras[hidden_name(rate)], blocks_BNSF.shape[1]
-                hidden_ND = states.streams["audio"][:, start : start + num_blocks][chosen_BN]
-                drawn_NSF = self.mam_heads[rate](hidden_ND).unflatten(1, (blocks.frames, -1))
-                real_NS = valid_BNS[chosen_BN]
-                total = total + masked.mse_sum(drawn_NSF[real_NS], blocks_BNSF[chosen_BN][real_NS])
-                start += num_blocks
-            terms["mam"] = Term(total, batch.counts["mam"])
-        return terms
+    # ---- 4.3 Contrastive Acoustic Language Pretraining --------------------------------------------------------------
 
     def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
+        """Return A^t, A^(t+1) and T of each clip, and which of them it has, for the loss over the effective batch."""
         if "alignment" not in self.objectives:
             return {}
         pairs_B3 = batch.extras["pairs_B3"]
-        audio = None if self.config.align == "block" else self._audio(batch)
+        tokens = None if self.config.align == "block" else self._acoustic_tokens(batch)
         pairs_B2D = torch.zeros(len(batch), 2, self.config.width, device=pairs_B3.device)
         if batch.frames_BTF is not None and batch.frames_valid_BT is not None:
-            pairs_B2D = self.audio.of_pairs(batch.frames_BTF, batch.frames_valid_BT, pairs_B3, found=audio)
+            pairs_B2D = self.audio.of_pairs(batch.frames_BTF, batch.frames_valid_BT, pairs_B3, known=tokens)
         anchor_BD, neighbour_BD = pairs_B2D.unbind(1)
         has_text_B = torch.zeros(len(batch), device=pairs_B3.device)
         text_BD = torch.zeros_like(anchor_BD)
@@ -265,71 +461,31 @@ class Calm(BertSystem):
         facts_BK = torch.cat([facts_BK, batch.extras["keys_BK"]], 1)
         rows = {"anchor": anchor_BD, "neighbour": neighbour_BD, "text": text_BD, "facts": facts_BK}
         if self.config.align != "block":
-            rows["audio"] = self._audio_summary(audio, len(batch))
+            rows["audio"] = self._audio_summary(tokens, len(batch))
         return rows
 
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
+        """Return L_CALP = NTXent(A^t, A^(t+1)) + α · NTXent(A^t, T) (eq. 2), over all rows of the effective batch."""
         c = self.config
         facts_NK = rows["facts"].detach()
         has_audio_N, has_neighbour_N, has_text_N = facts_NK[:, :3].bool().unbind(1)
-        keys_NK = facts_NK[:, 3:]
-        same_NN = (keys_NK[:, None] == keys_NK[None]).all(2) if c.same_text == "ignored" else None
         temperature = c.temperature if self.learned_temperature is None else self.learned_temperature()
         options = {"temperature": temperature, "denominator": c.denominator, "symmetric": c.symmetric}
+
         anchor_ND, neighbour_ND = rows["anchor"][has_neighbour_N], rows["neighbour"][has_neighbour_N]
         loss, count = nt_xent_sum(anchor_ND, neighbour_ND, **options)
-        terms = {"neighbours": Term(loss, count)}
+        terms = {"neighbours": Term(loss, count, weight=1.0)}
+
         both_N = has_audio_N & has_text_N
+        keys_NK = facts_NK[both_N, 3:]
+        same_NN = (keys_NK[:, None] == keys_NK[None]).all(2) if c.same_text == "ignored" else None
         audio_ND = self._in_space("audio", rows.get("audio", rows["anchor"])[both_N])
         text_ND = self._in_space("text", rows["text"][both_N])
-        same_NN = None if same_NN is None else same_NN[both_N][:, both_N]
         loss, count = nt_xent_sum(audio_ND, text_ND, same_NN=same_NN, **options)
-        return terms | {"alignment": Term(loss, count, c.text_weight)}
-
-    def layer_groups(self) -> dict[str, list[nn.Module]]:
-        heads: list[nn.Module] = [self.mlm_head, self.mam_heads, self.spaces]
-        heads += [] if self.learned_temperature is None else [self.learned_temperature]
-        return {"embedding": [self.embedding], "audio": [self.audio], **self.bert_groups(), "pretraining_heads": heads}
-
-    def _audio(self, batch: Batch, *, hidden: Mapping[str, Tensor] | None = None) -> AudioTokens | None:
-        if batch.frames_BTF is None or batch.frames_valid_BT is None:
-            return None
-        return self.audio(batch.frames_BTF, batch.frames_valid_BT, hidden=hidden)
-
-    def _states(self, tokens_BL: Tensor | None, tokens_valid_BL: Tensor | None, audio: AudioTokens | None) -> _States:
-        if audio is None:
-            joined = self.embedding(tokens_BL, tokens_valid_BL, None, None)
-        else:
-            joined = self.embedding(
-                tokens_BL,
-                tokens_valid_BL,
-                audio.x_BND,
-                audio.valid_BN,
-                audio_times_T=audio.times_T,
-                audio_parts=audio.parts,
-            )
-        states = self.encoded(joined)
-        layers, valid = {}, {}
-        if tokens_BL is not None and tokens_valid_BL is not None:
-            layers["text"], valid["text"] = tuple(x[:, : joined.num_text] for x in states), tokens_valid_BL
-        if audio is not None:
-            layers["audio"], valid["audio"] = tuple(x[:, joined.num_text : -1] for x in states), audio.valid_BN
-        return _States(states[-1][:, 0], {n: x[-1] for n, x in layers.items()}, valid, layers)
-
-    def _aligned(self, batch: Batch, audio: AudioTokens | None) -> Encoding:
-        """Return unit vectors by modality as ``aligned``, zeros where a clip lacks one; its vector is their mean."""
-        found: dict[str, tuple[Tensor, Tensor]] = {}
-        if audio is not None:
-            found["audio"] = self._audio_summary(audio, len(batch)), audio.valid_BN
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            found["text"] = self._text_summary(batch.tokens_BL, batch.tokens_valid_BL), batch.tokens_valid_BL
-        present = {n: valid.any(1, keepdim=True) for n, (_, valid) in found.items()}
-        aligned = {n: F.normalize(self._in_space(n, x).float(), dim=-1) * present[n] for n, (x, _) in found.items()}
-        total_BD, count_B1 = (torch.stack(list(part.values())).sum(0) for part in (aligned, present))
-        return Encoding(total_BD / count_B1, aligned=aligned)
+        return terms | {"alignment": Term(loss, count, weight=c.text_weight)}  # α
 
     def _text_summary(self, tokens_BL: Tensor, valid_BL: Tensor) -> Tensor:
-        """Return one vector per transcript, read without audio (B, D)."""
+        """Return T: one vector per transcript, read without audio (B, D)."""
         with drawn_apart("text"):
             states = self._states(tokens_BL, valid_BL, None)
         if self.config.summary == "cls":
@@ -338,7 +494,7 @@ class Calm(BertSystem):
         words_BL = (places_L > 0) & (places_L < valid_BL.sum(1, keepdim=True) - 1)
         return masked_mean(states.streams["text"], words_BL)
 
-    def _audio_summary(self, audio: AudioTokens | None, size: int) -> Tensor:
+    def _audio_summary(self, audio: Tokens | None, size: int) -> Tensor:
         """Return one vector per clip's audio, read without text (B, D)."""
         if audio is None:
             return torch.zeros(size, self.config.width, device=self.mlm_head.bias.device)
@@ -356,13 +512,183 @@ class Calm(BertSystem):
             return x_ND
         return self.spaces[modality](x_ND)
 
+    # ---- 4.4 Multimodal transformer ---------------------------------------------------------------------------------
+
+    @property
+    def pooled_dim(self) -> int:
+        return self.config.width
+
+    @property
+    def aligns_modalities(self) -> bool:
+        return self.config.pooled == "aligned"
+
+    def encode(self, batch: Batch) -> Encoding:
+        """Return the states of words and acoustic tokens, and [CLS] (4.6, 5.2: the supervised heads operate on it)."""
+        if batch.frames_BTF is None and batch.tokens_BL is None:
+            raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
+        audio = self._acoustic_tokens(batch)
+        if self.aligns_modalities:
+            return self._aligned(batch, audio)
+        states = self._states(batch.tokens_BL, batch.tokens_valid_BL, audio)
+        return Encoding(states.pooled_BD, states.streams, states.valid, layers=states.layers)
+
+    def _aligned(self, batch: Batch, audio: Tokens | None) -> Encoding:
+        """Return unit vectors by modality as ``aligned``, zeros where a clip lacks one; its vector is their mean."""
+        vectors: dict[str, tuple[Tensor, Tensor]] = {}
+        if audio is not None:
+            vectors["audio"] = self._audio_summary(audio, len(batch)), audio.valid_BN
+        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
+            vectors["text"] = self._text_summary(batch.tokens_BL, batch.tokens_valid_BL), batch.tokens_valid_BL
+        present = {n: valid.any(1, keepdim=True) for n, (_, valid) in vectors.items()}
+        aligned = {n: F.normalize(self._in_space(n, x).float(), dim=-1) * present[n] for n, (x, _) in vectors.items()}
+        total_BD, count_B1 = (torch.stack(list(part.values())).sum(0) for part in (aligned, present))
+        return Encoding(total_BD / count_B1, aligned=aligned)
+
+    def _acoustic_tokens(self, batch: Batch, *, hidden: Mapping[str, Tensor] | None = None) -> Tokens | None:
+        if batch.frames_BTF is None or batch.frames_valid_BT is None:
+            return None
+        return self.audio(batch.frames_BTF, batch.frames_valid_BT, hidden=hidden)
+
+    def _states(self, tokens_BL: Tensor | None, tokens_valid_BL: Tensor | None, audio: Tokens | None) -> _States:
+        """Return the states of [CLS] words [SEP] acoustic tokens [SEP].
+
+        Position (time for audio, index for words) and modality embeddings are added to each token, then LayerNorm.
+        """
+        if audio is None:
+            joined = self.embedding(tokens_BL, tokens_valid_BL, None, None)
+        else:
+            joined = self.embedding(
+                tokens_BL,
+                tokens_valid_BL,
+                audio.x_BND,
+                audio.valid_BN,
+                audio_times_T=audio.times_T,
+                audio_parts=audio.parts,
+            )
+        states = bert.layer_states(self.layers, joined)
+        layers, valid = {}, {}
+        if tokens_BL is not None and tokens_valid_BL is not None:
+            layers["text"], valid["text"] = tuple(x[:, : joined.num_text] for x in states), tokens_valid_BL
+        if audio is not None:
+            layers["audio"], valid["audio"] = tuple(x[:, joined.num_text : -1] for x in states), audio.valid_BN
+        return _States(states[-1][:, 0], {n: x[-1] for n, x in layers.items()}, valid, layers)
+
+    # ---- 4.5 Audio-language masked prediction -----------------------------------------------------------------------
+
+    def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
+        """Return L_MLM and L_MAM; L_ALT is their sum (eq. 3): weights 1 and 1.
+
+        Differs: eq. 3 as printed sums a block's squared errors; the text says "the mean squared error", and so do we.
+        Frames that a clip's last block lacks are not predicted.
+        """
+        terms: dict[str, Term] = {}
+        if "mlm" not in self.objectives:
+            return terms
+        extras = batch.extras
+        audio = self._acoustic_tokens(batch, hidden=extras)
+        states = self._states(extras.get("corrupted_tokens_BL"), batch.tokens_valid_BL, audio)
+        if "mlm" in batch.counts and batch.tokens_BL is not None:
+            chosen_BL = extras["chosen_tokens_BL"]
+            logits_NV = self.mlm_head(states.streams["text"][chosen_BL], self.embedding.token.weight)
+            loss = masked.cross_entropy_sum(logits_NV, batch.tokens_BL[chosen_BL])
+            terms["mlm"] = Term(loss, batch.counts["mlm"], weight=1.0)
+        if audio is not None:
+            assert batch.frames_BTF is not None and batch.frames_valid_BT is not None
+            total, start = torch.zeros((), device=batch.frames_BTF.device), 0
+            for rate, blocks in enumerate(self.config.blocks):
+                blocks_BNSF, valid_BNS = cut_blocks(batch.frames_BTF, batch.frames_valid_BT, blocks)
+                chosen_BN, num_blocks = extras[hidden_name(rate)], blocks_BNSF.shape[1]
+                hidden_ND = states.streams["audio"][:, start : start + num_blocks][chosen_BN]
+                predicted_NSF = self.mam_heads[rate](hidden_ND).unflatten(1, (blocks.frames, -1))
+                real_NS = valid_BNS[chosen_BN]
+                total = total + masked.mse_sum(predicted_NSF[real_NS], blocks_BNSF[chosen_BN][real_NS])
+                start += num_blocks
+            terms["mam"] = Term(total, batch.counts["mam"], weight=1.0)
+        return terms
+
+    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+
+    def layer_groups(self) -> dict[str, list[nn.Module]]:
+        heads: list[nn.Module] = [self.mlm_head, self.mam_heads, self.spaces]
+        heads += [] if self.learned_temperature is None else [self.learned_temperature]
+        groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding], "audio": [self.audio]}
+        groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
+        return groups | {"pretraining_heads": heads}
+
+    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
+        """Start the multimodal transformer from "bert" (4.4): a checkpoint's folder or ``hub:ORG/NAME``."""
+        reports = {}
+        for part, place in sources.items():
+            if part != "bert":
+                raise ValueError(f"`pretrained` must name parts of {self.name}, but names {part!r}.")
+            weights = read_weights(place)
+            reports[part] = import_bert(self.embedding, self.layers, self.mlm_head, weights)
+        return reports
+
+    @classmethod
+    def matched(cls, config: CalmConfig, processor: CalmProcessor) -> CalmConfig:
+        if config.grid.num_mels != processor.config.num_mels:
+            raise ValueError(
+                f"`grid.num_mels` must be the processor's {processor.config.num_mels}, but is {config.grid.num_mels}."
+            )
+        special = processor.special
+        return replace(
+            config,
+            vocab_size=processor.tokenizer.get_vocab_size(),
+            max_tokens=processor.config.max_tokens,
+            start_id=special.start,
+            end_id=special.end,
+            mask_id=special.mask,
+            first_word_id=special.first_word,
+        )
+
+    @classmethod
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[CalmConfig, CalmProcessorConfig]:
+        max_frames = 1 + round(100 * max(10.0, min(longest_s, LONGEST_STARTER_S)))
+        processor = CalmProcessorConfig(vocab_size=1000 if num_clips < 20_000 else 30_000, max_frames=max_frames)
+        return (CalmConfig.tiny() if num_clips < 20_000 else CalmConfig.base()), processor
+
 
 @dataclass(frozen=True)
 class _States:
+    """[CLS], the last states and their validity, and the states of all layers, by modality."""
+
     pooled_BD: Tensor
     streams: Mapping[str, Tensor]
     valid: Mapping[str, Tensor]
     layers: Mapping[str, tuple[Tensor, ...]]
+
+
+# ---- What is drawn for each clip ------------------------------------------------------------------------------------
+
+
+def draw_pairs(rates: Sequence[Blocks], lengths: Sequence[int], generators: Sequence[Generator], *, gap: int) -> Tensor:
+    """Return (rate, t, t + gap) of two blocks a clip (B, 3); -1 where a clip has no such block. Section 4.3.
+
+    Args:
+        lengths: frames of each clip.
+    """
+    pairs = []
+    for length, generator in zip(lengths, generators, strict=True):
+        rate = int(torch.randint(len(rates), (), generator=generator))
+        num_blocks = rates[rate].num_blocks(length)
+        first = int(torch.randint(max(1, num_blocks - gap), (), generator=generator))
+        pairs.append((rate, first if num_blocks else -1, first + gap if first + gap < num_blocks else -1))
+    return torch.tensor(pairs)
+
+
+def hide_blocks(valid_BN: Tensor, generators: Sequence[Generator], *, share: float, run: int) -> Tensor:
+    """Return which blocks of each clip are hidden (B, N), by `corruption.choose_runs`. Section 4.5."""
+    rows = [
+        F.pad(corruption.choose_runs(n, share=share, run=run, generator=g), (0, valid_BN.shape[1] - n))
+        for n, g in zip(valid_BN.sum(1).tolist(), generators, strict=True)
+    ]
+    return torch.stack(rows)
+
+
+def hidden_name(rate: int) -> str:
+    """Return the name under which a rate's hidden blocks travel in a batch's extras."""
+    return f"hidden_blocks_{rate}_BN"
 
 
 def _text_keys(batch: Batch) -> Tensor:

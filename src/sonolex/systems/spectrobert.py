@@ -1,41 +1,56 @@
-"""SpectroBERT: one BERT over words and spectrogram slices (source document 000, reference A).
+"""SpectroBERT: one BERT over words and slices of a spectrogram (Bonaccorsi, thesis, Politecnico di Torino 2023).
 
 What is unusual about it:
 
-- There is one encoder, BERT's own, and one sequence: [CLS] words [SEP] slices [SEP]. A slice of the spectrogram is read
-  as a signal by wav2vec2's convolutions and becomes one token of BERT's width.
-- Only words are hidden in pre-training, never sound (MLM); the sound's part is to belong to the words or not (SAP: the
-  audio of half of the clips is that of another clip).
-- Most of it stays frozen in fine-tuning; `FREEZING` names the thesis's rows.
+- There is one encoder, BERT's own, and one sequence: [CLS] words [SEP] slices [SEP] (section 2.2.4). A slice of the
+  spectrogram is read as a signal by wav2vec2's convolutions and becomes one token of BERT's width (section 2.2.2).
+- Only words are hidden in pre-training, never sound (MLM, section 2.3.2); the sound's part is to belong to the words or
+  not (SAP, section 2.3.3: half of the clips are paired with the audio of another).
+- Most of it stays frozen in fine-tuning (section 4.2.2); `FREEZING` names the thesis's rows.
 
-The thesis leaves open how its slices fit BERT's 512 positions. Full-height slices of 16 frames every 10 do (102 tokens
-for 1024 frames, 101 if the last frames are dropped); 16 × 16 patches do not unless several become one token. A
-configuration whose text and audio cannot fit is refused when it is built. Clips longer than a window are covered by
-windows, and their vectors averaged.
+In this file, in the thesis's order: audio and text (2.2.1, 2.2.3), audio tokens (2.2.2), the sequence and the
+transformer stack (2.2.4, 2.2.5), pre-training (2.3), freezing (4.2.2). The heads (2.2.6, 2.4) are tasks. Formulas are
+in `sonolex.objectives`: `corruption` (which words are hidden), `masked` (cross-entropy) and `matching` (SAP).
+
+No code was released. The thesis leaves open how its slices fit BERT's 512 positions: full-height slices of 16 frames
+every 10 do (102 tokens for 1024 frames, 101 if the last frames are dropped); 16 × 16 patches do not unless several
+become one token. A configuration whose text and audio cannot fit is refused when it is built. Clips longer than a
+window are covered by windows, and their vectors averaged. ``docs/systems/spectrobert.md`` lists our choices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from sonolex.audio.patches import Grid, cut_patches
-from sonolex.nn import backbones
-from sonolex.nn.audio_tokens import PatchTokens, WaveTokens
+from sonolex.configs import one_of
+from sonolex.nn import bert
+from sonolex.nn.conv_stack import KERNELS, SHORTEST, STRIDES, AudioProjection, ConvStack
 from sonolex.nn.dropout import drawn_for
-from sonolex.nn.transformer import initialise_normal
-from sonolex.objectives import matching
-from sonolex.systems._bert import BertConfig, BertSystem
-from sonolex.systems._spectrobert_input import SpectroBertProcessor, SpectroBertProcessorConfig
-from sonolex.systems._windows import Windows
-from sonolex.systems.base import LONGEST_STARTER_S, one_of
+from sonolex.nn.fusion import JoinedEmbedding
+from sonolex.nn.heads import TokenHead
+from sonolex.nn.pooling import masked_mean
+from sonolex.nn.transformer import PostNormLayer, initialise_normal
+from sonolex.nn.windows import Windows
+from sonolex.objectives import corruption, masked, matching
+from sonolex.pretrained.base import ImportReport
+from sonolex.pretrained.bert import bert_sizes, import_bert
+from sonolex.pretrained.files import read_weights
+from sonolex.pretrained.wav2vec2 import import_conv_stack
+from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
+from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
 
-SLICES = Grid(frames=16, bins=128, stride_frames=10)
+SLICES = Grid(frames=16, bins=128, stride_frames=10, num_mels=128)
+AT_ONCE_BYTES = 16 << 20  # larger tensors are mapped anew in every step, which costs more than their arithmetic
 MOST_TOGETHER = 1000
 FREEZING: dict[str, tuple[str, ...]] = {
     "bin-frz": (),
@@ -47,24 +62,83 @@ FREEZING: dict[str, tuple[str, ...]] = {
     "ser-frz-nolast": ("last",),
     "ser-frz-nolast-noaudio": ("last", "audio"),
 }
-"""What the thesis's rows train besides the task's head: the last layers, the audio encoder, or all."""
+"""What the rows of tables 5.1 to 5.3 train besides the task's head: the last layers, the audio encoder, or all."""
 
 
 @dataclass(frozen=True)
-class SpectroBertConfig(BertConfig):
-    """BERT's sizes (base by default) and the audio's tokens.
+class SpectroBertProcessorConfig(FilterBanksAndWordsConfig):
+    """What AST's feature extractor gives (section 3.3.2), or samples; BERT's tokens, at most 128 (section 3.3.1).
 
     Attributes:
-        num_positions: shared by the text and one window of audio; checked when the model is built.
-        audio: "slices" or "patches" of ``grid``, or "waveform".
-        conv_width: channels of the convolutions (wav2vec2: 512).
-        together: audio tokens that are averaged to one.
-        steps: a slice's convolution steps are averaged ("mean") or keep their order ("stacked").
-        window_positions: frames (or samples) of one window.
-        mlm_on: "all" clips, or "matched" ones only (the thesis does not say).
-        mlm_reduction: "mean" over hidden words, or "sum" per clip as printed, which swamps SAP.
+        audio: "spectrogram", or "waveform" (mean 0 and deviation 1 per clip, as wav2vec2 reads it).
+        max_frames, long_clip: the extractor cuts at 1024 frames; the default covers longer clips by windows.
     """
 
+    audio: str = "spectrogram"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("audio", self.audio, ("spectrogram", "waveform"))
+
+
+class SpectroBertProcessor(FilterBanksAndWordsProcessor):
+    """Waveform to filter banks or normalised samples; words to WordPiece between [CLS] and [SEP]."""
+
+    config_type = SpectroBertProcessorConfig
+    config: SpectroBertProcessorConfig
+
+    @property
+    def reads_samples(self) -> bool:
+        return self.config.audio == "waveform"
+
+    def front(self, wave_S: np.ndarray) -> Tensor:
+        return torch.from_numpy(wave_S) if self.reads_samples else super().front(wave_S)
+
+    def finish(self, front: Tensor, clip_id: str) -> Tensor:
+        if self.reads_samples:
+            return self.finished_samples(front, clip_id, normalise=True)
+        return super().finish(front, clip_id)
+
+
+@dataclass(frozen=True)
+class SpectroBertConfig(SystemConfig):
+    """BERT's sizes, the audio's tokens, and the pre-training objectives.
+
+    Attributes:
+        vocab_size, num_layers, width, num_heads, ffn_width, dropout, attention_dropout, norm_eps: the stack starts from
+            "BERT's pretrained weights" (4.2.3): BERT-Base, which the thesis does not say in numbers.
+        num_positions: BERT's 512, shared by the text and one window of audio; checked when the model is built.
+        max_tokens: 128 (3.3.1); filled in from the processor, as are vocab_size and the next four.
+        start_id, end_id, mask_id, first_word_id: of the tokenizer.
+        token_share: "approximately 15%" of the words are hidden (2.3.2).
+        mask_rule: "always" replaces them by [MASK] (2.3.2), "bert" 80 % of them, and 10 % by another word.
+        audio: "slices" or "patches" of ``grid`` ("each patch ... representing a specific temporal slice", 2.2.1, which
+            gives no sizes), or "waveform".
+        conv_width: channels of the convolutions; wav2vec2's 512 (2.2.2 borrows its layers).
+        together: audio tokens that are averaged to one.
+        steps: a slice's convolution steps are averaged ("mean") or keep their order ("stacked"); not published.
+        window_positions: frames (or samples) of one window; 1024 frames are what AST's extractor gives.
+        mlm_on: "all" clips, or "matched" ones only (the thesis does not say).
+        mlm_reduction: "mean" over hidden words, or "sum" per clip as printed (2.3.2), which swamps SAP.
+        mlm_weight, sap_weight: α and β, "both set to 0.5" (2.3.4).
+    """
+
+    vocab_size: int = 30_522
+    num_layers: int = 12
+    width: int = 768
+    num_heads: int = 12
+    ffn_width: int = 3072
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    norm_eps: float = 1e-12
+    num_positions: int = 512
+    max_tokens: int = 128
+    start_id: int = 101
+    end_id: int = 102
+    mask_id: int = 103
+    first_word_id: int = 104
+    token_share: float = 0.15
+    mask_rule: str = "always"
     audio: str = "slices"
     grid: Grid = field(default_factory=lambda: SLICES)
     conv_width: int = 512
@@ -78,6 +152,7 @@ class SpectroBertConfig(BertConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("mask_rule", self.mask_rule, ("always", "bert"))
         one_of("audio", self.audio, ("slices", "patches", "waveform"))
         if not 1 <= self.together <= MOST_TOGETHER:
             raise ValueError(f"`together` must be 1 to {MOST_TOGETHER}, but is {self.together}.")
@@ -86,15 +161,107 @@ class SpectroBertConfig(BertConfig):
         one_of("mlm_reduction", self.mlm_reduction, ("mean", "sum"))
 
     @classmethod
+    def base(cls, **changes: Any) -> SpectroBertConfig:
+        """Return BERT-Base."""
+        return cls(**changes)
+
+    @classmethod
     def tiny(cls, **changes: Any) -> SpectroBertConfig:
-        """Return a size that trains on two cores: 2 layers of 128, 50 slices for 5 seconds."""
+        """Return a size that trains on two cores: 2 layers of 128, 50 slices for 5 seconds. Ours, not the thesis's."""
         sizes: dict[str, Any] = {"num_layers": 2, "width": 128, "num_heads": 4, "ffn_width": 512, "conv_width": 64}
         sizes |= {"max_tokens": 32, "num_positions": 160, "steps": "stacked", "attention_dropout": 0.0}
         return cls(**(sizes | changes))
 
+    @classmethod
+    def like(cls, place: str | Path, **changes: Any) -> SpectroBertConfig:
+        """Return the sizes of a BERT checkpoint (folder or ``hub:ORG/NAME``), for `SpectroBert.import_pretrained`."""
+        return cls(**(bert_sizes(place) | changes))
 
-class SpectroBert(BertSystem):
-    """BERT's encoder over joined words and audio tokens, and the two pre-training heads."""
+
+# ---- 2.2.2 Audio encoding with Wav2Vec2 layers ----------------------------------------------------------------------
+
+
+class PatchTokens(nn.Module):
+    """Patches of a spectrogram, each read as a signal by wav2vec2's convolutions; its steps are averaged or stacked.
+
+    Patches of 128 × 16 (full-height slices, stride 10) give 101 tokens for 1024 frames and 6 steps a token: the only
+    reading of the thesis that fits its budget. For 16 × 16 patches, ``together`` averages so many consecutive tokens
+    (one column of 12 at stride 10).
+
+    Args:
+        patch_size: values of a patch.
+        together: consecutive patches that become one token.
+        steps: "mean" of a patch's steps, or "stacked" (their order is kept).
+    """
+
+    def __init__(self, patch_size: int, conv_width: int, width: int, *, together: int = 1, steps: str = "mean"):
+        super().__init__()
+        self.together, self.steps = together, steps
+        self.stack = ConvStack(conv_width, longest=patch_size)
+        num_steps = self.stack.num_steps(patch_size) if steps == "stacked" else 1
+        self.project = AudioProjection(conv_width * num_steps, width)
+        first_step_bytes = 4 * conv_width * (1 + (patch_size - KERNELS[0]) // STRIDES[0])
+        self._rows_at_once = max(1, AT_ONCE_BYTES // first_step_bytes)
+
+    def num_tokens(self, num_patches: int) -> int:
+        """Return the tokens of so many patches."""
+        return -(-num_patches // self.together)
+
+    def forward(self, patches_BPK: Tensor, valid_BP: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens (B, T, D) and their validity (B, T)."""
+        signal_NS = patches_BPK[valid_BP]  # padding is not computed
+        parts = signal_NS.split(self._rows_at_once) if len(signal_NS) else [signal_NS]
+        features_NF = torch.cat([self._features(part_NS) for part_NS in parts])
+        x_BPF = features_NF.new_zeros(*valid_BP.shape, features_NF.shape[-1])
+        x_BPF[valid_BP] = features_NF
+        x_BPD = self.project(x_BPF)
+        return _averaged(x_BPD, valid_BP, self.together)
+
+    def _features(self, signal_NS: Tensor) -> Tensor:
+        lengths_N = torch.full((len(signal_NS),), signal_NS.shape[1], device=signal_NS.device)
+        steps_NTC, _ = self.stack(signal_NS, lengths_N)
+        return steps_NTC.flatten(1) if self.steps == "stacked" else steps_NTC.mean(1)
+
+
+class WaveTokens(nn.Module):
+    """Samples through the whole `ConvStack` (a step is 20 ms at 16 kHz); ``together`` steps are averaged to a token."""
+
+    def __init__(self, conv_width: int, width: int, *, together: int = 1):
+        super().__init__()
+        self.together = together
+        self.stack = ConvStack(conv_width, longest=SHORTEST)
+        self.project = AudioProjection(conv_width, width)
+
+    def num_tokens(self, num_samples: int) -> int:
+        """Return the tokens of so many samples; a signal shorter than `SHORTEST` is padded to it."""
+        return -(-self.stack.num_steps(max(SHORTEST, num_samples)) // self.together)
+
+    def forward(self, samples_BS: Tensor, valid_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens (B, T, D) and their validity (B, T)."""
+        samples_BS = F.pad(samples_BS * valid_BS, (0, max(0, SHORTEST - samples_BS.shape[1])))
+        lengths_B = valid_BS.sum(1)
+        lengths_B = torch.where(lengths_B > 0, lengths_B.clamp_min(SHORTEST), lengths_B)
+        x_BTC, valid_BT = self.stack(samples_BS, lengths_B)
+        return _averaged(self.project(x_BTC), valid_BT, self.together)
+
+
+def _averaged(x_BTD: Tensor, valid_BT: Tensor, together: int) -> tuple[Tensor, Tensor]:
+    """Return means of ``together`` consecutive valid rows, and the validity of those."""
+    if together == 1:
+        return x_BTD, valid_BT
+    size, length, width = x_BTD.shape
+    short = -length % together
+    x_BTD, valid_BT = F.pad(x_BTD, (0, 0, 0, short)), F.pad(valid_BT, (0, short))
+    groups_NRD = x_BTD.reshape(-1, together, width)
+    means_ND = masked_mean(groups_NRD, valid_BT.reshape(-1, together))
+    return means_ND.view(size, -1, width), valid_BT.view(size, -1, together).any(-1)
+
+
+# ---- The whole model -------------------------------------------------------------------------------------------------
+
+
+class SpectroBert(System):
+    """The audio encoder, BERT over the joined sequence, and the heads of the two pre-training objectives."""
 
     name = "spectrobert"
     config_type = SpectroBertConfig
@@ -104,10 +271,27 @@ class SpectroBert(BertSystem):
     config: SpectroBertConfig
 
     def __init__(self, config: SpectroBertConfig):
-        super().__init__(config)
-        c = config
+        super().__init__()
+        self.config = c = config
+        # 2.2.3 to 2.2.5: BERT's embedding of both parts, and its layers
+        self.embedding = JoinedEmbedding(
+            c.vocab_size,
+            c.num_positions,
+            c.width,
+            start_id=c.start_id,
+            end_id=c.end_id,
+            dropout=c.dropout,
+            eps=c.norm_eps,
+        )
+        layer = {"dropout": c.dropout, "attention_dropout": c.attention_dropout, "eps": c.norm_eps}
+        self.layers = nn.ModuleList(
+            PostNormLayer(c.width, c.num_heads, c.ffn_width, **layer) for _ in range(c.num_layers)
+        )
+        # 2.3: assumption: one logit from [CLS] for SAP; the thesis does not describe its head
+        self.mlm_head = TokenHead(c.width, c.vocab_size, eps=c.norm_eps)
         self.sap_head = nn.Linear(c.width, 1)
         initialise_normal(self)
+        # 2.2.2
         if c.audio == "waveform":
             self.audio = WaveTokens(c.conv_width, c.width, together=c.together)
             num_audio = self.audio.num_tokens(c.window_positions)
@@ -121,6 +305,128 @@ class SpectroBert(BertSystem):
                 "tokens (`together`), widen the stride of `grid`, or shorten the window."
             )
 
+    # ---- 2.2 Architecture -------------------------------------------------------------------------------------------
+
+    @property
+    def pooled_dim(self) -> int:
+        return self.config.width
+
+    def encode(self, batch: Batch) -> Encoding:
+        """Return the states of words and audio tokens, and h_CLS, which every head reads (2.4)."""
+        audio, valid = _audio_of(batch)
+        if audio is None and batch.tokens_BL is None:
+            raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
+        states = self._states(batch.tokens_BL, batch.tokens_valid_BL, audio, valid)
+        streams = {n: x for n, (x, _) in states.streams.items()}
+        return Encoding(states.pooled_BD, streams, {n: v for n, (_, v) in states.streams.items()})
+
+    def _states(
+        self,
+        tokens_BL: Tensor | None,
+        tokens_valid_BL: Tensor | None,
+        audio: Tensor | None,
+        audio_valid: Tensor | None,
+    ) -> _States:
+        """Return the states of [CLS] words [SEP] audio tokens [SEP] (2.2.4, 2.2.5).
+
+        Differs: every window of a clip is encoded with the clip's words; vectors and text states are means over them.
+        """
+        if audio is None or audio_valid is None:
+            joined = self.embedding(tokens_BL, tokens_valid_BL, None, None)
+            x_BLD = bert.layer_states(self.layers, joined)[-1]
+            return _States(x_BLD[:, 0], {"text": (x_BLD, joined.valid_BL)})
+        windows = Windows.over(audio_valid, self.config.window_positions)
+        pieces, pieces_valid = windows.cut(audio, audio_valid)
+        tokens_NL, tokens_valid_NL = windows.repeated(tokens_BL), windows.repeated(tokens_valid_BL)
+        with drawn_for(windows.owners, windows.starts):
+            joined = self.embedding(tokens_NL, tokens_valid_NL, *self._audio_tokens(pieces, pieces_valid))
+            x_NLD = bert.layer_states(self.layers, joined)[-1]
+        text_NLD, audio_NTD = joined.split(x_NLD)
+        streams = {"audio": windows.chained(audio_NTD, joined.valid_BL[:, joined.num_text :])}
+        if tokens_BL is not None and tokens_valid_BL is not None:
+            streams["text"] = (windows.averaged(text_NLD), tokens_valid_BL)
+        return _States(windows.averaged(x_NLD[:, 0]), streams)
+
+    def _audio_tokens(self, audio: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one token per slice (2.2.1, 2.2.2), or per step of the convolutions over samples."""
+        if self.config.audio == "waveform":
+            return self.audio(audio, valid)
+        return self.audio(*cut_patches(audio, valid, self.config.grid))
+
+    # ---- 2.3 Pre-training -------------------------------------------------------------------------------------------
+
+    def corrupt(self, batch: Batch) -> Batch:
+        """Put the partner's audio beside the words where the loader drew one (SAP), and hide words (MLM)."""
+        c, extras, counts = self.config, {}, {}
+        generators = [Generator().manual_seed(seed) for seed in batch.seeds]
+        audio, valid = _audio_of(batch)
+        matched_B = torch.ones(len(batch), dtype=torch.bool)
+        if audio is not None and valid is not None:  # 2.3.3: "half of the input examples"; see `Loading.partners`
+            partner = batch.partner_frames_BTF if batch.partner_frames_BTF is not None else batch.partner_samples_BS
+            seen, seen_valid, matched_B = matching.with_partners(audio, valid, partner, batch.partner_valid_BT)
+            extras |= {"audio": seen, "audio_valid": seen_valid, "matched_B": matched_B}
+        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
+            # 2.3.2: about 15 % of the tokens, uniformly, each replaced by [MASK]
+            masked_share, random_share = {"always": (1.0, 0.0), "bert": (0.8, 0.1)}[c.mask_rule]
+            chosen_BL, corrupted_BL = corruption.each_clip(
+                corruption.corrupt_words,
+                batch.tokens_BL,
+                batch.tokens_valid_BL,
+                generators,
+                share=c.token_share,
+                masked=masked_share,
+                random=random_share,
+                mask_id=c.mask_id,
+                first_word_id=c.first_word_id,
+                vocab_size=c.vocab_size,
+            )
+            if c.mlm_on == "matched":
+                chosen_BL = chosen_BL & matched_B[:, None]
+            extras |= {"chosen_tokens_BL": chosen_BL, "corrupted_tokens_BL": corrupted_BL}
+            counts["mlm"] = float(chosen_BL.sum() if c.mlm_reduction == "mean" else chosen_BL.any(1).sum())
+            if audio is not None and valid is not None:
+                counts["sap"] = float((valid.any(1) & batch.tokens_valid_BL.any(1)).sum())
+        return batch.adding(extras=extras, counts=counts)
+
+    def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
+        """Return L_MLM and L_SAP; L_total = α L_MLM + β L_SAP with α = β = 0.5 (2.3.4)."""
+        c, extras, terms = self.config, batch.extras, {}
+        if batch.tokens_BL is None or batch.tokens_valid_BL is None:
+            return terms
+        states = self._states(
+            extras["corrupted_tokens_BL"], batch.tokens_valid_BL, extras.get("audio"), extras.get("audio_valid")
+        )
+        chosen_BL = extras["chosen_tokens_BL"]
+        logits_NV = self.mlm_head(states.streams["text"][0][chosen_BL], self.embedding.token.weight)
+        loss = masked.cross_entropy_sum(logits_NV, batch.tokens_BL[chosen_BL])
+        terms["mlm"] = Term(loss, batch.counts["mlm"], weight=c.mlm_weight)  # α
+        if "sap" in batch.counts:
+            both_B = extras["audio_valid"].any(1) & batch.tokens_valid_BL.any(1)
+            logits_N = self.sap_head(states.pooled_BD[both_B])[:, 0]
+            loss = matching.match_loss_sum(logits_N, extras["matched_B"][both_B])
+            terms["sap"] = Term(loss, batch.counts["sap"], weight=c.sap_weight)  # β
+        return terms
+
+    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+
+    def layer_groups(self) -> dict[str, list[nn.Module]]:
+        groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding], "audio": [self.audio]}
+        groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
+        return groups | {"pretraining_heads": [self.mlm_head, self.sap_head]}
+
+    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
+        """Start the stack from "bert" (4.2.3), the audio encoder from "wav2vec2": folders or ``hub:ORG/NAME``."""
+        reports = {}
+        for part, place in sources.items():
+            weights = read_weights(place)
+            if part == "bert":
+                reports[part] = import_bert(self.embedding, self.layers, self.mlm_head, weights)
+            elif part == "wav2vec2":
+                reports[part] = import_conv_stack(self.audio.stack, self.audio.project, weights)
+            else:
+                raise ValueError(f"`pretrained` must name bert or wav2vec2 for {self.name}, but names {part!r}.")
+        return reports
+
     @classmethod
     def matched(cls, config: SpectroBertConfig, processor: SpectroBertProcessor) -> SpectroBertConfig:
         reads = "waveform" if config.audio == "waveform" else "spectrogram"
@@ -130,7 +436,16 @@ class SpectroBert(BertSystem):
             raise ValueError(
                 f"`grid.num_mels` must be the processor's {processor.config.num_mels}, but is {config.grid.num_mels}."
             )
-        return super().matched(config, processor)
+        special = processor.special
+        return replace(
+            config,
+            vocab_size=processor.tokenizer.get_vocab_size(),
+            max_tokens=processor.config.max_tokens,
+            start_id=special.start,
+            end_id=special.end,
+            mask_id=special.mask,
+            first_word_id=special.first_word,
+        )
 
     @classmethod
     def starter(cls, *, num_clips: int, longest_s: float) -> tuple[SpectroBertConfig, SpectroBertProcessorConfig]:
@@ -141,90 +456,11 @@ class SpectroBert(BertSystem):
             )
         return SpectroBertConfig.base(), SpectroBertProcessorConfig(max_frames=max_frames)
 
-    def encode(self, batch: Batch) -> Encoding:
-        audio, valid = _audio_of(batch)
-        if audio is None and batch.tokens_BL is None:
-            raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
-        states = self._states(batch.tokens_BL, batch.tokens_valid_BL, audio, valid)
-        streams = {n: x for n, (x, _) in states.streams.items()}
-        return Encoding(states.pooled_BD, streams, {n: v for n, (_, v) in states.streams.items()})
-
-    def corrupt(self, batch: Batch) -> Batch:
-        c, extras, counts = self.config, {}, {}
-        generators = [Generator().manual_seed(seed) for seed in batch.seeds]
-        audio, valid = _audio_of(batch)
-        matched_B = torch.ones(len(batch), dtype=torch.bool)
-        if audio is not None and valid is not None:
-            partner = batch.partner_frames_BTF if batch.partner_frames_BTF is not None else batch.partner_samples_BS
-            seen, seen_valid, matched_B = matching.with_partners(audio, valid, partner, batch.partner_valid_BT)
-            extras |= {"audio": seen, "audio_valid": seen_valid, "matched_B": matched_B}
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            chosen_BL, corrupted_BL = self.hidden_words(batch, generators)
-            if c.mlm_on == "matched":
-                chosen_BL = chosen_BL & matched_B[:, None]
-            extras |= {"chosen_tokens_BL": chosen_BL, "corrupted_tokens_BL": corrupted_BL}
-            counts["mlm"] = float(chosen_BL.sum() if c.mlm_reduction == "mean" else chosen_BL.any(1).sum())
-            if audio is not None and valid is not None:
-                counts["sap"] = float((valid.any(1) & batch.tokens_valid_BL.any(1)).sum())
-        return batch.adding(extras=extras, counts=counts)
-
-    def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
-        c, extras, terms = self.config, batch.extras, {}
-        if batch.tokens_BL is None or batch.tokens_valid_BL is None:
-            return terms
-        states = self._states(
-            extras["corrupted_tokens_BL"], batch.tokens_valid_BL, extras.get("audio"), extras.get("audio_valid")
-        )
-        terms["mlm"] = self.mlm_term(states.streams["text"][0], batch, extras["chosen_tokens_BL"], c.mlm_weight)
-        if "sap" in batch.counts:
-            both_B = extras["audio_valid"].any(1) & batch.tokens_valid_BL.any(1)
-            logits_N = self.sap_head(states.pooled_BD[both_B])[:, 0]
-            loss = matching.match_loss_sum(logits_N, extras["matched_B"][both_B])
-            terms["sap"] = Term(loss, batch.counts["sap"], c.sap_weight)
-        return terms
-
-    def layer_groups(self) -> dict[str, list[nn.Module]]:
-        groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding], "audio": [self.audio]}
-        return groups | self.bert_groups() | {"pretraining_heads": [self.mlm_head, self.sap_head]}
-
-    def import_part(self, part: str, weights: dict[str, Tensor]) -> backbones.ImportReport:
-        """Fill the audio tokens from "wav2vec2"."""
-        if part != "wav2vec2":
-            raise ValueError(f"`pretrained` must name bert or wav2vec2 for {self.name}, but names {part!r}.")
-        return backbones.import_conv_stack(self.audio.stack, self.audio.project, weights)
-
-    def _states(
-        self,
-        tokens_BL: Tensor | None,
-        tokens_valid_BL: Tensor | None,
-        audio: Tensor | None,
-        audio_valid: Tensor | None,
-    ) -> _States:
-        """Encode every window with the clip's words; vectors and text states are means over a clip's windows."""
-        if audio is None or audio_valid is None:
-            joined = self.embedding(tokens_BL, tokens_valid_BL, None, None)
-            x_BLD = self.encoded(joined)[-1]
-            return _States(x_BLD[:, 0], {"text": (x_BLD, joined.valid_BL)})
-        windows = Windows.over(audio_valid, self.config.window_positions)
-        pieces, pieces_valid = windows.cut(audio, audio_valid)
-        tokens_NL, tokens_valid_NL = windows.repeated(tokens_BL), windows.repeated(tokens_valid_BL)
-        with drawn_for(windows.owners, windows.starts):
-            joined = self.embedding(tokens_NL, tokens_valid_NL, *self._audio_tokens(pieces, pieces_valid))
-            x_NLD = self.encoded(joined)[-1]
-        text_NLD, audio_NTD = joined.split(x_NLD)
-        streams = {"audio": windows.chained(audio_NTD, joined.valid_BL[:, joined.num_text :])}
-        if tokens_BL is not None and tokens_valid_BL is not None:
-            streams["text"] = (windows.averaged(text_NLD), tokens_valid_BL)
-        return _States(windows.averaged(x_NLD[:, 0]), streams)
-
-    def _audio_tokens(self, audio: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        if self.config.audio == "waveform":
-            return self.audio(audio, valid)
-        return self.audio(*cut_patches(audio, valid, self.config.grid))
-
 
 @dataclass(frozen=True)
 class _States:
+    """[CLS], and the last states with their validity by modality."""
+
     pooled_BD: Tensor
     streams: Mapping[str, tuple[Tensor, Tensor]]
 
@@ -233,6 +469,9 @@ def _audio_of(batch: Batch) -> tuple[Tensor | None, Tensor | None]:
     if batch.frames_BTF is not None:
         return batch.frames_BTF, batch.frames_valid_BT
     return batch.samples_BS, batch.samples_valid_BS
+
+
+# ---- 4.2.2 Parameters freezing --------------------------------------------------------------------------------------
 
 
 def frozen_groups(preset: str, config: SpectroBertConfig) -> tuple[str, ...]:

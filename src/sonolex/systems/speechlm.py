@@ -1,18 +1,24 @@
-"""SpeechLM: speech and text meet in hidden units (Zhang et al. 2022; source document 001, reference B).
+"""SpeechLM: speech and text meet in hidden units (Z. Zhang et al. 2022), as the transfer study uses it.
 
 What is unusual about it:
 
 - Two stacks: a speech transformer, and a shared one above it. Text enters the shared one as *units*, the same ones that
   speech is tokenized into; here each letter is spoken as the units that paired clips taught
   (`sonolex.objectives.unit_alignment`).
-- Hidden units of masked steps are predicted after both stacks. Where nothing is hidden, spans of speech states are
-  swapped for the embeddings of their own units, so that the shared stack cannot tell the two apart.
-- Text is written by CTC from the shared stack.
+- Unit-based masked language modelling (UMLM): units of masked steps are predicted after both stacks. Where nothing is
+  hidden, spans of speech states are swapped for the embeddings of their own units, so that the shared stack cannot tell
+  the two apart.
+- Unit-based CTC (UCTC): text is written from the shared stack.
+
+In this file: the config, both transformers and the unit embedding (study, section 2.3.2), pre-training (2.3.3). "Study"
+is Chinnam, *Cross Modal Knowledge Transfer on Sentiment Analysis using Multi Modal Models*, Edinburgh 2023; "code" is
+https://github.com/microsoft/SpeechT5/tree/main/SpeechLM. Formulas are in `sonolex.objectives`: `corruption`, `masked`
+and `ctc`.
 
 Differs: layers are transformers' SpeechT5 layers (relative positions, as SpeechLM's; extra: speecht5); the units of
 text come from letters, not phonemes, and a letter that no paired clip has is silent; features always carry a gradient,
-which the released feature extractor drops (reference B7). Positions of the shared stack are added to speech states
-and to units alike, as fairseq's encoders do with whatever is given for tokens.
+which the code's standalone feature extractor drops (it runs under ``no_grad``). Positions of the shared stack are added
+to speech states and to units alike, as fairseq's encoders do with whatever is given for tokens.
 """
 
 from __future__ import annotations
@@ -24,86 +30,140 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from sonolex.configs import one_of
 from sonolex.nn.dropout import drawn_apart, replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
-from sonolex.nn.fairseq import import_speechlm, read_fairseq
+from sonolex.nn.pooling import mean_of_present
 from sonolex.nn.readers import READERS, SequenceReader
-from sonolex.objectives import corruption, masked
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
-from sonolex.systems._speech_system import TINY, SpeechConfig, SpeechSystem
-from sonolex.systems._speecht5_corruption import ctc_steps, hidden_steps
-from sonolex.systems._speecht5_parts import (
+from sonolex.nn.speecht5 import (
     SpectrogramEntrance,
     UnitHead,
-    ctc_sum,
+    num_conv_steps,
     replace_attention,
     speech_features,
     their_config,
     theirs,
     with_convolved_positions,
 )
-from sonolex.systems.base import LONGEST_STARTER_S, one_of, pad_rows
+from sonolex.objectives import corruption, masked
+from sonolex.objectives.ctc import ctc_steps, ctc_sum
+from sonolex.pretrained.fairseq import import_speechlm, read_fairseq
+from sonolex.processors.base import pad_rows
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor, require_units
+from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
 
 OBJECTIVES = ("units", "penalty", "text_ctc", "speech_ctc")
 
 
 @dataclass(frozen=True)
-class SpeechLmConfig(SpeechConfig):
-    """SpeechLM's sizes (base by default) and objectives.
+class SpeechLmConfig(SystemConfig):
+    """SpeechLM's sizes (base by default), its objectives, and how a clip is read.
 
     Attributes:
-        num_speech_layers, num_layers: of the speech transformer and of the shared one.
-        unit_positions: of the shared transformer; at least as many as the processor's longest clip has steps.
-        letter_units: the units that each letter is spoken as; filled in from the processor.
-        objectives: "units" (both predictions), "penalty" (squared convolution features), "text_ctc" (weight 0.1); and
+        vocab_size, blank_id, pad_id, end_id, num_mels, max_frames, max_tokens, num_units, letter_units: filled in from
+            the processor; ``letter_units`` are the units that each letter is spoken as.
+        width, num_heads, ffn_width, dropout, norm_eps: of SpeechLM-Base (code): 8 heads of 96.
+        num_speech_layers, num_layers: of the speech transformer and of the shared one, 6 and 6 (code).
+        audio: entrance: "waveform", or "spectrogram": a linear map of each filter-bank frame, for small data.
+        conv_width: of the seven convolutions, wav2vec2's.
+        max_relative: relative positions are clipped there (code).
+        conv_positions, conv_groups: kernel and groups of the convolution that adds positions to speech (wav2vec2).
+        reader: what makes one vector of the states: "mean", "max", "attention" or "gru" (the study's classifiers are a
+            feed-forward layer and a GRU, section 4.6).
+        weighted_layers: the reader sees a learned weighted sum of the layers, not the last one.
+        objectives: "units" (UMLM, both predictions), "penalty" (squared convolution features), "text_ctc" (UCTC); and
             "speech_ctc" for clips with both, which is how the published model is fine-tuned to recognise speech.
-        swap_share, swap_run: chance that a step starts a run that is swapped for its units, times its length.
-            Published: 0.4 and 5.
+        unit_positions: of the shared transformer, 3000 (code); at least as many as the processor's longest clip has
+            steps.
+        unit_width, unit_temperature: of the units' cosine scores (code, as HuBERT's).
+        mask_share, mask_run: chance that a step starts a hidden run, times its length: 0.8 and 10 (code, as HuBERT's).
+        swap_share, swap_run: chance that a step starts a run that is swapped for its units, times its length: 0.4 and 5
+            (code).
     """
 
-    num_speech_layers: int = 6
+    vocab_size: int = 81
+    blank_id: int = 80
+    pad_id: int = 1
+    end_id: int = 2
+    width: int = 768
     num_layers: int = 6
     num_heads: int = 8
-    unit_positions: int = 3000
-    num_units: int = 500
-    letter_units: tuple[tuple[int, ...], ...] = ()
+    ffn_width: int = 3072
+    dropout: float = 0.1
+    norm_eps: float = 1e-5
+    audio: str = "waveform"
+    num_mels: int = 80
+    conv_width: int = 512
+    max_relative: int = 160
+    conv_positions: int = 128
+    conv_groups: int = 16
+    max_frames: int = 3000
+    max_tokens: int = 600
+    reader: str = "mean"
+    weighted_layers: bool = False
     objectives: tuple[str, ...] = ("units", "text_ctc")
+    num_units: int = 500
+    unit_width: int = 256
+    unit_temperature: float = 0.1
+    mask_share: float = 0.8
+    mask_run: int = 10
+    num_speech_layers: int = 6
+    unit_positions: int = 3000
+    letter_units: tuple[tuple[int, ...], ...] = ()
     swap_share: float = 0.4
     swap_run: int = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("audio", self.audio, ("waveform", "spectrogram"))
         one_of("reader", self.reader, READERS)
         for objective in self.objectives:
             one_of("objectives", objective, OBJECTIVES)
 
+    def reads(self, *objectives: str) -> bool:
+        """Return whether any of these objectives is trained."""
+        return any(o in self.objectives for o in objectives)
+
+    @classmethod
+    def base(cls, **changes: Any) -> SpeechLmConfig:
+        """Return SpeechLM-Base."""
+        return cls(**changes)
+
     @classmethod
     def tiny(cls, **changes: Any) -> SpeechLmConfig:
-        """Return a size for two cores: 2 + 2 layers of 128 over filter banks."""
-        sizes: dict[str, Any] = TINY | {"num_speech_layers": 2, "num_layers": 2, "num_units": 50}
+        """Return a size for two cores: 2 + 2 layers of 128 over filter banks. Ours, not the paper's."""
+        sizes: dict[str, Any] = {"width": 128, "num_heads": 4, "ffn_width": 512, "audio": "spectrogram"}
+        sizes |= {"unit_width": 64, "conv_width": 64, "conv_positions": 16, "conv_groups": 4, "max_relative": 40}
+        sizes |= {"num_speech_layers": 2, "num_layers": 2, "num_units": 50}
         return cls(**(sizes | changes))
 
 
-class SpeechLm(SpeechSystem):
+class SpeechLm(System):
     """Speech transformer, unit embedding, shared transformer, and the heads of the objectives."""
 
     name = "speechlm"
     config_type = SpeechLmConfig
+    processor_type = SpeechAndLettersProcessor
+    accepts = frozenset({frozenset({"audio", "text"}), frozenset({"audio"}), frozenset({"text"})})
     config: SpeechLmConfig
 
     def __init__(self, config: SpeechLmConfig):
         super().__init__()
         self.config = c = config
         modules = theirs()
-        shared = their_config(c, num_layers=c.num_layers)
-        own = their_config(c, num_layers=c.num_speech_layers)
+        shared_sizes = their_config(c, num_layers=c.num_layers)
+        speech_sizes = their_config(c, num_layers=c.num_speech_layers)
+        # Speech transformer over wav2vec2's convolutions; unit embedding with positions; shared transformer
         waveform = c.audio == "waveform"
-        self.speech = modules.SpeechT5SpeechEncoderPrenet(own) if waveform else SpectrogramEntrance(own)
-        self.speech_layers = modules.SpeechT5Encoder(own)
+        self.speech = (
+            modules.SpeechT5SpeechEncoderPrenet(speech_sizes) if waveform else SpectrogramEntrance(speech_sizes)
+        )
+        self.speech_layers = modules.SpeechT5Encoder(speech_sizes)
         self.unit_embedding = nn.Embedding(c.num_units, c.width)
         self.unit_position = nn.Embedding(c.unit_positions, c.width)
-        self.shared_layers = modules.SpeechT5Encoder(shared)
+        self.shared_layers = modules.SpeechT5Encoder(shared_sizes)
+        # UMLM: a vector for hidden steps, and scores of units after either stack. UCTC: letters from the shared stack
         self.hidden_step = HiddenPatch(c.width) if c.reads("units") else None
         sizes = (c.width, c.unit_width, c.num_units, c.unit_temperature)
         self.unit_heads = nn.ModuleList(UnitHead(*sizes) for _ in range(2 * c.reads("units")))
@@ -116,27 +176,14 @@ class SpeechLm(SpeechSystem):
         replace_attention(self)
 
     @classmethod
-    def matched(cls, config: Any, processor: Any) -> Any:
-        if not processor.letter_units:
-            raise ValueError(
-                "`spoken_letters` of the processor must be True for SpeechLM, whose text is read as units."
-            )
-        positions = max(config.unit_positions, processor.config.max_frames)
-        return replace(
-            super().matched(config, processor), letter_units=processor.letter_units, unit_positions=positions
-        )
+    def import_extras(cls) -> None:
+        theirs()
 
-    @classmethod
-    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[SpeechLmConfig, SpeechAndLettersConfig]:
-        small = num_clips < 20_000
-        max_frames = 1 + round(50 * max(10.0, min(longest_s, LONGEST_STARTER_S)))
-        processor = SpeechAndLettersConfig(
-            audio="spectrogram" if small else "waveform",
-            max_frames=max_frames,
-            num_units=50 if small else 500,
-            spoken_letters=True,
-        )
-        return (SpeechLmConfig.tiny() if small else SpeechLmConfig.base()), processor
+    # ---- Speech transformer and shared transformer ------------------------------------------------------------------
+
+    @property
+    def pooled_dim(self) -> int:
+        return self.config.width
 
     def encode(self, batch: Batch) -> Encoding:
         """Return the shared stack's states by modality; a clip's vector is the mean of those its modalities give."""
@@ -151,78 +198,17 @@ class SpeechLm(SpeechSystem):
                 layers["text"] = self._shared(self.unit_embedding(units_BT), valid["text"])
         for name, states in layers.items():
             vectors[name] = self.reader(states, valid[name])
-        return self.joined(batch, layers, valid, vectors)
+        if not vectors:
+            raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
+        pooled_BD = mean_of_present(list(vectors.values()), [valid[n].any(1, keepdim=True) for n in vectors])
+        return Encoding(pooled_BD, {n: x[-1] for n, x in layers.items()}, valid, layers=layers)
 
-    def corrupt(self, batch: Batch) -> Batch:
-        c = self.config
-        if not c.objectives:
-            return super().corrupt(batch)
-        generators = [Generator().manual_seed(seed) for seed in batch.seeds]
-        extras: dict[str, Tensor] = {}
-        counts: dict[str, float] = {}
-        steps = self.steps_of(batch)
-        if any(steps):
-            if c.reads("units"):
-                extras["hidden_BT"] = hidden_steps(c, batch, steps, generators)
-                swaps = [
-                    corruption.choose_runs(n, share=c.swap_share / c.swap_run, run=c.swap_run, generator=g)
-                    for n, g in zip(steps, generators, strict=True)
-                ]
-                extras["swapped_BT"] = pad_rows(swaps)[0].bool() & ~extras["hidden_BT"]
-                counts["units"] = float(extras["hidden_BT"].sum())
-            if c.reads("penalty"):
-                counts["penalty"] = float(sum(steps))
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            letters = [
-                row_L[valid_L][:-1] for row_L, valid_L in zip(batch.tokens_BL, batch.tokens_valid_BL, strict=True)
-            ]
-            lengths = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)[1].sum(1).tolist()
-            for name, room in (("text_ctc", lengths), ("speech_ctc", steps)):
-                if c.reads(name):
-                    fits = [len(t) > 0 and ctc_steps(t) <= n for t, n in zip(letters, room, strict=True)]
-                    extras[f"{name}_B"] = torch.tensor(fits)
-                    counts[name] = float(sum(len(t) for t, fit in zip(letters, fits, strict=True) if fit))
-        return batch.adding(extras=extras, counts=counts)
-
-    def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
-        terms: dict[str, Term] = {}
-        if (audio := self.audio_input(batch)) is not None:
-            states_BTD, valid_BT, features_BTC = speech_features(self.speech, *audio)
-            if "penalty" in batch.counts and features_BTC is not None:
-                squares = features_BTC[valid_BT].float().square().mean(-1).sum()
-                terms["penalty"] = Term(squares, batch.counts["penalty"], 10.0)
-            if self.hidden_step is not None:
-                with drawn_apart("units"):
-                    terms["units"] = self._unit_term(batch, states_BTD, valid_BT)
-            if "speech_ctc" in batch.counts:
-                with drawn_apart("speech_ctc"):
-                    states = self._shared(self._spoken(states_BTD, valid_BT), valid_BT)
-                terms["speech_ctc"] = self._written(batch, states[-1], valid_BT, "speech_ctc", 1.0)
-        if "text_ctc" in batch.counts and batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            units_BT, valid_BT = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)
-            with drawn_apart("text_ctc"):
-                states = self._shared(self.unit_embedding(units_BT), valid_BT)
-            terms["text_ctc"] = self._written(batch, states[-1], valid_BT, "text_ctc", 0.1)
-        return terms
-
-    def layer_groups(self) -> dict[str, list[nn.Module]]:
-        groups: dict[str, list[nn.Module]] = {"speech": [self.speech]}
-        for name, stack in (("speech", self.speech_layers), ("shared", self.shared_layers)):
-            groups[f"{name}_input"] = [stack.layer_norm, stack.embed_positions]
-            groups |= {f"{name}_layer_{i}": [layer] for i, layer in enumerate(stack.layers)}
-        groups["units"] = [self.unit_embedding, self.unit_position]
-        heads = [self.hidden_step, self.unit_heads, self.writer]
-        return groups | {"reader": [self.reader], "pretraining_heads": [h for h in heads if h is not None]}
-
-    def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
-        """Fill both transformers and the unit embedding from fairseq's file: ``{"speechlm": FILE.pt}``.
-
-        Raises:
-            ValueError: another part, or a key that is missing.
-        """
-        for part in sources:
-            one_of("pretrained", part, ("speechlm",))
-        return {part: import_speechlm(self, read_fairseq(place)) for part, place in sources.items()}
+    def audio_input(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """Return samples or frames, and their validity."""
+        waveform = self.config.audio == "waveform"
+        audio = batch.samples_BS if waveform else batch.frames_BTF
+        valid = batch.samples_valid_BS if waveform else batch.frames_valid_BT
+        return None if audio is None or valid is None else (audio, valid)
 
     def _spoken(self, states_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         """Return the speech transformer's states."""
@@ -253,8 +239,77 @@ class SpeechLm(SpeechSystem):
         units_BT, valid_BT = pad_rows(rows)
         return units_BT.to(letters_BL.device), valid_BT.to(letters_BL.device)
 
+    # ---- Pre-training -----------------------------------------------------------------------------------------------
+
+    @property
+    def objectives(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.config.objectives
+
+    def corrupt(self, batch: Batch) -> Batch:
+        """Hide and swap steps of speech, each clip from its own seed; text is not masked (the code masks it).
+
+        Raises:
+            ValueError: units are missing or are not one per step, naming the clip.
+        """
+        c = self.config
+        if not c.objectives:
+            return super().corrupt(batch)
+        generators = [Generator().manual_seed(seed) for seed in batch.seeds]
+        extras: dict[str, Tensor] = {}
+        counts: dict[str, float] = {}
+        audio = self.audio_input(batch)
+        lengths_B = [0] * len(batch) if audio is None else audio[1].sum(1).tolist()
+        steps = [num_conv_steps(n) if n and c.audio == "waveform" else n for n in lengths_B]
+        if any(steps):
+            if c.reads("units"):
+                require_units(batch, steps)
+                extras["hidden_BT"] = corruption.hide_runs(steps, generators, share=c.mask_share, run=c.mask_run)
+                # Positions "are randomly replaced by corresponding unit embeddings" (study, section 2.3.2); in the code
+                # only those that are not hidden.
+                swapped_BT = corruption.hide_runs(steps, generators, share=c.swap_share, run=c.swap_run)
+                extras["swapped_BT"] = swapped_BT & ~extras["hidden_BT"]
+                counts["units"] = float(extras["hidden_BT"].sum())
+            if c.reads("penalty"):
+                counts["penalty"] = float(sum(steps))
+        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
+            letters = [
+                row_L[valid_L][:-1] for row_L, valid_L in zip(batch.tokens_BL, batch.tokens_valid_BL, strict=True)
+            ]
+            lengths = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)[1].sum(1).tolist()
+            for name, room in (("text_ctc", lengths), ("speech_ctc", steps)):
+                if c.reads(name):
+                    fits = [len(t) > 0 and ctc_steps(t) <= n for t, n in zip(letters, room, strict=True)]
+                    extras[f"{name}_B"] = torch.tensor(fits)
+                    counts[name] = float(sum(len(t) for t, fit in zip(letters, fits, strict=True) if fit))
+        return batch.adding(extras=extras, counts=counts)
+
+    def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
+        """Return UMLM and UCTC, whose sum is the loss (study, section 2.3.3); the code weights UCTC by 0.1.
+
+        Differs: each is a mean over its own items; the code rescales UCTC by masked steps over letters.
+        """
+        terms: dict[str, Term] = {}
+        if (audio := self.audio_input(batch)) is not None:
+            states_BTD, valid_BT, features_BTC = speech_features(self.speech, *audio)
+            if "penalty" in batch.counts and features_BTC is not None:
+                squares = features_BTC[valid_BT].float().square().mean(-1).sum()
+                terms["penalty"] = Term(squares, batch.counts["penalty"], weight=10.0)
+            if self.hidden_step is not None:
+                with drawn_apart("units"):
+                    terms["units"] = self._unit_term(batch, states_BTD, valid_BT)
+            if "speech_ctc" in batch.counts:
+                with drawn_apart("speech_ctc"):
+                    states = self._shared(self._spoken(states_BTD, valid_BT), valid_BT)
+                terms["speech_ctc"] = self._written(batch, states[-1], valid_BT, "speech_ctc", weight=1.0)
+        if "text_ctc" in batch.counts and batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
+            units_BT, valid_BT = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)
+            with drawn_apart("text_ctc"):
+                states = self._shared(self.unit_embedding(units_BT), valid_BT)
+            terms["text_ctc"] = self._written(batch, states[-1], valid_BT, "text_ctc", weight=0.1)
+        return terms
+
     def _unit_term(self, batch: Batch, states_BTD: Tensor, valid_BT: Tensor) -> Term:
-        """Return the cross-entropy of hidden steps' units after both stacks, over the hidden steps."""
+        """Return UMLM: the summed cross-entropies of hidden steps' units after both stacks, over the hidden steps."""
         assert self.hidden_step is not None and batch.units_BT is not None
         hidden_BT, units_BT = batch.extras["hidden_BT"], batch.units_BT
         vector_D = self.hidden_step.vector_D.to(states_BTD.dtype)
@@ -268,15 +323,72 @@ class SpeechLm(SpeechSystem):
             masked.cross_entropy_sum(head(x_BTD[hidden_BT]), units_BT[hidden_BT])
             for head, x_BTD in zip(self.unit_heads, both, strict=True)
         ]
-        return Term(losses[0] + losses[1], batch.counts["units"])
+        return Term(losses[0] + losses[1], batch.counts["units"], weight=1.0)
 
-    def _written(self, batch: Batch, states_BTD: Tensor, valid_BT: Tensor, name: str, weight: float) -> Term:
-        assert self.writer is not None
-        return Term(
-            ctc_sum(self.writer(states_BTD), valid_BT, batch, batch.extras[f"{name}_B"], blank=self.config.blank_id),
-            batch.counts[name],
-            weight,
+    def _written(self, batch: Batch, states_BTD: Tensor, valid_BT: Tensor, name: str, *, weight: float) -> Term:
+        """Return the CTC loss of writing the transcript's letters from the shared stack's states."""
+        assert self.writer is not None and batch.tokens_BL is not None and batch.tokens_valid_BL is not None
+        letters, chosen_B = (batch.tokens_BL, batch.tokens_valid_BL), batch.extras[f"{name}_B"]
+        loss = ctc_sum(self.writer(states_BTD), valid_BT, *letters, chosen_B, blank=self.config.blank_id)
+        return Term(loss, batch.counts[name], weight=weight)
+
+    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+
+    def layer_groups(self) -> dict[str, list[nn.Module]]:
+        groups: dict[str, list[nn.Module]] = {"speech": [self.speech]}
+        for name, stack in (("speech", self.speech_layers), ("shared", self.shared_layers)):
+            groups[f"{name}_input"] = [stack.layer_norm, stack.embed_positions]
+            groups |= {f"{name}_layer_{i}": [layer] for i, layer in enumerate(stack.layers)}
+        groups["units"] = [self.unit_embedding, self.unit_position]
+        heads = [self.hidden_step, self.unit_heads, self.writer]
+        return groups | {"reader": [self.reader], "pretraining_heads": [h for h in heads if h is not None]}
+
+    def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
+        """Fill both transformers and the unit embedding from fairseq's file: ``{"speechlm": FILE.pt}``.
+
+        Raises:
+            ValueError: another part, or a key that is missing.
+        """
+        for part in sources:
+            one_of("pretrained", part, ("speechlm",))
+        return {part: import_speechlm(self, read_fairseq(place)) for part, place in sources.items()}
+
+    @classmethod
+    def matched(cls, config: SpeechLmConfig, processor: SpeechAndLettersProcessor) -> SpeechLmConfig:
+        if not processor.letter_units:
+            raise ValueError(
+                "`spoken_letters` of the processor must be True for SpeechLM, whose text is read as units."
+            )
+        tokenizer, special, p = processor.tokenizer, processor.special, processor.config
+        if config.audio != p.audio:
+            raise ValueError(f"`audio` must be the processor's {p.audio!r}, but is {config.audio!r}.")
+        if config.reads("units") and not processor.num_units:
+            raise ValueError("`num_units` of the processor must be above 0 for the objective 'units', but is 0.")
+        return replace(
+            config,
+            vocab_size=tokenizer.get_vocab_size(),
+            blank_id=tokenizer.token_to_id("<ctc_blank>"),
+            pad_id=special.pad,
+            end_id=special.end,
+            num_mels=p.num_mels,
+            num_units=processor.num_units,
+            max_frames=p.max_frames,
+            max_tokens=p.max_tokens,
+            letter_units=processor.letter_units,
+            unit_positions=max(config.unit_positions, p.max_frames),
         )
+
+    @classmethod
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[SpeechLmConfig, SpeechAndLettersConfig]:
+        small = num_clips < 20_000
+        max_frames = 1 + round(50 * max(10.0, min(longest_s, LONGEST_STARTER_S)))
+        processor = SpeechAndLettersConfig(
+            audio="spectrogram" if small else "waveform",
+            max_frames=max_frames,
+            num_units=50 if small else 500,
+            spoken_letters=True,
+        )
+        return (SpeechLmConfig.tiny() if small else SpeechLmConfig.base()), processor
 
 
 SYSTEM = SpeechLm

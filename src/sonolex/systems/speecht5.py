@@ -1,81 +1,206 @@
-"""SpeechT5: one encoder and one decoder for speech and text (Ao et al. 2022; source document 001, reference B).
+"""SpeechT5: one encoder and one decoder for speech and text (Ao et al., ACL 2022), as the transfer study uses it.
 
 What is unusual about it:
 
-- The encoder has two entrances: samples through wav2vec2's convolutions, letters through an embedding. What follows is
-  shared, and so is the decoder; pre-training pulls both streams through one codebook.
+- The encoder has two entrances ("pre-nets"): samples through wav2vec2's convolutions, letters through an embedding.
+  What follows is shared, and so is the decoder; pre-training pulls both streams through one codebook.
 - A clip is classified by the decoder, asked with a single query of zeros (s2c, t2c), or by the encoder's states alone.
 - Class labels are the task's. The study put them into the token vocabulary, which made the released loader drop the
-  text weights (reference B7).
+  text weights (study, section 3.4).
 
-The modules are those of transformers (extra: speecht5); entrances, objectives and everything between them are ours,
-since padding must not change a number: theirs normalises the first convolution over padding too.
+In this file: the config, pre-nets, encoder and decoder (study, sections 2.2.1 and 2.2.2), the pre-training of speech,
+of text, and of both (study, section 2.2.3), and ours for clips with both. "Study" is Chinnam, *Cross Modal Knowledge
+Transfer on Sentiment Analysis using Multi Modal Models*, Edinburgh 2023; "code" is
+https://github.com/microsoft/SpeechT5. Formulas are in `sonolex.objectives` (`corruption`, `masked`, `ctc`,
+`contrastive`) and `sonolex.nn.quantizer`.
+
+The modules are those of transformers (extra: speecht5); objectives and everything between the modules are ours, since
+padding must not change a number: theirs normalises the first convolution over padding too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from sonolex.nn import backbones, published
-from sonolex.nn.dropout import drawn_apart, replace_dropout
+from sonolex.audio import features
+from sonolex.configs import one_of
+from sonolex.nn.dropout import Dropout, drawn_apart, replace_dropout
 from sonolex.nn.embeddings import HiddenPatch
-from sonolex.nn.fairseq import read_fairseq, speecht5_names
-from sonolex.nn.pooling import masked_mean
+from sonolex.nn.pooling import masked_mean, mean_of_present
 from sonolex.nn.quantizer import Codebook, code_diversity_loss
-from sonolex.nn.readers import SequenceReader
-from sonolex.objectives import masked
-from sonolex.objectives.contrastive import nt_xent_sum
-from sonolex.systems._speech_and_letters import SpeechAndLettersConfig
-from sonolex.systems._speech_system import SpeechSystem
-from sonolex.systems._speecht5_config import SpeechT5Config
-from sonolex.systems._speecht5_corruption import corrupted
-from sonolex.systems._speecht5_parts import (
-    SpectrogramDecoder,
+from sonolex.nn.readers import READERS, SequenceReader
+from sonolex.nn.speecht5 import (
     SpectrogramEntrance,
     UnitHead,
-    ctc_sum,
+    num_conv_steps,
     replace_attention,
     speech_features,
     their_config,
     theirs,
     with_positions,
 )
-from sonolex.systems.base import LONGEST_STARTER_S, one_of
+from sonolex.objectives import corruption, masked
+from sonolex.objectives.contrastive import nt_xent_sum
+from sonolex.objectives.ctc import ctc_steps, ctc_sum
+from sonolex.pretrained.fairseq import read_fairseq, speecht5_names
+from sonolex.pretrained.files import read_weights
+from sonolex.pretrained.speecht5 import import_speecht5
+from sonolex.processors.base import pad_rows
+from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor, require_units
+from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
 
+OBJECTIVES = ("units", "penalty", "spectrogram", "stop", "infilling", "diversity")
+PAIRED = ("transcription", "alignment")
 CHECKPOINT_PARTS = {"speech": ("speech", "encoder", "decoder"), "text": ("text",)}
-STOP_WEIGHT = 5.0  # of a clip's one last frame against all others (reference B3)
+STOP_WEIGHT = 5.0  # of a clip's one last frame against all others; the code's
+DRAWN_WINDOW_MS, DRAWN_HOP_MS = 64.0, 16.0  # of the log-mel frames that the decoder draws
+PRENET_WIDTH, PRENET_DROPOUT = 256, 0.5  # the speech decoder pre-net's two layers; the code's
 
 
-class SpeechT5(SpeechSystem):
-    """Two entrances, the shared encoder and decoder, and the parts of whatever objectives are trained."""
+@dataclass(frozen=True)
+class SpeechT5Config(SystemConfig):
+    """SpeechT5's sizes (base by default), its objectives, and how a clip is read.
+
+    Attributes:
+        vocab_size, blank_id, pad_id, end_id, num_letters, mask_id, first_letter_id, rate_hz, num_mels, max_frames,
+            max_tokens, num_units: filled in from the processor.
+        width, num_layers, num_decoder_layers, num_heads, ffn_width, norm_eps: of SpeechT5-Base (code).
+        dropout: everywhere, as in transformers' port; the code has none after activations, and layer drop of 0.05.
+        audio: entrance: "waveform" (study, section 2.2.1), or "spectrogram": a linear map of each filter-bank frame,
+            for small data.
+        conv_width: of the seven convolutions, wav2vec2's.
+        max_relative: relative positions are clipped there (code).
+        conv_positions, conv_groups: kernel and groups of the convolution that adds positions to speech (wav2vec2).
+        reader: "decoder" (published: one zero query), or "mean", "max", "attention" or "gru" of the encoder's states.
+        weighted_layers: the reader sees a learned weighted sum of the layers, not the last one.
+        objectives: of pre-training. Published (study, section 2.2.3): "units" (masked units), "penalty" (squared
+            convolution features), "spectrogram" and "stop" (drawn by the decoder), "infilling" (text), "diversity" (of
+            the codebook). Ours, for clips with both: "transcription" (CTC of speech to letters, as in the released
+            recogniser) and "alignment" (NT-Xent between the encoder's mean states of a clip and of its transcript).
+        unit_width, unit_temperature: of the units' cosine scores (code, as HuBERT's).
+        mask_share, mask_run: chance that a step starts a hidden run, times its length: 0.8 and 10 (code, as HuBERT's).
+        mix_share: of the encoder's steps that the decoder sees quantised: 0.5 in the code, 0.1 in its scripts.
+        codebook_groups, codebook_entries, codebook_temperature: 2 groups of 100 (code). Differs: the temperature is
+            constant; the code's falls from 2 to 0.5.
+        spectrogram_reduction: frames that a decoder step draws (code).
+        infill_share, infill_run: letters hidden, 30 % (study, section 2.2.3), in runs of this mean length (code).
+        random_letters: share of the letters left that become another one (code).
+        alignment_temperature: τ of "alignment", ours.
+    """
+
+    vocab_size: int = 81
+    blank_id: int = 80
+    pad_id: int = 1
+    end_id: int = 2
+    width: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    ffn_width: int = 3072
+    dropout: float = 0.1
+    norm_eps: float = 1e-5
+    audio: str = "waveform"
+    num_mels: int = 80
+    conv_width: int = 512
+    max_relative: int = 160
+    conv_positions: int = 128
+    conv_groups: int = 16
+    max_frames: int = 3000
+    max_tokens: int = 600
+    reader: str = "decoder"
+    weighted_layers: bool = False
+    objectives: tuple[str, ...] = ()
+    num_units: int = 0
+    unit_width: int = 256
+    unit_temperature: float = 0.1
+    mask_share: float = 0.8
+    mask_run: int = 10
+    num_letters: int = 79
+    mask_id: int = 79
+    first_letter_id: int = 4
+    rate_hz: int = 16_000
+    num_decoder_layers: int = 6
+    mix_share: float = 0.5
+    codebook_groups: int = 2
+    codebook_entries: int = 100
+    codebook_temperature: float = 1.0
+    spectrogram_reduction: int = 2
+    infill_share: float = 0.3
+    infill_run: float = 3.5
+    random_letters: float = 0.1
+    alignment_temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("audio", self.audio, ("waveform", "spectrogram"))
+        one_of("reader", self.reader, ("decoder", *READERS))
+        for objective in self.objectives:
+            one_of("objectives", objective, (*OBJECTIVES, *PAIRED))
+        if self.weighted_layers and self.reader == "decoder":
+            raise ValueError("`weighted_layers` must be False for reader='decoder', which reads the last layer.")
+        if self.reads("spectrogram") != self.reads("stop"):
+            raise ValueError("`objectives` must have both spectrogram and stop, or neither.")
+        if self.reads("diversity") and not self.reads("spectrogram", "infilling"):
+            raise ValueError("`objectives` must have spectrogram or infilling with diversity: they read the codebook.")
+
+    def reads(self, *objectives: str) -> bool:
+        """Return whether any of these objectives is trained."""
+        return any(o in self.objectives for o in objectives)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether anything uses the decoder."""
+        return self.reader == "decoder" or self.reads("spectrogram", "infilling")
+
+    @classmethod
+    def base(cls, **changes: Any) -> SpeechT5Config:
+        """Return SpeechT5-Base."""
+        return cls(**changes)
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> SpeechT5Config:
+        """Return a size for two cores: 3 layers of 128 over filter banks. Ours, not the paper's."""
+        sizes: dict[str, Any] = {"width": 128, "num_heads": 4, "ffn_width": 512, "audio": "spectrogram"}
+        sizes |= {"unit_width": 64, "conv_width": 64, "conv_positions": 16, "conv_groups": 4, "max_relative": 40}
+        sizes |= {"num_layers": 3, "num_decoder_layers": 1}
+        return cls(**(sizes | changes))
+
+
+class SpeechT5(System):
+    """Two pre-nets, the shared encoder and decoder, and the parts of whatever objectives are trained."""
 
     name = "speecht5"
     config_type = SpeechT5Config
+    processor_type = SpeechAndLettersProcessor
+    accepts = frozenset({frozenset({"audio", "text"}), frozenset({"audio"}), frozenset({"text"})})
     config: SpeechT5Config
 
     def __init__(self, config: SpeechT5Config):
         super().__init__()
         self.config = c = config
         modules, sizes = theirs(), speecht5_sizes(config)
+        # Pre-nets of the encoder, the encoder, the decoder (study, section 2.2.1 and figure 2.1)
         waveform = c.audio == "waveform"
         self.speech = modules.SpeechT5SpeechEncoderPrenet(sizes) if waveform else SpectrogramEntrance(sizes)
         self.text = modules.SpeechT5TextEncoderPrenet(sizes)
         self.encoder = modules.SpeechT5Encoder(sizes)
         self.decoder = modules.SpeechT5Decoder(sizes) if c.decodes else None
+        # Speech pre-training: a vector for hidden steps, the scores of units, and (below) the decoder's speech side
         self.hidden_step = HiddenPatch(c.width) if c.reads("units") else None
         self.unit_head = UnitHead(c.width, c.unit_width, c.num_units, c.unit_temperature) if c.reads("units") else None
+        # Joint pre-training: the codebook of both
         self.codebook = None
         if c.reads("diversity"):
             codes = {"groups": c.codebook_groups, "entries": c.codebook_entries}
             self.codebook = Codebook(c.width, **codes, temperature=c.codebook_temperature)
         self.spectrogram = SpectrogramDecoder(sizes) if c.reads("spectrogram") else None
+        # Text pre-training: pre-net and post-net of the text decoder are the text encoder's embedding
         self.letter_positions = None
         if c.reads("infilling"):
             self.letter_positions = modules.SpeechT5SinusoidalPositionalEmbedding(
@@ -91,27 +216,15 @@ class SpeechT5(SpeechSystem):
         replace_dropout(self)
         replace_attention(self)
 
+    @classmethod
+    def import_extras(cls) -> None:
+        theirs()
+
+    # ---- Encoder and decoder ----------------------------------------------------------------------------------------
+
     @property
-    def joint_objectives(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(o for o in self.config.objectives if o in ("diversity", "alignment"))
-
-    @classmethod
-    def matched(cls, config: Any, processor: Any) -> Any:
-        special = processor.special
-        return replace(
-            super().matched(config, processor),
-            num_letters=special.mask,
-            mask_id=special.mask,
-            first_letter_id=special.unknown + 1,
-            rate_hz=processor.config.rate_hz,
-        )
-
-    @classmethod
-    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[SpeechT5Config, SpeechAndLettersConfig]:
-        small = num_clips < 20_000
-        max_frames = 1 + round(50 * max(10.0, min(longest_s, LONGEST_STARTER_S)))
-        processor = SpeechAndLettersConfig(audio="spectrogram" if small else "waveform", max_frames=max_frames)
-        return (SpeechT5Config.tiny(reader="mean") if small else SpeechT5Config.base()), processor
+    def pooled_dim(self) -> int:
+        return self.config.width
 
     def encode(self, batch: Batch) -> Encoding:
         """Return the encoder's states by modality; a clip's vector is the mean of those its modalities give."""
@@ -120,100 +233,37 @@ class SpeechT5(SpeechSystem):
             with drawn_apart(name):
                 layers[name], valid[name] = self._encoded(x_BTD, valid_BT), valid_BT
                 vectors[name] = self._pooled(layers[name], valid_BT)
-        return self.joined(batch, layers, valid, vectors)
+        if not vectors:
+            raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
+        pooled_BD = mean_of_present(list(vectors.values()), [v.any(1, keepdim=True) for v in valid.values()])
+        return Encoding(pooled_BD, {n: x[-1] for n, x in layers.items()}, valid, layers=layers)
 
-    def corrupt(self, batch: Batch) -> Batch:
-        c = self.config
-        if not c.objectives:
-            return super().corrupt(batch)
-        return corrupted(c, batch, self.audio_input(batch), self.steps_of(batch))
-
-    def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
-        c, terms = self.config, {}
-        if (audio := self.audio_input(batch)) is not None and c.reads("units", "penalty", "spectrogram"):
-            with drawn_apart("speech"):
-                terms |= self._speech_terms(batch, *audio)
-        if "infilled_BL" in batch.extras:
-            with drawn_apart("infilling"):
-                terms["infilling"] = self._infilling_term(batch)
-        if "transcribed_B" in batch.extras:
-            with drawn_apart("transcription"):
-                terms["transcription"] = self._transcription_term(batch)
-        return terms
-
-    def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
-        rows: dict[str, Tensor] = {}
-        if not self.joint_objectives:
-            return rows
-        states = {}
-        for name, found in self._embedded(batch).items():
-            with drawn_apart(name):
-                states[name] = self._encoded(*found)[-1], found[1]
-        for name in ("audio", "text") if self.config.reads("alignment") else ():
-            rows[name] = torch.zeros(len(batch), 1 + self.config.width, device=self.text.embed_tokens.weight.device)
-            if name in states:
-                x_BTD, valid_BT = states[name]
-                present_B1 = valid_BT.any(1, keepdim=True).to(x_BTD.dtype)
-                rows[name] = torch.cat([present_B1, masked_mean(x_BTD, valid_BT) * present_B1], 1)
-        if self.config.reads("diversity"):
-            rows["codes"] = self._mean_codes(states)
-        return rows
-
-    def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
-        terms: dict[str, Term] = {}
-        if "codes" in rows:
-            c = self.config
-            codes_NGV = rows["codes"].unflatten(1, (c.codebook_groups, c.codebook_entries))
-            terms["diversity"] = Term(code_diversity_loss(codes_NGV), 1, 0.1)
-        if self.config.reads("alignment"):
-            both_N = rows["audio"][:, 0].bool() & rows["text"][:, 0].bool()
-            audio_ND, text_ND = (rows[n][both_N, 1:] for n in ("audio", "text"))
-            loss, count = nt_xent_sum(audio_ND, text_ND, temperature=self.config.alignment_temperature)
-            terms["alignment"] = Term(loss, count)
-        return terms
-
-    def layer_groups(self) -> dict[str, list[nn.Module]]:
-        heads = [self.unit_head, self.codebook, self.spectrogram, self.transcriber, self.hidden_step]
-        groups: dict[str, list[nn.Module]] = {"speech": [self.speech], "text": [self.text]}
-        groups["encoder_input"] = [self.encoder.layer_norm, self.encoder.embed_positions]
-        groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.encoder.layers)}
-        if self.decoder is not None:
-            groups |= {f"decoder_{i}": [layer] for i, layer in enumerate(self.decoder.layers)}
-        groups["reader"] = [] if self.reader is None else [self.reader]
-        return groups | {"pretraining_heads": [h for h in heads if h is not None]}
-
-    def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
-        """Fill from checkpoints: "speech" the speech entrance, encoder and decoder, "text" the text entrance.
-
-        A folder or ``hub:ORG/NAME`` is in Hugging Face format (a recogniser has the first, a synthesiser the second); a
-        file that ends in .pt is fairseq's, which has both.
-
-        Raises:
-            ValueError: an unknown part, or a key that a part needs and the checkpoint lacks.
-        """
-        reports = {}
-        for part, place in sources.items():
-            one_of("pretrained", part, tuple(CHECKPOINT_PARTS))
-            modules = {n: getattr(self, n) for n in CHECKPOINT_PARTS[part] if getattr(self, n) is not None}
-            weights = speecht5_names(read_fairseq(place)) if place.endswith(".pt") else published.read_weights(place)
-            reports[part] = backbones.import_speecht5(modules, weights)
-        return reports
+    def audio_input(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """Return samples or frames, and their validity."""
+        waveform = self.config.audio == "waveform"
+        audio = batch.samples_BS if waveform else batch.frames_BTF
+        valid = batch.samples_valid_BS if waveform else batch.frames_valid_BT
+        return None if audio is None or valid is None else (audio, valid)
 
     def _embedded(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the encoder's input and its validity by modality."""
-        found: dict[str, tuple[Tensor, Tensor]] = {}
+        """Return what the pre-nets make of speech and of text, the encoder's input, and its validity."""
+        inputs: dict[str, tuple[Tensor, Tensor]] = {}
         if (audio := self.audio_input(batch)) is not None:
             states_BTD, valid_BT, _ = speech_features(self.speech, *audio)
-            found["audio"] = with_positions(self.speech, states_BTD, valid_BT), valid_BT
+            inputs["audio"] = with_positions(self.speech, states_BTD, valid_BT), valid_BT
         if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            found["text"] = self.text(batch.tokens_BL), batch.tokens_valid_BL
-        return found
+            inputs["text"] = self.text(batch.tokens_BL), batch.tokens_valid_BL
+        return inputs
 
     def _encoded(self, x_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, ...]:
         """Return the encoder's states before and after every layer."""
         return self.encoder(x_BTD, attention_mask=valid_BT.long(), output_hidden_states=True).hidden_states
 
     def _pooled(self, states: Sequence[Tensor], valid_BT: Tensor) -> Tensor:
+        """Return what the decoder answers to one query of zeros (the code's s2c), or what a reader makes of the states.
+
+        The code embeds a start token and then overwrites it with zeros; the mean over its one position is itself.
+        """
         if self.reader is not None:
             return self.reader(states, valid_BT)
         query_B1D = states[-1].new_zeros(len(valid_BT), 1, self.config.width)
@@ -229,37 +279,161 @@ class SpeechT5(SpeechSystem):
             use_cache=False,
         ).last_hidden_state
 
+    # ---- What is hidden, drawn and counted --------------------------------------------------------------------------
+
+    @property
+    def objectives(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.config.objectives
+
+    @property
+    def joint_objectives(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(o for o in self.config.objectives if o in ("diversity", "alignment"))
+
+    def corrupt(self, batch: Batch) -> Batch:
+        """Hide steps and letters and draw the codebook's steps, each clip from its own seed.
+
+        Raises:
+            ValueError: units are missing or are not one per step, naming the clip.
+        """
+        c = self.config
+        if not c.objectives:
+            return super().corrupt(batch)
+        generators = [Generator().manual_seed(seed) for seed in batch.seeds]
+        extras: dict[str, Tensor] = {}
+        counts: dict[str, float] = {}
+        audio = self.audio_input(batch)
+        steps = [0] * len(batch)
+        if audio is not None:
+            lengths = audio[1].sum(1).tolist()
+            steps = [num_conv_steps(n) if n and c.audio == "waveform" else n for n in lengths]
+            if c.reads("units"):
+                require_units(batch, steps)
+                extras["hidden_BT"] = corruption.hide_runs(steps, generators, share=c.mask_share, run=c.mask_run)
+                counts["units"] = float(extras["hidden_BT"].sum())
+            if c.reads("penalty"):
+                counts["penalty"] = float(sum(steps))
+            if c.reads("spectrogram"):
+                extras["mel_BTF"], extras["mel_valid_BT"] = self._drawn_frames(*audio)
+                counts["stop"] = float(extras["mel_valid_BT"].sum())
+                counts["spectrogram"] = counts["stop"] * c.num_mels
+                if c.reads("diversity"):
+                    extras |= self._drawn_codes("speech", steps, generators)
+        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
+            letters = [row_L[valid_L] for row_L, valid_L in zip(batch.tokens_BL, batch.tokens_valid_BL, strict=True)]
+            if c.reads("infilling"):
+                rows = [self._infilled(t, g) for t, g in zip(letters, generators, strict=True)]
+                extras["infilled_BL"], extras["infilled_valid_BL"] = pad_rows(rows, fill=c.pad_id)
+                counts["infilling"] = float(sum(map(len, letters)))
+                if c.reads("diversity"):
+                    extras |= self._drawn_codes("infilled", [len(r) for r in rows], generators)
+            if c.reads("transcription") and audio is not None:
+                fits = [len(t) > 1 and ctc_steps(t[:-1]) <= n for t, n in zip(letters, steps, strict=True)]
+                extras["transcribed_B"] = torch.tensor(fits)
+                counts["transcription"] = float(sum(len(t) - 1 for t, fit in zip(letters, fits, strict=True) if fit))
+        return batch.adding(extras=extras, counts=counts)
+
+    def _drawn_frames(self, audio_BT: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log-mel frames that the decoder draws, normalised by clip, and their validity."""
+        c = self.config
+        if c.audio == "spectrogram":
+            return audio_BT, valid_BT
+        drawn: list[Tensor | None] = []
+        for row_S, real_S in zip(audio_BT, valid_BT, strict=True):
+            if not real_S.any():
+                drawn.append(None)
+                continue
+            frames_TF = features.clip_fbank(
+                row_S[real_S].numpy(),
+                rate_hz=c.rate_hz,
+                num_mels=c.num_mels,
+                window_ms=DRAWN_WINDOW_MS,
+                hop_ms=DRAWN_HOP_MS,
+            )
+            drawn.append(features.normalise_utterance(frames_TF))
+        return pad_rows(drawn, num_features=c.num_mels)
+
+    def _infilled(self, letters_L: Tensor, generator: Generator) -> Tensor:
+        """Return a transcript with runs of letters replaced by one mask each: BART's text infilling."""
+        c = self.config
+        if not len(letters_L):
+            return letters_L
+        return corruption.infill(
+            letters_L,
+            share=c.infill_share,
+            mean_run=c.infill_run,
+            random=c.random_letters,
+            mask_id=c.mask_id,
+            words=(c.first_letter_id, c.num_letters),
+            generator=generator,
+        )
+
+    def _drawn_codes(self, name: str, lengths: Sequence[int], generators: Sequence[Generator]) -> dict[str, Tensor]:
+        """Return which steps the decoder sees quantised, and the noise of their choice.
+
+        Differs: drawn for each clip; the code draws one set of steps for the whole batch.
+        """
+        c = self.config
+        chosen = [torch.rand(n, generator=g) < c.mix_share for n, g in zip(lengths, generators, strict=True)]
+        shape = (c.codebook_groups, c.codebook_entries)
+        uniform_NGV = torch.cat(
+            [torch.rand(int(m.sum()), *shape, generator=g) for m, g in zip(chosen, generators, strict=True)]
+        )
+        noise_NGV = -torch.log(-torch.log(uniform_NGV.clamp(1e-10, 1 - 1e-7)))
+        return {f"{name}_mixed_BT": pad_rows(chosen)[0].bool(), f"{name}_noise_NGV": noise_NGV}
+
+    # ---- Pre-training -----------------------------------------------------------------------------------------------
+
+    def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
+        """Return the terms of speech, of text, and of clips with both. "The final loss is the sum of all the losses".
+
+        Weights 1 each, but 10 for the penalty and 0.1 for diversity (code). Differs: every term is a mean over its own
+        items; the code sums over masked steps and divides by their number in each micro-batch.
+        """
+        c, terms = self.config, {}
+        if (audio := self.audio_input(batch)) is not None and c.reads("units", "penalty", "spectrogram"):
+            with drawn_apart("speech"):
+                terms |= self._speech_terms(batch, *audio)
+        if "infilled_BL" in batch.extras:
+            with drawn_apart("infilling"):
+                terms["infilling"] = self._infilling_term(batch)
+        if "transcribed_B" in batch.extras:
+            with drawn_apart("transcription"):
+                terms["transcription"] = self._transcription_term(batch)
+        return terms
+
     def _speech_terms(self, batch: Batch, audio_BT: Tensor, audio_valid_BT: Tensor) -> dict[str, Term]:
+        """Return masked units, predicted by the encoder, and the spectrogram, drawn by the decoder."""
         extras, counts, terms = batch.extras, batch.counts, {}
         states_BTD, valid_BT, features_BTC = speech_features(self.speech, audio_BT, audio_valid_BT)
         if "penalty" in counts and features_BTC is not None:
-            terms["penalty"] = Term(features_BTC[valid_BT].float().square().mean(-1).sum(), counts["penalty"], 10.0)
+            squares = features_BTC[valid_BT].float().square().mean(-1).sum()
+            terms["penalty"] = Term(squares, counts["penalty"], weight=10.0)
         if self.hidden_step is not None:
             hidden_BT1 = extras["hidden_BT"][..., None]
             states_BTD = torch.where(hidden_BT1, self.hidden_step.vector_D.to(states_BTD.dtype), states_BTD)
         encoded_BTD = self._encoded(with_positions(self.speech, states_BTD, valid_BT), valid_BT)[-1]
-        if self.unit_head is not None and batch.units_BT is not None:
+        if self.unit_head is not None and batch.units_BT is not None:  # masked prediction, inspired by HuBERT
             hidden_BT = extras["hidden_BT"]
             units_N = batch.units_BT[:, : hidden_BT.shape[1]][hidden_BT]
-            terms["units"] = Term(
-                masked.cross_entropy_sum(self.unit_head(encoded_BTD[hidden_BT]), units_N), counts["units"]
-            )
-        if self.spectrogram is not None:
+            loss = masked.cross_entropy_sum(self.unit_head(encoded_BTD[hidden_BT]), units_N)
+            terms["units"] = Term(loss, counts["units"], weight=1.0)
+        if self.spectrogram is not None:  # sequence-to-sequence generation, from the masked input too
             encoded_BTD = self._mixed("speech", encoded_BTD, extras)
             target_BTF, target_valid_BT = extras["mel_BTF"], extras["mel_valid_BT"]
             inputs_BTD, inputs_valid_BT = self.spectrogram.inputs(target_BTF, target_valid_BT)
             decoded_BTD = self._decoded(inputs_BTD, inputs_valid_BT, encoded_BTD, valid_BT)
             drawn_BTF, stop_BT = (x[:, : target_BTF.shape[1]] for x in self.spectrogram.outputs(decoded_BTD))
             drawn = masked.l1_sum(drawn_BTF[target_valid_BT], target_BTF[target_valid_BT])
-            terms["spectrogram"] = Term(drawn, counts["spectrogram"])
+            terms["spectrogram"] = Term(drawn, counts["spectrogram"], weight=1.0)
             last_BT = target_valid_BT & ~F.pad(target_valid_BT[:, 1:], (0, 1))
             stops = F.binary_cross_entropy_with_logits(
                 stop_BT.float(), last_BT.float(), reduction="none", pos_weight=stop_BT.new_tensor(STOP_WEIGHT)
             )
-            terms["stop"] = Term(stops[target_valid_BT].sum(), counts["stop"])
+            terms["stop"] = Term(stops[target_valid_BT].sum(), counts["stop"], weight=1.0)
         return terms
 
     def _infilling_term(self, batch: Batch) -> Term:
+        """Return the cross-entropy of the whole transcript, written by the decoder from the infilled one."""
         assert batch.tokens_BL is not None and batch.tokens_valid_BL is not None and self.letter_positions is not None
         valid_BL = batch.extras["infilled_valid_BL"]
         states_BLD = self._encoded(self.text(batch.extras["infilled_BL"]), valid_BL)[-1]
@@ -270,24 +444,61 @@ class SpeechT5(SpeechSystem):
         decoded_BLD = self._decoded(inputs_BLD, batch.tokens_valid_BL, states_BLD, valid_BL)
         real_BL = batch.tokens_valid_BL
         logits_NV = F.linear(decoded_BLD[real_BL], self.text.embed_tokens.weight)
-        return Term(masked.cross_entropy_sum(logits_NV, batch.tokens_BL[real_BL]), batch.counts["infilling"])
+        loss = masked.cross_entropy_sum(logits_NV, batch.tokens_BL[real_BL])
+        return Term(loss, batch.counts["infilling"], weight=1.0)
 
     def _transcription_term(self, batch: Batch) -> Term:
-        assert self.transcriber is not None
+        """Return the CTC loss of letters from the encoder's states. Ours in pre-training, the code's in fine-tuning."""
+        assert self.transcriber is not None and batch.tokens_BL is not None and batch.tokens_valid_BL is not None
         states_BTD, valid_BT = self._embedded(replace(batch, tokens_BL=None))["audio"]
         logits_BTV = self.transcriber(self._encoded(states_BTD, valid_BT)[-1])
+        letters = (batch.tokens_BL, batch.tokens_valid_BL)
         chosen_B = batch.extras["transcribed_B"]
-        loss = ctc_sum(logits_BTV, valid_BT, batch, chosen_B, blank=self.config.blank_id)
-        return Term(loss, batch.counts["transcription"])
+        loss = ctc_sum(logits_BTV, valid_BT, *letters, chosen_B, blank=self.config.blank_id)
+        return Term(loss, batch.counts["transcription"], weight=1.0)
 
     def _mixed(self, name: str, states_BTD: Tensor, extras: Mapping[str, Tensor]) -> Tensor:
-        """Return states of which some are quantised by the shared codebook."""
+        """Return states of which some are quantised by the shared codebook, for the decoder's cross-attention."""
         if self.codebook is None:
             return states_BTD
         mixed_BT = extras[f"{name}_mixed_BT"]
         noise_NGV = extras[f"{name}_noise_NGV"] if self.training else None
         quantised_ND, _ = self.codebook(states_BTD[mixed_BT], noise_NGV)
         return states_BTD.masked_scatter(mixed_BT[..., None], quantised_ND.to(states_BTD.dtype))
+
+    # ---- Joint pre-training: what compares clips --------------------------------------------------------------------
+
+    def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
+        """Return each clip's mean choice of codes, and the means of its speech and of its text states."""
+        rows: dict[str, Tensor] = {}
+        if not self.joint_objectives:
+            return rows
+        states = {}
+        for name, (x_BTD, valid_BT) in self._embedded(batch).items():
+            with drawn_apart(name):
+                states[name] = self._encoded(x_BTD, valid_BT)[-1], valid_BT
+        for name in ("audio", "text") if self.config.reads("alignment") else ():
+            rows[name] = torch.zeros(len(batch), 1 + self.config.width, device=self.text.embed_tokens.weight.device)
+            if name in states:
+                x_BTD, valid_BT = states[name]
+                present_B1 = valid_BT.any(1, keepdim=True).to(x_BTD.dtype)
+                rows[name] = torch.cat([present_B1, masked_mean(x_BTD, valid_BT) * present_B1], 1)
+        if self.config.reads("diversity"):
+            rows["codes"] = self._mean_codes(states)
+        return rows
+
+    def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
+        """Return the codebook's diversity, weighted 0.1 (code), and ours: NT-Xent of a clip and its transcript."""
+        c, terms = self.config, {}
+        if "codes" in rows:
+            codes_NGV = rows["codes"].unflatten(1, (c.codebook_groups, c.codebook_entries))
+            terms["diversity"] = Term(code_diversity_loss(codes_NGV), 1, weight=0.1)
+        if c.reads("alignment"):
+            both_N = rows["audio"][:, 0].bool() & rows["text"][:, 0].bool()
+            audio_ND, text_ND = (rows[n][both_N, 1:] for n in ("audio", "text"))
+            loss, count = nt_xent_sum(audio_ND, text_ND, temperature=c.alignment_temperature)
+            terms["alignment"] = Term(loss, count, weight=1.0)
+        return terms
 
     def _mean_codes(self, states: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
         """Return each clip's mean choice of entries over its steps of either kind (B, G · V)."""
@@ -300,6 +511,101 @@ class SpeechT5(SpeechSystem):
             )
             steps.append(valid_BT.sum(1, keepdim=True))
         return torch.stack(totals).sum(0) / torch.stack(steps).sum(0).clamp_min(1)
+
+    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+
+    def layer_groups(self) -> dict[str, list[nn.Module]]:
+        heads = [self.unit_head, self.codebook, self.spectrogram, self.transcriber, self.hidden_step]
+        groups: dict[str, list[nn.Module]] = {"speech": [self.speech], "text": [self.text]}
+        groups["encoder_input"] = [self.encoder.layer_norm, self.encoder.embed_positions]
+        groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.encoder.layers)}
+        if self.decoder is not None:
+            groups |= {f"decoder_{i}": [layer] for i, layer in enumerate(self.decoder.layers)}
+        groups["reader"] = [] if self.reader is None else [self.reader]
+        return groups | {"pretraining_heads": [h for h in heads if h is not None]}
+
+    def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
+        """Fill from checkpoints: "speech" the speech pre-net, encoder and decoder, "text" the text pre-net.
+
+        A folder or ``hub:ORG/NAME`` is in Hugging Face format (a recogniser has the first, a synthesiser the second); a
+        file that ends in .pt is fairseq's, which has both.
+
+        Raises:
+            ValueError: an unknown part, or a key that a part needs and the checkpoint lacks.
+        """
+        reports = {}
+        for part, place in sources.items():
+            one_of("pretrained", part, tuple(CHECKPOINT_PARTS))
+            modules = {n: getattr(self, n) for n in CHECKPOINT_PARTS[part] if getattr(self, n) is not None}
+            weights = speecht5_names(read_fairseq(place)) if place.endswith(".pt") else read_weights(place)
+            reports[part] = import_speecht5(modules, weights)
+        return reports
+
+    @classmethod
+    def matched(cls, config: SpeechT5Config, processor: SpeechAndLettersProcessor) -> SpeechT5Config:
+        tokenizer, special, p = processor.tokenizer, processor.special, processor.config
+        if config.audio != p.audio:
+            raise ValueError(f"`audio` must be the processor's {p.audio!r}, but is {config.audio!r}.")
+        if config.reads("units") and not processor.num_units:
+            raise ValueError("`num_units` of the processor must be above 0 for the objective 'units', but is 0.")
+        return replace(
+            config,
+            vocab_size=tokenizer.get_vocab_size(),
+            blank_id=tokenizer.token_to_id("<ctc_blank>"),
+            pad_id=special.pad,
+            end_id=special.end,
+            num_letters=special.mask,
+            mask_id=special.mask,
+            first_letter_id=special.unknown + 1,
+            num_mels=p.num_mels,
+            num_units=processor.num_units,
+            max_frames=p.max_frames,
+            max_tokens=p.max_tokens,
+            rate_hz=p.rate_hz,
+        )
+
+    @classmethod
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[SpeechT5Config, SpeechAndLettersConfig]:
+        small = num_clips < 20_000
+        max_frames = 1 + round(50 * max(10.0, min(longest_s, LONGEST_STARTER_S)))
+        processor = SpeechAndLettersConfig(audio="spectrogram" if small else "waveform", max_frames=max_frames)
+        return (SpeechT5Config.tiny(reader="mean") if small else SpeechT5Config.base()), processor
+
+
+# ---- Pre-net and post-net of the speech decoder ---------------------------------------------------------------------
+
+
+class SpectrogramDecoder(nn.Module):
+    """The speech side of the decoder: log-mel frames in (two ReLU layers), and frames and a stop sign out.
+
+    Differs: no convolutional postnet and no speaker embedding, which serve the sound of synthesis. Both would make a
+    clip's loss depend on its batch (batch normalisation).
+    """
+
+    def __init__(self, sizes: Any):
+        super().__init__()
+        self.reduction = sizes.reduction_factor
+        self.first = nn.Linear(sizes.num_mel_bins, PRENET_WIDTH)
+        self.second = nn.Linear(PRENET_WIDTH, PRENET_WIDTH)
+        self.project = nn.Linear(PRENET_WIDTH, sizes.hidden_size)
+        self.positions = theirs().SpeechT5ScaledPositionalEncoding(
+            sizes.positional_dropout, sizes.hidden_size, sizes.max_speech_positions
+        )
+        self.frames = nn.Linear(sizes.hidden_size, sizes.num_mel_bins * sizes.reduction_factor)
+        self.stop = nn.Linear(sizes.hidden_size, sizes.reduction_factor)
+        self.dropout = Dropout(PRENET_DROPOUT)
+
+    def inputs(self, target_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the decoder's inputs (B, T / reduction, D) and their validity: of each group, the frame before it."""
+        short = -target_BTF.shape[1] % self.reduction
+        target_BTF, valid_BT = F.pad(target_BTF, (0, 0, 0, short)), F.pad(valid_BT, (0, short))
+        seen_BTF = F.pad(target_BTF[:, self.reduction - 1 :: self.reduction], (0, 0, 1, 0))[:, :-1]
+        hidden = self.dropout(F.relu(self.second(self.dropout(F.relu(self.first(seen_BTF))))))
+        return self.positions(self.project(hidden)), valid_BT[:, :: self.reduction]
+
+    def outputs(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames (B, T, F) and the logit that a frame is the last one (B, T)."""
+        return self.frames(x_BTD).unflatten(2, (self.reduction, -1)).flatten(1, 2), self.stop(x_BTD).flatten(1)
 
 
 def speecht5_sizes(config: SpeechT5Config) -> Any:

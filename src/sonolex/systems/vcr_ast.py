@@ -1,4 +1,4 @@
-"""VCR-AST: VICReg pre-training of an Audio Spectrogram Transformer (source document 003, reference D).
+"""VCR-AST: VICReg pre-training of an Audio Spectrogram Transformer (Salvalaggio, thesis, Sapienza 2023).
 
 What is unusual about it:
 
@@ -6,8 +6,13 @@ What is unusual about it:
   no two dimensions may vary together (covariance). Nothing is drawn, nothing is contrasted, and no clip is a negative.
 - Almost all patches are hidden as well (250 of 256), which SSAST needs as a task and VICReg as a view.
 - The objective looks at a whole batch. At the thesis's batch of 12 and width of 4096 its least value is 21.19, because
-  a covariance of 12 rows has rank 11; the thesis stopped at 21.5 and called it convergence (reference D7). Here the
-  effective batch is as large as wanted (accumulation and processes are joined), and `advice` says what the floor is.
+  a covariance of 12 rows has rank 11 (`sonolex.objectives.vicreg.loss_floor`); the thesis stopped at 21.5 (table 5.4)
+  and called it convergence. Here the effective batch is as large as wanted (accumulation and processes are joined), and
+  `advice` says what the floor is.
+
+In this file, in the thesis's order: the config, the two views t and t′, the encoder f_θ (AST, table 4.1), the expander
+h_ϕ (algorithm 2), and the loss (eq. 4.6, algorithm 1). Section numbers are the thesis's. The three terms (eq. 4.1 to
+4.5) are formulas in `sonolex.objectives.vicreg`, hidden patches in `corruption`.
 """
 
 from __future__ import annotations
@@ -20,43 +25,77 @@ import torch
 from torch import Generator, Tensor, nn
 
 from sonolex.audio.features import AUDIOSET_STD
-from sonolex.audio.patches import cut_patches
+from sonolex.audio.patches import Grid, cut_patches
 from sonolex.audio.views import Views
-from sonolex.nn.embeddings import HiddenPatch
-from sonolex.nn.heads import Expander
+from sonolex.configs import one_of
+from sonolex.nn.embeddings import HiddenPatch, PatchEmbedding
+from sonolex.nn.spectrogram_transformer import (
+    final_states,
+    kept_patches,
+    pooled_states,
+    pre_norm_layers,
+)
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import vicreg
-from sonolex.systems._spectrogram_transformer import (
-    SpectrogramTransformer,
-    TransformerConfig,
-    hide_patches,
-)
-from sonolex.systems.base import one_of, pad_rows
-from sonolex.types import Batch, Term
+from sonolex.objectives.corruption import hide_patches
+from sonolex.pretrained.ast import import_ast_or_deit
+from sonolex.pretrained.base import ImportReport
+from sonolex.processors.base import pad_rows
+from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
+from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
+from sonolex.types import Batch, Encoding, Term
 
 VIEWS = ("first", "second")
 WIDE = 8  # an expander this many times wider than the batch leaves the loss mostly floor
 
 
 @dataclass(frozen=True)
-class VcrAstConfig(TransformerConfig):
+class VcrAstConfig(SystemConfig):
     """VCR-AST as the thesis trained it on ESC-50 (chapter 5), except for the clamped masks.
 
     Attributes:
-        hidden_share: of each view's patches. Published: 250 of 256.
-        hidden_patches: "replaced" by a learned vector (published) or "dropped" before the encoder.
+        grid: patches of 16 × 16 with a stride of 16 (table 4.1), or 2 × 128 ("frame-based", section 5.2).
+        table_frames: length that the position table is made for; longer clips stretch it.
+        num_layers, width, num_heads, ffn_width: the base model of section 5.6.1; 3072 is from table 4.1 (whose
+            "list of 4 submodules" no parameter count of the thesis fits).
+        dropout, norm_eps: 0 and 1e-6 (table 4.1).
+        attention_dropout: AST's code.
+        patch_norm: "none" (published: a linear projection), or "dual" (see `NormalisedPatches`).
+        keep_patches: share of each clip's patches that enters the encoder in fine-tuning, drawn anew every time
+            (patchout, Koutini et al. 2022). Published: all.
+        pool: "mean" of the patches (section 5.4: "we use mean pooling"), their "mean_std", or "tokens".
+        attention: "exact", or "random_features" (linear in the number of patches; future work of section 5.8.1), with
+            ``num_random_features`` per head.
+        hidden_share: of each view's patches: 250 (section 5.2.1) of the 256 of an ESC-50 clip.
+        hidden_patches: "replaced" by a learned vector (as in SSAST, on whose code the thesis builds), or "dropped"
+            before the encoder.
         sampler: how patches are chosen (see `choose_patches`).
-        freq_mask_bins, time_mask_frames: a view's masks have a width below a parameter drawn in 1 … this many.
+        freq_mask_bins, time_mask_frames: parameters of a view's masks, drawn in 1 … 200 (section 4.3).
         mask_range: "axis" bounds the parameter by half the axis, "published" does not: 200 on 128 bands erases 7.5 % of
-            all views (reference D7).
-        views: further changes of a view, before its masks: time stretch (``speed``, the thesis's future work), crops,
+            all views whole.
+        views: further changes of a view, before its masks: time stretch (``speed``, future work of section 4.3), crops,
             level, equaliser. Default: none, as published.
         log_units: natural-log power in one unit of the normalised input, 2 · std; filled in from the processor.
-        expander_width: of all three layers.
-        reduction: "code" or "paper", see `sonolex.objectives.vicreg`.
-        invariance_weight, variance_weight, covariance_weight: 25, 25, 1 (eq. 4.4).
+        expander_width: of all three layers, "4096-4096-4096" (algorithm 1).
+        reduction: "code" (algorithm 1, with which the thesis trained) or "paper" (the equations of VICReg), see
+            `sonolex.objectives.vicreg`.
+        invariance_weight, variance_weight, covariance_weight: λ, μ and ν of eq. 4.6: 25, 25, 1 (section 4.3.1).
     """
 
+    grid: Grid = field(default_factory=lambda: Grid(frames=16, bins=16, num_mels=128))
+    table_frames: int = 1024
+    num_layers: int = 12
+    width: int = 768
+    num_heads: int = 12
+    ffn_width: int = 3072
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    norm_eps: float = 1e-6
+    patch_norm: str = "none"
+    keep_patches: float = 1.0
+    pool: str = "mean"
+    attention: str = "exact"
+    num_random_features: int = 128
     hidden_share: float = 250 / 256
     hidden_patches: str = "replaced"
     sampler: str = "uniform"
@@ -73,6 +112,11 @@ class VcrAstConfig(TransformerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("attention", self.attention, ("exact", "random_features"))
+        one_of("pool", self.pool, ("mean", "mean_std", "tokens"))
+        one_of("patch_norm", self.patch_norm, ("none", "dual"))
+        if not 0 < self.keep_patches <= 1:
+            raise ValueError(f"`keep_patches` must be above 0 and at most 1, but is {self.keep_patches}.")
         one_of("hidden_patches", self.hidden_patches, ("replaced", "dropped"))
         one_of("sampler", self.sampler, ("cluster", "ssast_code", "uniform"))
         one_of("mask_range", self.mask_range, ("axis", "published"))
@@ -80,27 +124,64 @@ class VcrAstConfig(TransformerConfig):
         if not 0 <= self.hidden_share < 1:
             raise ValueError(f"`hidden_share` must be at least 0 and below 1, but is {self.hidden_share}.")
 
+    @classmethod
+    def base(cls, **changes: Any) -> VcrAstConfig:
+        """Return 12 layers of 768: 125M parameters with the expander (section 5.6.1)."""
+        return cls(**changes)
 
-class VcrAst(SpectrogramTransformer):
-    """The encoder, two views of every clip, and the expander that VICReg looks at."""
+    @classmethod
+    def small(cls, **changes: Any) -> VcrAstConfig:
+        """Return 12 layers of 384: 57M parameters with the expander (section 5.6.1)."""
+        sizes: dict[str, Any] = {"width": 384, "num_heads": 6, "ffn_width": 1536}
+        return cls(**(sizes | changes))
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> VcrAstConfig:
+        """Return 12 layers of 192; SSAST's tiny size."""
+        sizes: dict[str, Any] = {"width": 192, "num_heads": 3, "ffn_width": 768}
+        return cls(**(sizes | changes))
+
+
+class VcrAst(System):
+    """AST's encoder, two views of every clip, and the expander whose output the loss compares."""
 
     name = "vcr_ast"
     config_type = VcrAstConfig
+    processor_type = SpectrogramProcessor
+    accepts = frozenset({frozenset({"audio"})})
     objectives = joint_objectives = ("invariance", "variance", "covariance")
     config: VcrAstConfig
 
     def __init__(self, config: VcrAstConfig):
-        super().__init__(config)
-        replaces = config.hidden_patches == "replaced" and config.hidden_share > 0
-        self.hidden_patch = HiddenPatch(config.width) if replaces else None
-        self.expander = Expander(self.pooled_dim, config.expander_width)
+        super().__init__()
+        self.config = c = config
+        # f_θ (table 4.1): PatchEmbed with class and distillation token and learned positions, blocks, LayerNorm
+        columns = c.grid.num_columns(c.table_frames)
+        self.embedding = PatchEmbedding(
+            c.grid.size, columns, c.grid.num_rows, c.width, dropout=c.dropout, norm=c.patch_norm
+        )
+        self.layers = pre_norm_layers(
+            c.num_layers,
+            c.width,
+            c.num_heads,
+            c.ffn_width,
+            dropout=c.dropout,
+            attention_dropout=c.attention_dropout,
+            eps=c.norm_eps,
+            num_random_features=c.num_random_features if c.attention == "random_features" else 0,
+        )
+        self.norm = nn.LayerNorm(c.width, eps=c.norm_eps)
+        initialise_truncated(self)
+        replaces = c.hidden_patches == "replaced" and c.hidden_share > 0
+        self.hidden_patch = HiddenPatch(c.width) if replaces else None
+        # h_ϕ (algorithm 2)
+        self.expander = Expander(self.pooled_dim, c.expander_width)
         initialise_truncated(self.expander)
 
-    @classmethod
-    def matched(cls, config: Any, processor: Any) -> Any:
-        return replace(super().matched(config, processor), log_units=2 * processor.config.std)
+    # ---- 4.3 Methodology: two views of every clip -------------------------------------------------------------------
 
     def corrupt(self, batch: Batch) -> Batch:
+        """Make x = t(i) and x′ = t′(i) of every clip, and choose the patches hidden in each, from the clip's seed."""
         assert batch.frames_BTF is not None and batch.frames_valid_BT is not None
         extras: dict[str, Tensor] = {}
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
@@ -114,57 +195,8 @@ class VcrAst(SpectrogramTransformer):
             extras[f"{view}_hidden_BP"] = self._hidden([len(s) for s in seen], generators)
         return batch.adding(extras=extras)
 
-    def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
-        return {view: self._view_vector(batch.extras, view) for view in VIEWS}
-
-    def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
-        c = self.config
-        first_ND, second_ND = (self.expander(rows[view]) for view in VIEWS)
-        terms = vicreg.terms(first_ND, second_ND, reduction=c.reduction)
-        weights = {n: getattr(c, f"{n}_weight") for n in self.objectives}
-        journaled = {f"expander_{n}": v for n, v in vicreg.spread(first_ND).items()}
-        journaled |= {f"rows_{n}": v for n, v in vicreg.spread(rows["first"]).items()}
-        floor = vicreg.loss_floor(
-            len(first_ND),
-            c.expander_width,
-            variance_weight=c.variance_weight,
-            covariance_weight=c.covariance_weight,
-            reduction=c.reduction,
-        )
-        observed = {
-            n: Term(torch.tensor(v, device=first_ND.device), 1.0, 0.0)
-            for n, v in (journaled | {"floor": floor}).items()
-        }
-        return {n: Term(terms[n], 1.0, weights[n]) for n in self.objectives} | observed
-
-    def advice(self, clips_per_step: int) -> list[str]:
-        c = self.config
-        if c.expander_width < WIDE * clips_per_step:
-            return []
-        floor = vicreg.loss_floor(clips_per_step, c.expander_width, reduction=c.reduction)
-        return [
-            f"expander_width ({c.expander_width}) is {c.expander_width / clips_per_step:.0f} times the effective batch "
-            f"({clips_per_step} clips): variance + covariance cannot fall below {floor:.2f}, and most dimensions will "
-            "collapse. Raise `accumulate`, or narrow the expander."
-        ]
-
-    def layer_groups(self) -> dict[str, list[nn.Module]]:
-        heads: list[nn.Module] = [self.expander]
-        if self.hidden_patch is not None:
-            heads.append(self.hidden_patch)
-        return super().layer_groups() | {"pretraining_heads": heads}
-
-    def _view_vector(self, extras: Mapping[str, Tensor], view: str) -> Tensor:
-        patches_BPK, valid_BP = cut_patches(extras[f"{view}_BTF"], extras[f"{view}_valid_BT"], self.config.grid)
-        hidden_BP = extras[f"{view}_hidden_BP"]
-        if self.hidden_patch is None:
-            embedded = self.embedding(patches_BPK, valid_BP, keep_BP=~hidden_BP)
-        else:
-            vector_D = self.hidden_patch.vector_D
-            embedded = self.embedding(patches_BPK, valid_BP, replaced_BP=hidden_BP, replacement_D=vector_D)
-        return self.pooled(*self.states(*embedded))
-
     def _view(self, frames_TF: Tensor, generator: Generator) -> Tensor:
+        """Return a random view: frequency masking, then time masking, parameters in 1 … 200 (section 4.3)."""
         c = self.config
         if c.views != Views():  # they act on log power; an offset of it does not matter to any of them
             frames_TF = c.views.apply(frames_TF * c.log_units, generator) / c.log_units
@@ -186,13 +218,139 @@ class VcrAst(SpectrogramTransformer):
         return masked_TF
 
     def _hidden(self, lengths: list[int], generators: list[Generator]) -> Tensor:
-        """Return hidden_BP of one view; a clip of one patch keeps it."""
+        """Return hidden_BP of one view (section 5.2.1: 250 of 256 patches); a clip of one patch keeps it.
+
+        assumption: both views have hidden patches, each its own; the thesis does not say.
+        """
         c = self.config
         patches_B1 = torch.tensor([[c.grid.num_patches(n)] for n in lengths])
         if not c.hidden_share:
             return torch.zeros(len(lengths), int(patches_B1.max()), dtype=torch.bool)
-        hidden_BP = hide_patches(c.grid, lengths, generators, share=c.hidden_share, sampler=c.sampler)
+        columns_B = [c.grid.num_columns(n) for n in lengths]
+        hidden_BP = hide_patches(columns_B, c.grid.num_rows, generators, share=c.hidden_share, sampler=c.sampler)
         return hidden_BP & (patches_B1 > 1)
+
+    # ---- 4.3 Methodology: representations, embeddings and loss ------------------------------------------------------
+
+    def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
+        """Return y = f_θ(x) and y′ = f_θ(x′), one vector per clip and view: the branches share their weights."""
+        return {view: self._representation(batch.extras, view) for view in VIEWS}
+
+    def _representation(self, extras: Mapping[str, Tensor], view: str) -> Tensor:
+        patches_BPK, valid_BP = cut_patches(extras[f"{view}_BTF"], extras[f"{view}_valid_BT"], self.config.grid)
+        hidden_BP = extras[f"{view}_hidden_BP"]
+        if self.hidden_patch is None:
+            x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, keep_BP=~hidden_BP)
+        else:
+            vector_D = self.hidden_patch.vector_D
+            x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, replaced_BP=hidden_BP, replacement_D=vector_D)
+        states_BPD = final_states(self.layers, self.norm, x_BPD, valid_BP)
+        return pooled_states(states_BPD, valid_BP, pool=self.config.pool)
+
+    def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
+        """Return λ s(Z, Z′) + μ [v(Z) + v(Z′)] + ν [c(Z) + c(Z′)] (eq. 4.6) of z = h_ϕ(y), over the effective batch.
+
+        λ, μ, ν = 25, 25, 1 (section 4.3.1). Beside it, with weight 0, what tells a collapse from success: how much of
+        their spaces the embeddings and the representations use, and the least value that this batch allows.
+        """
+        c = self.config
+        first_ND, second_ND = (self.expander(rows[view]) for view in VIEWS)
+        values = vicreg.terms(first_ND, second_ND, reduction=c.reduction)
+        losses = {
+            "invariance": Term(values["invariance"], 1.0, weight=c.invariance_weight),  # λ
+            "variance": Term(values["variance"], 1.0, weight=c.variance_weight),  # μ
+            "covariance": Term(values["covariance"], 1.0, weight=c.covariance_weight),  # ν
+        }
+        journaled = {f"expander_{n}": v for n, v in vicreg.spread(first_ND).items()}
+        journaled |= {f"rows_{n}": v for n, v in vicreg.spread(rows["first"]).items()}
+        journaled["floor"] = vicreg.loss_floor(
+            len(first_ND),
+            c.expander_width,
+            variance_weight=c.variance_weight,
+            covariance_weight=c.covariance_weight,
+            reduction=c.reduction,
+        )
+        device = first_ND.device
+        return losses | {n: Term(torch.tensor(v, device=device), 1.0, weight=0.0) for n, v in journaled.items()}
+
+    def advice(self, clips_per_step: int) -> list[str]:
+        c = self.config
+        if c.expander_width < WIDE * clips_per_step:
+            return []
+        floor = vicreg.loss_floor(clips_per_step, c.expander_width, reduction=c.reduction)
+        return [
+            f"expander_width ({c.expander_width}) is {c.expander_width / clips_per_step:.0f} times the effective batch "
+            f"({clips_per_step} clips): variance + covariance cannot fall below {floor:.2f}, and most dimensions will "
+            "collapse. Raise `accumulate`, or narrow the expander."
+        ]
+
+    # ---- 5.4 Fine-tuning: the mean of the patches -------------------------------------------------------------------
+
+    @property
+    def pooled_dim(self) -> int:
+        return self.config.width * (2 if self.config.pool == "mean_std" else 1)
+
+    def encode(self, batch: Batch) -> Encoding:
+        """Return the states of both tokens and all patches, and the clip's vector."""
+        if batch.frames_BTF is None or batch.frames_valid_BT is None:
+            raise ValueError(f"a batch must have audio for {self.name}, but clips {batch.clip_ids} have none.")
+        c = self.config
+        patches_BPK, valid_BP = cut_patches(batch.frames_BTF, batch.frames_valid_BT, c.grid)
+        keep_BP = kept_patches(valid_BP, c.keep_patches if self.training else 1.0)
+        x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, keep_BP=keep_BP)
+        states_BPD = final_states(self.layers, self.norm, x_BPD, valid_BP)
+        return Encoding(pooled_states(states_BPD, valid_BP, pool=c.pool), {"audio": states_BPD}, {"audio": valid_BP})
+
+    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+
+    def layer_groups(self) -> dict[str, list[nn.Module]]:
+        groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding]}
+        groups |= {f"layer_{i}": [layer] for i, layer in enumerate(self.layers)}
+        heads: list[nn.Module] = [self.expander]
+        if self.hidden_patch is not None:
+            heads.append(self.hidden_patch)
+        return groups | {"norm": [self.norm], "pretraining_heads": heads}
+
+    def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
+        """Fill the encoder from one "ast" or "deit" checkpoint: a folder or ``hub:ORG/NAME``."""
+        patch = (self.config.grid.frames, self.config.grid.bins)
+        return import_ast_or_deit(sources, self.embedding, self.layers, self.norm, patch=patch, name=self.name)
+
+    @classmethod
+    def matched(cls, config: VcrAstConfig, processor: SpectrogramProcessor) -> VcrAstConfig:
+        if config.grid.num_mels != processor.config.num_mels:
+            raise ValueError(
+                f"`grid.num_mels` must be the processor's {processor.config.num_mels}, but is {config.grid.num_mels}."
+            )
+        return replace(config, log_units=2 * processor.config.std)
+
+    @classmethod
+    def starter(cls, *, num_clips: int, longest_s: float) -> tuple[VcrAstConfig, SpectrogramConfig]:
+        processor = SpectrogramConfig(max_frames=max(1000, round(100 * min(longest_s, LONGEST_STARTER_S)) + 1))
+        if num_clips < 20_000:
+            few: dict[str, Any] = {"num_layers": 4, "table_frames": 512, "dropout": 0.1, "pool": "mean_std"}
+            return VcrAstConfig.tiny(**few), processor
+        return (VcrAstConfig.small(dropout=0.1) if num_clips < 200_000 else VcrAstConfig.base()), processor
+
+
+class Expander(nn.Module):
+    """h_ϕ (algorithm 2): (linear, batch norm, ReLU) twice, then linear without bias, all of one width."""
+
+    def __init__(self, width: int, num_outputs: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(width, num_outputs),
+            nn.BatchNorm1d(num_outputs),
+            nn.ReLU(),
+            nn.Linear(num_outputs, num_outputs),
+            nn.BatchNorm1d(num_outputs),
+            nn.ReLU(),
+            nn.Linear(num_outputs, num_outputs, bias=False),
+        )
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Return (N, outputs). Needs all rows of the effective batch: their statistics normalise them."""
+        return self.layers(x_ND)
 
 
 def _uniform(generator: Generator) -> float:

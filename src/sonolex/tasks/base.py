@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sonolex import configs, scoring
+from sonolex import configs
+from sonolex.floors import Parts
+from sonolex.labels import class_name
 from sonolex.names import require_name, spelled
 from sonolex.nn.dropout import drawn_apart, number_dropouts, replace_dropout
+from sonolex.scores.base import OURS, Scorer
 from sonolex.systems.base import System, seeded_build
 from sonolex.types import Batch, Encoding, Losses, Term
 
@@ -23,24 +26,43 @@ MISSING = -1  # class id of a clip without label
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Base of every task's config.
+    """Base of every task's config, which is defined in the task's own module.
 
     Attributes:
         name: unique within a model; names its head, its loss and its scores. One line of text; it may be anything
             that a column is called.
         weight: of its loss in the total.
+        label: the manifest's column. A kind with labels makes it a field; empty for a kind without.
+        classes: names in the order of their ids. A kind with classes makes it a field; none for a kind without.
     """
 
     name: str
     weight: float = 1.0
-    kind: ClassVar[str]
+    label: ClassVar[str] = ""
+    classes: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         require_name("name", self.name)
 
+    @property
+    def kind(self) -> str:
+        """What `task_type` finds the task by: the module's name, dotted if it is outside the package."""
+        return type(self).__module__.removeprefix("sonolex.tasks.")
+
     def matched(self, labels: Mapping[str, Sequence[Any]]) -> TaskConfig:
         """Return the config with what the training clips decide, given as columns. Default: nothing."""
         return self
+
+    def classes_in(self, value: Any) -> list[str]:
+        """Return the classes that a known label names. Default: the label itself."""
+        return [class_name(value)]
+
+    def floors(self, parts: Parts) -> dict[str, np.ndarray]:
+        """Return what simple predictors answer on the report clips, by their names, in the form of `Task.scores`.
+
+        Default: none. (`sonolex.train.floors` measures the clips, and keeps the answers.)
+        """
+        return {}
 
 
 class Task(nn.Module, abc.ABC):
@@ -53,8 +75,8 @@ class Task(nn.Module, abc.ABC):
     """False for a task that only observes: no loss, and no say in which checkpoint is best."""
     needs_alignment: ClassVar[bool] = False
     """Whether it compares vectors of audio with vectors of text, which few systems align."""
-    scorer: ClassVar[str] = ""
-    """Name of the function in `sonolex.scoring` that reads its scores; empty for a task that scores by its loss."""
+    scorer: ClassVar[Scorer | None] = None
+    """What reads its scores (`sonolex.scores`, or one of the task's own); None for a task that scores by its loss."""
     primary_metric: ClassVar[str]
     """The metric that selects checkpoints, unless a run says otherwise."""
     config: TaskConfig
@@ -95,7 +117,18 @@ class Task(nn.Module, abc.ABC):
         self, labels: Sequence[Any], scores: np.ndarray, groups: Sequence[Any] | None = None
     ) -> dict[str, float]:
         """Return named metrics over clips whose label is known; ``groups`` are their speakers or recordings."""
-        return scoring.score(self.scorer, labels, scores, self.scorer_options(), groups=groups) if self.scorer else {}
+        return self.scorer.score(labels, scores, self.scorer_options(), groups=groups) if self.scorer else {}
+
+    @classmethod
+    def prefers_less(cls, metric: str) -> bool:
+        """Return whether less of a metric is better."""
+        return metric == "loss" or (cls.scorer is not None and metric in cls.scorer.lower_is_better)
+
+    def scorer_name(self) -> str:
+        """Return what `sonolex.scores.base.find_scorer` finds the scorer by: one of ours, or the task's own module."""
+        if self.scorer is None:
+            return ""
+        return self.scorer.name if type(self.scorer).__module__.startswith(OURS) else self.config.kind
 
     @property
     def unit(self) -> float:

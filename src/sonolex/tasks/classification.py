@@ -13,9 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sonolex import metrics
+from sonolex.configs import one_of
+from sonolex.floors import Parts, majority, svm_classes
+from sonolex.labels import class_name
 from sonolex.nn.heads import ClassHead
-from sonolex.scoring import RANKING, TOP, class_name
-from sonolex.systems.base import System, one_of
+from sonolex.scores import classification as scores
+from sonolex.systems.base import System
 from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
 
@@ -40,11 +43,9 @@ class ClassificationConfig(TaskConfig):
         imbalance: what is done about rare classes: "none", "weighted" (the loss of a class counts N / (C · its clips))
             or "adjusted" (training adds the log of each class's share to its logit, so that the model itself need not;
             Menon et al. 2021). Counts are those of the training clips, kept in ``class_counts``.
-        metric_names: of `sonolex.metrics.CLASSIFICATION` and `PRECISION_RECALL`, and `RANKING` and `TOP` of
-            `sonolex.scoring`, to report.
+        metric_names: of `sonolex.scores.classification.METRICS`, to report.
     """
 
-    kind = "classification"
     label: str = "label"
     classes: tuple[str, ...] = ()
     norm: str = "none"
@@ -64,11 +65,11 @@ class ClassificationConfig(TaskConfig):
             raise ValueError(
                 f"`classes` must be at least two different names (or left to the run), but is {self.classes}."
             )
-        if self.open_vocabulary and set(self.metric_names) - {"accuracy", *TOP}:
-            raise ValueError(f"`metric_names` with an open vocabulary must be accuracy or {', '.join(TOP)}.")
+        if self.open_vocabulary and set(self.metric_names) - {"accuracy", *scores.TOP}:
+            raise ValueError(f"`metric_names` with an open vocabulary must be accuracy or {', '.join(scores.TOP)}.")
         if self.single_logit and (len(self.classes) != 2 or self.label_smoothing):
             raise ValueError("`single_logit` needs two classes and no label smoothing.")
-        unknown = set(self.metric_names) - {*metrics.CLASSIFICATION, *metrics.PRECISION_RECALL, *RANKING, *TOP}
+        unknown = set(self.metric_names) - set(scores.METRICS)
         if unknown:
             raise ValueError(f"`metric_names` must be metrics of one class per clip, but has {sorted(unknown)}.")
         one_of("imbalance", self.imbalance, ("none", "weighted", "adjusted"))
@@ -93,12 +94,18 @@ class ClassificationConfig(TaskConfig):
             )
         return replace(self, class_counts=tuple(found[c] for c in self.classes))
 
+    def floors(self, parts: Parts) -> dict[str, np.ndarray]:
+        """Return the largest class, and SVMs on statistics of MFCCs and of log-mel."""
+        classes = self.classes or parts["train"].names
+        floors = {"majority": majority(parts, classes)}
+        return floors | {f"{name}_svm": svm_classes(parts, classes, name) for name in ("mfcc", "log_mel")}
+
 
 class Classification(Task):
     """Head, loss, scores (softmax probabilities) and metrics of single-label classification."""
 
     config_type = ClassificationConfig
-    scorer = "classification"
+    scorer = scores.SCORER
     primary_metric = "balanced_accuracy"
     config: ClassificationConfig
 

@@ -16,7 +16,6 @@ from sonolex.types import Batch, Encoding, Term
 class PretrainingConfig(TaskConfig):
     """``term_weights`` scales single objectives, e.g. ``{"mlm": 0.0}`` leaves one out; 1 otherwise."""
 
-    kind = "pretraining"
     term_weights: Mapping[str, float] = field(default_factory=dict)
 
 

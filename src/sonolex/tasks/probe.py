@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from sonolex.systems.base import one_of
+from sonolex.configs import one_of
+from sonolex.scores.probe import SCORER
 from sonolex.tasks.base import Observer, TaskConfig
 from sonolex.types import Encoding
 
@@ -28,7 +29,6 @@ class ProbeConfig(TaskConfig):
         across: "groups", or "clips" for a label that only one speaker has (the speaker itself is never a group then).
     """
 
-    kind = "probe"
     label: str = "label"
     num_folds: int = 5
     num_neighbours: int = 5
@@ -43,7 +43,7 @@ class Probe(Observer):
     """Scores are the pooled vectors themselves."""
 
     config_type = ProbeConfig
-    scorer = "probe"
+    scorer = SCORER
     primary_metric = "linear_accuracy"
     config: ProbeConfig
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from sonolex import metrics
+from sonolex.floors import Parts
 from sonolex.nn.heads import ClassHead
 from sonolex.objectives.masked import l1_sum
+from sonolex.scores.regression import SCORER
 from sonolex.systems.base import System
 from sonolex.tasks.base import Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
@@ -27,7 +29,6 @@ class RegressionConfig(TaskConfig):
         metric_names: which of `sonolex.metrics.REGRESSION` to report.
     """
 
-    kind = "regression"
     label: str = "value"
     centre: float = 0.0
     spread: float = 1.0
@@ -43,12 +44,24 @@ class RegressionConfig(TaskConfig):
         if not self.spread > 0:
             raise ValueError(f"`spread` must be positive, but is {self.spread}.")
 
+    def floors(self, parts: Parts) -> dict[str, np.ndarray]:
+        """Return the training clips' median, and an SVM on statistics of MFCCs."""
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+        from sklearn.svm import SVR
+
+        x, labels = parts["train"].known("mfcc")
+        values = np.array([float(v) for v in labels])
+        svm = make_pipeline(StandardScaler(), SVR()).fit(x, values)
+        median = np.full((len(parts["report"]), 1), np.median(values))
+        return {"median": median, "mfcc_svm": svm.predict(parts["report"].statistics["mfcc"])[:, None]}
+
 
 class Regression(Task):
     """Head, loss, scores (values in the label's unit) and metrics of regression."""
 
     config_type = RegressionConfig
-    scorer = "regression"
+    scorer = SCORER
     primary_metric = "mae"
     config: RegressionConfig
 

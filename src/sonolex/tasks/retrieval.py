@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sonolex.floors import MOST_WORDS, Parts, svm_classes
+from sonolex.labels import class_name
+from sonolex.scores.retrieval import SCORER
 from sonolex.tasks.base import Observer, TaskConfig
 from sonolex.types import MODALITIES, Encoding
 
@@ -23,8 +27,17 @@ class RetrievalConfig(TaskConfig):
         label: the manifest's column; by default the transcript.
     """
 
-    kind = "retrieval"
     label: str = "text"
+
+    def floors(self, parts: Parts) -> dict[str, np.ndarray]:
+        """Return a classifier of the training labels as a search: its answer, and the clip's label, as unit vectors."""
+        names = parts["train"].names
+        if len(names) > MOST_WORDS:
+            return {}
+        answers_BC = svm_classes(parts, names, "mfcc")
+        labels = [class_name(v) for v in parts["report"].labels]
+        own_BC = np.array([[float(name == label) for name in names] for label in labels])
+        return {"mfcc_svm": np.concatenate([answers_BC, own_BC], 1)}
 
 
 class Retrieval(Observer):
@@ -32,7 +45,7 @@ class Retrieval(Observer):
 
     config_type = RetrievalConfig
     needs_alignment = True
-    scorer = "retrieval"
+    scorer = SCORER
     primary_metric = "audio_to_text_recall_at_1"
     config: RetrievalConfig
 

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sonolex import metrics
+from sonolex.floors import Parts
+from sonolex.labels import NO_TAG, TAG_SEPARATOR, tags_of
 from sonolex.nn.heads import ClassHead
-from sonolex.scoring import NO_TAG, TAG_SEPARATOR, tags_of
+from sonolex.scores.tagging import SCORER
 from sonolex.systems.base import System
 from sonolex.tasks.base import Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
@@ -27,13 +29,12 @@ class TaggingConfig(TaskConfig):
         label: the manifest's column: names joined by ";", an empty cell for a clip with no label known, "none" for one
             that is known to have no tag.
         classes: names in the order of their ids.
-        metric_names: of `sonolex.metrics.TAGGING`, each given for every threshold policy (`sonolex.scoring.tagging`).
+        metric_names: of `sonolex.metrics.TAGGING`, each given for every threshold policy (`sonolex.scores.tagging`).
         tune_thresholds: choose a threshold for each class on the selection part, with `metrics.best_thresholds`; it is
             saved with the model, and what the model answers with. Otherwise 0.5.
         norm, hidden, dropout: of the head, as in classification.
     """
 
-    kind = "tagging"
     label: str = "tags"
     classes: tuple[str, ...] = ()
     metric_names: tuple[str, ...] = ()
@@ -53,12 +54,34 @@ class TaggingConfig(TaskConfig):
         if unknown:
             raise ValueError(f"`metric_names` must be some of {', '.join(metrics.TAGGING)}, but has {unknown}.")
 
+    def classes_in(self, value: Any) -> list[str]:
+        return tags_of(value)
+
+    def floors(self, parts: Parts) -> dict[str, np.ndarray]:
+        """Return each class's share of the training clips, and one SVM per class; 0.5 is where it decides."""
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+        from sklearn.svm import SVC
+
+        x, labels = parts["train"].known("mfcc")
+        tags = [set(tags_of(v)) for v in labels]
+        shares, answers = [], []
+        for name in self.classes:
+            yes = np.array([name in t for t in tags])
+            shares.append(np.full(len(parts["report"]), yes.mean()))
+            if yes.all() or not yes.any():
+                answers.append(shares[-1])
+                continue
+            svm = make_pipeline(StandardScaler(), SVC(class_weight="balanced")).fit(x, yes)
+            answers.append(1 / (1 + np.exp(-svm.decision_function(parts["report"].statistics["mfcc"]))))
+        return {"majority": np.stack(shares, 1), "mfcc_svm": np.stack(answers, 1)}
+
 
 class Tagging(Task):
     """Head, loss, scores (sigmoid probabilities) and metrics of multi-label classification."""
 
     config_type = TaggingConfig
-    scorer = "tagging"
+    scorer = SCORER
     primary_metric = "map"
     config: TaggingConfig
     thresholds_C: Tensor

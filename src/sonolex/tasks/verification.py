@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sonolex.floors import Parts
+from sonolex.labels import class_name
 from sonolex.objectives.masked import cross_entropy_sum
-from sonolex.scoring import class_name
+from sonolex.scores.verification import SCORER
 from sonolex.systems.base import System
 from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
@@ -35,7 +37,6 @@ class VerificationConfig(TaskConfig):
             pooled vector itself, as published.
     """
 
-    kind = "verification"
     label: str = "speaker"
     classes: tuple[str, ...] = ()
     scale: float = 0.0
@@ -46,12 +47,20 @@ class VerificationConfig(TaskConfig):
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be different speakers, but is {self.classes}.")
 
+    def floors(self, parts: Parts) -> dict[str, np.ndarray]:
+        """Return means and deviations of MFCCs, standardised, whose cosine scores a pair; once without the level."""
+        train, report = (parts[name].statistics["mfcc"] for name in ("train", "report"))
+        centre, spread = train.mean(0), train.std(0) + 1e-9
+        embeddings_BD = ((report - centre) / spread)[:, : train.shape[1] // 2]
+        # The first MFCC's mean is the level of the clip.
+        return {"mfcc_cosine": embeddings_BD, "mfcc_cosine_level_removed": np.delete(embeddings_BD, 0, axis=1)}
+
 
 class Verification(Task):
     """Head over training speakers; scores are unit embeddings; metrics over all pairs of clips."""
 
     config_type = VerificationConfig
-    scorer = "verification"
+    scorer = SCORER
     primary_metric = "eer"
     config: VerificationConfig
 

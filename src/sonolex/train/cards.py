@@ -14,20 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from sonolex import configs, scoring
+from sonolex import configs
 from sonolex.data.manifest import Manifest
 from sonolex.files import write_text
-from sonolex.metrics import LOWER_IS_BETTER
 from sonolex.protocols.base import PARTS
 from sonolex.systems.base import count_parameters
-from sonolex.tasks.base import Model
+from sonolex.tasks.base import Model, Task, TaskConfig
 from sonolex.terminal import markdown
 
 CARD = "README.md"
 MOST_CARD_BYTES = 1 << 20
 DRAWS = 200
 MOST_DRAWN_CLIPS = 20_000  # above it an interval is narrow, and takes minutes
-WITH_INTERVAL = ("classification", "regression", "tagging")
 CLASSES_LISTED = 50
 FEW_SPEAKERS, FEW_CLIPS = 10, 30
 FEWEST_DRAWN = 4  # speakers or clips; of fewer, an interval would look surer than it is
@@ -119,7 +117,7 @@ def _model_lines(model: Model) -> list[str]:
         "",
     ]
     for name, task in model.task_items():
-        classes = [markdown(c) for c in getattr(task.config, "classes", ())]
+        classes = [markdown(c) for c in task.config.classes]
         more = [f"and {len(classes) - CLASSES_LISTED} more"] * (len(classes) > CLASSES_LISTED)
         told = f": {', '.join([*classes[:CLASSES_LISTED], *more])}" if classes else ""
         lines.append(f"- **{markdown(name)}** ({task.config.kind}){told}")
@@ -157,14 +155,14 @@ def _class_lines(model: Model, parts: Mapping[str, Manifest]) -> list[str]:
     lines: list[str] = []
     names = [n for n in PARTS if n in parts]
     for name, task in model.task_items():
-        classes, column = getattr(task.config, "classes", ()), getattr(task.config, "label", "")
+        classes, column = task.config.classes, task.config.label
         if (
             not classes
             or len(classes) > CLASSES_LISTED
             or any(column not in parts[n].table.column_names for n in names)
         ):
             continue
-        counts = [_class_counts(parts[n].column(column), task.config.kind) for n in names]
+        counts = [_class_counts(parts[n].column(column), task.config) for n in names]
         lines += [
             f"Clips of each class of {markdown(name)}:",
             "",
@@ -176,11 +174,8 @@ def _class_lines(model: Model, parts: Mapping[str, Manifest]) -> list[str]:
     return lines
 
 
-def _class_counts(labels: Sequence[Any], kind: str) -> Counter[str]:
-    known = [v for v in labels if v is not None]
-    if kind == "tagging":
-        return Counter(tag for v in known for tag in scoring.tags_of(v))
-    return Counter(scoring.class_name(v) for v in known)
+def _class_counts(labels: Sequence[Any], task: TaskConfig) -> Counter[str]:
+    return Counter(name for v in labels if v is not None for name in task.classes_in(v))
 
 
 def _score_lines(
@@ -203,23 +198,23 @@ def _score_lines(
         floors = results.get("floors", {}).get(name, {})
         for metric, value in scores.items():
             interval = "" if name not in predicted else _interval(tasks[name], metric, *predicted[name])
-            lines.append(
-                f"| {markdown(name)} | {markdown(metric)} | {value:.3f} | {interval} | {_best_floor(metric, floors)} |"
-            )
+            floor = _best_floor(tasks[name], metric, floors)
+            lines.append(f"| {markdown(name)} | {markdown(metric)} | {value:.3f} | {interval} | {floor} |")
     return [*lines, ""]
 
 
-def _best_floor(metric: str, floors: Mapping[str, Mapping[str, float]]) -> str:
+def _best_floor(task: Task, metric: str, floors: Mapping[str, Mapping[str, float]]) -> str:
     values = {floor: scores[metric] for floor, scores in floors.items() if metric in scores}
     if not values:
         return ""
-    best = (min if metric in LOWER_IS_BETTER else max)(values, key=values.__getitem__)
+    best = (min if task.prefers_less(metric) else max)(values, key=values.__getitem__)
     return f"{values[best]:.3f} ({markdown(best)})"
 
 
-def _interval(task: Any, metric: str, labels: Sequence[Any], scores: np.ndarray, groups: Sequence[Any] | None) -> str:
+def _interval(task: Task, metric: str, labels: Sequence[Any], scores: np.ndarray, groups: Sequence[Any] | None) -> str:
     """Return a bootstrap interval that draws whole speakers where they are known, else clips."""
-    if task.scorer not in WITH_INTERVAL or len(labels) > MOST_DRAWN_CLIPS or metric != task.primary_metric:
+    scorer = task.scorer
+    if scorer is None or not scorer.clipwise or len(labels) > MOST_DRAWN_CLIPS or metric != task.primary_metric:
         return ""
     rows_of: dict[Any, list[int]] = {}
     for row in range(len(labels)):
@@ -229,10 +224,10 @@ def _interval(task: Any, metric: str, labels: Sequence[Any], scores: np.ndarray,
         return "none: too few"
     options = task.scorer_options()
     if "metric_names" in options:  # what a draw costs is the metrics that nobody asked for
-        options |= {"metric_names": [] if task.scorer == "tagging" else [metric]}
+        options |= {"metric_names": [name for name in options["metric_names"] if name == metric]}
     for _ in range(DRAWS):
         rows = [r for g in rng.integers(0, len(members), len(members)) for r in members[g]]
-        found = scoring.score(task.scorer, [labels[r] for r in rows], scores[rows], options)
+        found = scorer.score([labels[r] for r in rows], scores[rows], options)
         values.append(found.get(metric, np.nan))
     known = np.array(values)[np.isfinite(values)]
     return f"{np.quantile(known, 0.025):.3f} to {np.quantile(known, 0.975):.3f}" if len(known) > DRAWS // 2 else ""

@@ -25,8 +25,10 @@ from sonolex import configs
 from sonolex.data.manifest import Manifest
 from sonolex.files import atomic_folder, load_object, save_json
 from sonolex.hub import local_or_hub
-from sonolex.systems.base import Processor, System, seeded_build, system_name, system_type
+from sonolex.processors.base import Processor
+from sonolex.systems.base import System, seeded_build, system_name, system_type
 from sonolex.tasks.base import Model, Task, TaskConfig, build_task, task_type
+from sonolex.terminal import visible
 from sonolex.train.cards import CARD, basic_card
 from sonolex.train.run import Run
 from sonolex.train.shapes import needs_values, shapes_only
@@ -34,6 +36,7 @@ from sonolex.weights import Stored, read_header, read_tensors, require_finite, r
 
 FORMAT_VERSION = 1
 MOST_TASKS = 1000
+RUNS_NAMED = 5
 NOT_IN_OLDER = {"load_s"}  # of a training's loop state; checkpoints of older versions lack it
 
 
@@ -86,6 +89,11 @@ def model_folder(place: str | Path) -> Path:
     path = Path(place)
     if (path / "model" / "config.json").is_file():
         return path / "model"
+    if path.is_dir() and not (path / "config.json").is_file():
+        runs = sorted(str(p.parent.parent) for p in path.glob("*/model/config.json"))
+        if runs:
+            named = ", ".join(visible(run) for run in runs[:RUNS_NAMED]) + ", …" * (len(runs) > RUNS_NAMED)
+            raise FileNotFoundError(f"`path` must be a run or model folder, but {place} holds runs: {named}. Name one.")
     return local_or_hub(place, wanted="a run or model folder", files=("*.json", "*.safetensors", CARD))
 
 

@@ -9,8 +9,8 @@ from sonolex.data.digests import clips_digests
 from sonolex.data.manifest import Manifest
 from sonolex.files import load_object, save_json
 from sonolex.protocols.base import find_protocol
+from sonolex.train.manifests import load_sources
 from sonolex.train.run import Run, Source
-from sonolex.train.sources import load_sources
 
 CLIPS = "clips.json"
 COLUMNS = ("id", "text", "speaker", "offset_s")
@@ -49,7 +49,7 @@ def _clips_of(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _digests(clips: Manifest, run: Run) -> dict[str, Any]:
-    names = [*COLUMNS, *clips.label_columns, *(getattr(t, "label", "") for t in run.tasks)]
+    names = [*COLUMNS, *clips.label_columns, *(t.label for t in run.tasks)]
     return {"number": len(clips), **clips_digests(clips, names, places=False)}
 
 

@@ -16,12 +16,12 @@ from sonolex.data.loader import FeatureCache, Loader, Loading
 from sonolex.data.manifest import Manifest
 from sonolex.data.sampler import Sampler
 from sonolex.files import write_text
+from sonolex.labels import class_name
 from sonolex.names import spelled
-from sonolex.scoring import class_name
-from sonolex.systems.base import Processor
+from sonolex.processors.base import Processor
 from sonolex.tasks.base import Model
 from sonolex.train import group
-from sonolex.train.sources import batching_s
+from sonolex.train.manifests import batching_s
 from sonolex.types import Term
 
 EVALUATION_SEED = 20_260_101
@@ -141,10 +141,10 @@ def write_scores(
     *,
     groups: list[str | None] | None = None,
 ) -> None:
-    """Write clip ids, labels, groups and scores of one task as JSON, with what `sonolex.scoring.score` needs."""
+    """Write clip ids, labels, groups and scores of one task as JSON, with what their scorer needs."""
     task = dict(model.task_items())[task_name]
     saved = {
-        "scorer": task.scorer,
+        "scorer": task.scorer_name(),
         "options": task.scorer_options(),
         "clip_ids": clip_ids,
         "labels": labels,
@@ -170,8 +170,8 @@ def _scored(
     kept = manifest if len(clip_ids) == len(manifest) else manifest.take(manifest.rows_of(clip_ids))
     labels, scores, metrics, groups = {}, {}, {}, {}
     for name, task in model.task_items():
-        column = getattr(task.config, "label", None)
-        if column is None or not clip_ids or name not in rows[clip_ids[0]]:
+        column = task.config.label
+        if not column or not clip_ids or name not in rows[clip_ids[0]]:
             continue
         labels[name] = kept.column(column) if column in kept.table.column_names else [None] * len(kept)
         scores[name] = np.stack([rows[i][name] for i in clip_ids])

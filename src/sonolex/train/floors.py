@@ -1,21 +1,21 @@
-"""What any model must beat: the majority class, and SVMs on statistics of MFCCs and of log-mel, on the same split.
+"""What any model must beat on the same split: the clips are measured here, and each task says what is made of it.
 
 Features, from 25/10 ms log-mel of 40 bands at 16 kHz: ``mfcc_svm``, 20 MFCCs and their derivatives, mean and deviation
 over the clip (80 numbers); ``log_mel_svm``, mean and deviation of the bands and deviation of their change from frame to
-frame (120 numbers), which is the stronger one on sounds. Classifier: scikit-learn's RBF SVM with C chosen on the
-selection part, which then joins the training part for the final fit. Verification: cosine of standardised statistics.
-Nothing is fitted on the report part.
+frame (120 numbers), which is the stronger one on sounds. Predictors are the tasks' own (`TaskConfig.floors`).
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 
-from sonolex import configs, metrics
+from sonolex import configs
 from sonolex.arrays import load_arrays, save_arrays
 from sonolex.audio.features import delta, librosa_log_mel
 from sonolex.cache import FLOORS, keep_within, most_bytes, note_use
@@ -23,18 +23,17 @@ from sonolex.configs import cache_folder
 from sonolex.data.digests import clips_digests
 from sonolex.data.manifest import Clip, Manifest
 from sonolex.files import recover
+from sonolex.floors import MOST_WORDS, SVM_COSTS, PartOfFold
 from sonolex.locks import holding
 from sonolex.names import spelled
 from sonolex.protocols.base import PARTS, Fold, Protocol, digest
-from sonolex.scoring import class_name, tags_of
+from sonolex.tasks.base import TaskConfig
 
 VERSION = 2
 MOST_BYTES = 8 << 30
 RATE_HZ = 16_000
 NUM_MFCC = 20
 NUM_MELS = 40
-SVM_COSTS = (1.0, 10.0)
-MOST_WORDS = 100  # a search among more labels has no classifier as its floor
 
 
 def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str, dict[str, np.ndarray]]:
@@ -66,9 +65,16 @@ def _cache_key(protocol: Protocol, fold: Fold) -> str:
     import sklearn
 
     settings = [VERSION, RATE_HZ, NUM_MFCC, NUM_MELS, SVM_COSTS, MOST_WORDS, sklearn.__version__, np.__version__]
-    labels = [str(getattr(t, "label", "")) for t in protocol.tasks]
+    labels = [t.label for t in protocol.tasks]
     clips = [clips_digests(fold.part(name), ("id", "offset_s", "duration_s", *labels), places=True) for name in PARTS]
-    return digest([settings, [{"kind": t.kind, **configs.to_json(t)} for t in protocol.tasks], clips])
+    return digest([settings, [_task_card(t) for t in protocol.tasks], clips])
+
+
+def _task_card(task: TaskConfig) -> dict[str, Any]:
+    """Return what decides a task's floors: its settings, and the code of one outside the package."""
+    card = {"kind": task.kind, **configs.to_json(task)}
+    outside = sys.modules[task.kind] if "." in task.kind else None
+    return card if outside is None else card | {"code": digest(inspect.getsource(outside))}
 
 
 def clip_statistics(manifest: Manifest) -> dict[str, np.ndarray]:
@@ -98,96 +104,11 @@ def _statistics_of_clip(clip: Clip) -> dict[str, np.ndarray]:
     }
 
 
-def _floors_of_task(task: Any, fold: Fold, by_part: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    statistics = {part: of_part["mfcc"] for part, of_part in by_part.items()}
-    if task.kind == "classification":
-        log_mel = {part: of_part["log_mel"] for part, of_part in by_part.items()}
-        floors = _classification_floors(task, fold, statistics, "mfcc_svm")
-        return floors | _classification_floors(task, fold, log_mel, "log_mel_svm")
-    if task.kind == "regression":
-        return _regression_floors(task, fold, statistics)
-    if task.kind == "verification":
-        return _verification_floors(statistics)
-    if task.kind == "tagging":
-        return _tagging_floors(task, fold, statistics)
-    if task.kind == "retrieval" and len(_names(fold, task)) <= MOST_WORDS:
-        return _retrieval_floors(task, fold, statistics)
-    return {}
-
-
-def _classification_floors(
-    task: Any, fold: Fold, statistics: dict[str, np.ndarray], name: str
+def _floors_of_task(
+    task: TaskConfig, fold: Fold, statistics: dict[str, dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
-
-    classes = [str(name) for name in getattr(task, "classes", ()) or _names(fold, task)]
-
-    def known(part: str) -> tuple[np.ndarray, np.ndarray]:
-        labels = fold.part(part).column(task.label)
-        rows = [i for i, v in enumerate(labels) if v is not None]
-        return statistics[part][rows], np.array([classes.index(class_name(labels[i])) for i in rows])
-
-    (train_x, train_y), (selection_x, selection_y) = known("train"), known("selection")
-    svms = [make_pipeline(StandardScaler(), SVC(C=cost)) for cost in SVM_COSTS]
-    values = [metrics.balanced_accuracy(selection_y, s.fit(train_x, train_y).predict(selection_x)) for s in svms]
-    svm = svms[int(np.argmax(values))]
-    svm.fit(np.concatenate([train_x, selection_x]), np.concatenate([train_y, selection_y]))
-    one_hot = np.eye(len(classes))
-    majority = np.full(len(statistics["report"]), np.bincount(train_y).argmax())
-    return {"majority": one_hot[majority], name: one_hot[svm.predict(statistics["report"])]}
-
-
-def _names(fold: Fold, task: Any) -> list[str]:
-    """Return the labels of the training part."""
-    return sorted({class_name(v) for v in fold.train.column(task.label) if v is not None})
-
-
-def _retrieval_floors(task: Any, fold: Fold, statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return a classifier of the training labels as a search: its answer, and the clip's own label, as unit vectors."""
-    names = _names(fold, task)
-    answers_BC = _classification_floors(task, fold, statistics, "mfcc_svm")["mfcc_svm"]
-    labels = [class_name(v) for v in fold.report.column(task.label)]
-    own_BC = np.array([[float(name == label) for name in names] for label in labels])
-    return {"mfcc_svm": np.concatenate([answers_BC, own_BC], 1)}
-
-
-def _tagging_floors(task: Any, fold: Fold, statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return each class's share of the training clips, and one SVM per class; 0.5 is where it decides."""
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
-
-    rows = [i for i, v in enumerate(fold.train.column(task.label)) if v is not None]
-    tags = [set(tags_of(fold.train.column(task.label)[i])) for i in rows]
-    shares, answers = [], []
-    for name in task.classes:
-        yes = np.array([name in t for t in tags])
-        shares.append(np.full(len(statistics["report"]), yes.mean()))
-        if yes.all() or not yes.any():
-            answers.append(shares[-1])
-            continue
-        svm = make_pipeline(StandardScaler(), SVC(class_weight="balanced")).fit(statistics["train"][rows], yes)
-        answers.append(1 / (1 + np.exp(-svm.decision_function(statistics["report"]))))
-    return {"majority": np.stack(shares, 1), "mfcc_svm": np.stack(answers, 1)}
-
-
-def _regression_floors(task: Any, fold: Fold, statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVR
-
-    labels = fold.train.column(task.label)
-    rows = [i for i, v in enumerate(labels) if v is not None]
-    values = np.array([float(labels[i]) for i in rows])
-    svm = make_pipeline(StandardScaler(), SVR()).fit(statistics["train"][rows], values)
-    median = np.full((len(statistics["report"]), 1), np.median(values))
-    return {"median": median, "mfcc_svm": svm.predict(statistics["report"])[:, None]}
-
-
-def _verification_floors(statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    centre, spread = statistics["train"].mean(0), statistics["train"].std(0) + 1e-9
-    embeddings_BD = ((statistics["report"] - centre) / spread)[:, : 2 * NUM_MFCC]
-    # The first MFCC's mean is the level of the clip.
-    return {"mfcc_cosine": embeddings_BD, "mfcc_cosine_level_removed": np.delete(embeddings_BD, 0, axis=1)}
+    parts = {}
+    for name in PARTS:
+        clips = fold.part(name)
+        parts[name] = PartOfFold(clips.column(task.label) if task.label else [None] * len(clips), statistics[name])
+    return task.floors(parts)

@@ -10,8 +10,8 @@ from typing import Any
 from sonolex.files import load_object, recover_all
 from sonolex.locks import only_here
 from sonolex.train.contents import require_same_clips
+from sonolex.train.honesty import require_same_run
 from sonolex.train.run import Run
-from sonolex.train.sources import require_same_run
 
 LOCK = "run"
 RESULTS = "results.json"

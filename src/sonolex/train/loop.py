@@ -28,12 +28,15 @@ from sonolex.devices import AUTO
 from sonolex.files import remove_folder, save_json
 from sonolex.nn.dropout import drawn_from
 from sonolex.terminal import visible
-from sonolex.train import checkpoint, group, optim, sources
+from sonolex.train import checkpoint, group, optim
+from sonolex.train.building import build
 from sonolex.train.contents import require_same_clips, write_clips
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
+from sonolex.train.honesty import require_same_run, require_unseen_report, write_heard
 from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar, waited
+from sonolex.train.manifests import batching_s, load_sources
 from sonolex.train.preflight import require_fitting, require_labels
 from sonolex.train.processes import launched
 from sonolex.train.results import write_results
@@ -67,7 +70,7 @@ def train(
         Held: another process trains in the folder.
     """
     group.join()
-    sources.require_same_run(folder, run)
+    require_same_run(folder, run)
     results = group.said_by_first(lambda: finished(folder, run))
     if results is not None:
         return results
@@ -81,7 +84,7 @@ def train(
         if fabric.is_global_zero:  # only now: a run that cannot be built may be corrected in the same folder
             write_clips(folder, run)
             save_json(folder / "recipe.json", run)
-            sources.write_heard(folder, run, training.clips, earlier or {})
+            write_heard(folder, run, training.clips, earlier or {})
         return training.go()
 
 
@@ -92,9 +95,9 @@ class _Training:
         self.run, self.folder, self.fabric, self.quiet, self.watch = run, folder, fabric, quiet, watch
         self.clips, budget = _clips_of(run.data.train), run.budget
         with group.first_alone():
-            sources.require_unseen_report(run, self.clips, earlier)
+            require_unseen_report(run, self.clips, earlier)
         require_labels(run.tasks, self.clips)
-        self.model, self.processor, start = sources.build(run, self.clips, earlier=earlier)
+        self.model, self.processor, start = build(run, self.clips, earlier=earlier)
         others = [_clips_of(part) for part in (run.data.selection, run.data.report) if part]
         require_fitting(run, self.processor, [self.clips, *others])
         optim.freeze(self.model, run.optim.frozen)
@@ -111,7 +114,7 @@ class _Training:
             cache=self.cache,
         )
         self.sampler = Sampler(
-            sources.batching_s(self.clips),
+            batching_s(self.clips),
             budget.batch_s,
             budget.batch_clips,
             run.seed,
@@ -172,12 +175,8 @@ class _Training:
     def _step(self, batches: StepBatches) -> dict[str, float]:
         """One optimiser step over several batches; returns the means of its loss terms."""
         run, state, fabric = self.run, self.state, self.fabric
-        factor = optim.rate_factor(
-            state["step"], self.num_steps, schedule=run.optim.schedule, warmup_share=run.optim.warmup_share
-        )
-        factor *= 0.5 ** state["halvings"]
-        factor *= run.optim.epoch_decay ** max(0, state["epoch"] + 2 - run.optim.first_decayed_epoch)
-        optim.set_rate(self.optimizer, run.optim.lr * factor)
+        lr = optim.rate(run.optim, self.num_steps, **{n: state[n] for n in ("step", "epoch", "halvings")})
+        optim.set_rate(self.optimizer, lr)
         counts, num_clips = self._counts(batches)
         sums = dict.fromkeys(counts, 0.0)
         joint = self._joint_pass(batches)
@@ -210,7 +209,7 @@ class _Training:
             "step",
             means,
             step=state["step"] + 1,
-            lr=run.optim.lr * factor,
+            lr=lr,
             gradient_norm=norm,
             clips=num_clips,
         )
@@ -396,4 +395,4 @@ class _Training:
 def _clips_of(part: tuple[Source, ...]) -> Manifest:
     """Return the clips of a part of the data. A corpus that has to be made for it is made by one process."""
     with group.first_alone():
-        return sources.load_sources(part)
+        return load_sources(part)

@@ -108,6 +108,20 @@ def build_optimizer(model: Model, optim: Optim) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameter_groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
 
 
+def rate(optim: Optim, num_steps: int, *, step: int, epoch: int, halvings: int) -> float:
+    """Return the learning rate of an optimiser step, before the factors of parameter groups.
+
+    Args:
+        num_steps: of the whole run.
+        step, epoch: counted from 0.
+        halvings: how often a plateau halved the rate.
+    """
+    factor = rate_factor(step, num_steps, schedule=optim.schedule, warmup_share=optim.warmup_share)
+    factor *= 0.5**halvings
+    factor *= optim.epoch_decay ** max(0, epoch + 2 - optim.first_decayed_epoch)
+    return optim.lr * factor
+
+
 def rate_factor(step: int, num_steps: int, *, schedule: str, warmup_share: float) -> float:
     """Return the share of the peak rate at optimiser step ``step`` (from 0) of ``num_steps``.
 

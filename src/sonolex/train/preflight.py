@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sonolex.data.manifest import ALSO_LABELS, Manifest, ManifestError
-from sonolex.systems.base import Processor
+from sonolex.processors.base import Processor
 from sonolex.tasks.base import TaskConfig, task_type
 from sonolex.train.run import Run
 
@@ -35,8 +35,8 @@ def require_fitting(run: Run, processor: Processor, parts: Sequence[Manifest]) -
 def require_labels(tasks: Sequence[TaskConfig], clips: Manifest) -> None:
     """Raise ValueError for a task that would learn nothing, because no training clip has its label."""
     for task in tasks:
-        label = getattr(task, "label", None)
-        if label is None or not task_type(task.kind, trust_code=True).trained:
+        label = task.label
+        if not label or not task_type(task.kind, trust_code=True).trained:
             continue
         names = [*clips.label_columns, *ALSO_LABELS]
         if label not in names:

@@ -24,13 +24,17 @@ from sonolex.data.loader import FeatureCache, Loading
 from sonolex.data.manifest import Manifest
 from sonolex.devices import AUTO, find_device
 from sonolex.files import save_json
-from sonolex.scoring import class_name, group_numbers, separate_folds
+from sonolex.groups import group_numbers, separate_folds
+from sonolex.labels import class_name
+from sonolex.tasks.base import task_type
+from sonolex.train.building import build
 from sonolex.train.contents import require_same_clips, write_clips
 from sonolex.train.evaluation import Evaluation, evaluate
 from sonolex.train.folder import entered, finished
+from sonolex.train.honesty import require_unseen_report
+from sonolex.train.manifests import load_sources
 from sonolex.train.results import write_results
 from sonolex.train.run import Run
-from sonolex.train.sources import build, load_sources, require_unseen_report
 
 SVM_COSTS = (1.0, 10.0, 100.0)
 LINEAR_COSTS = (0.01, 0.1, 1.0, 10.0)
@@ -50,7 +54,8 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, dev
     results = finished(folder, run)
     if results is not None:
         return results
-    if not run.tasks or any(t.kind != "classification" for t in run.tasks):
+    scorers = [task_type(t.kind, trust_code=True).scorer for t in run.tasks]
+    if not all(scorer is not None and scorer.one_class for scorer in scorers):
         raise ValueError(f"`tasks` of run {run.name!r} must be classifications to be probed.")
     place = find_device(device)
     with entered(folder, run):
@@ -90,7 +95,7 @@ def _probed(run: Run, folder: Path, earlier: dict[str, Path], place: torch.devic
         found = vectors(report, loading)
         scores, metrics = {}, {}
         for name, task in model.task_items():
-            classes = list(task.config.classes)  # type: ignore[attr-defined]
+            classes = list(task.config.classes)
             said = chosen[name][0].predict(found.pooled_BD)
             scores[name] = np.eye(len(classes))[[classes.index(c) for c in said]]
             metrics[name] = task.metrics(found.labels[name], scores[name], found.groups[name])

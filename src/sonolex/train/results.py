@@ -18,8 +18,8 @@ from sonolex.train.checkpoint import environment, provenance_of
 from sonolex.train.evaluation import Evaluation, groups_of, write_embeddings, write_predictions, write_scores
 from sonolex.train.floors import floors_of_fold
 from sonolex.train.journal import training_curve
+from sonolex.train.manifests import load_sources, protocol_manifest
 from sonolex.train.run import Run
-from sonolex.train.sources import load_sources, protocol_manifest
 
 
 def write_results(
@@ -107,7 +107,7 @@ def protocol_results(
         if task not in dict(model.task_items()):
             continue
         scorer = dict(model.task_items())[task]
-        label = getattr(scorer.config, "label", "")
+        label = scorer.config.label
         clip_ids, labels, groups = fold.report.column("id"), fold.report.column(label), groups_of(fold.report, label)
         for floor, scores in by_floor.items():
             if folder is not None:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sonolex.configs import one_of
 from sonolex.data.loader import Loading
 from sonolex.data.sampler import BALANCES
-from sonolex.systems.base import ProcessorConfig, SystemConfig, one_of
+from sonolex.processors.base import ProcessorConfig
+from sonolex.systems.base import SystemConfig
 from sonolex.tasks.base import TaskConfig
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from sonolex.metrics import LOWER_IS_BETTER
 from sonolex.tasks.base import Model, Task
 from sonolex.train.evaluation import Evaluation
 
@@ -33,7 +32,7 @@ def selection_value(model: Model, evaluation: Evaluation, metric: str = "") -> f
         if value is None and not metric and task.primary_metric == "loss":
             value = _weighted_total(task, model, evaluation)
         if value is not None:
-            better = -value if (metric or task.primary_metric) in LOWER_IS_BETTER else value
+            better = -value if task.prefers_less(metric or task.primary_metric) else value
             values.append(better if metric else better / task.unit)
     if metric and not values:
         raise ValueError(f"`select_by` must be a metric of one of the run's tasks, but is {metric!r}.")

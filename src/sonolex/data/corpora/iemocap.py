@@ -22,7 +22,7 @@ EMOTIONS = {
     "neu": "neutral", "hap": "happy", "exc": "excited", "ang": "angry", "sad": "sad", "fru": "frustrated",
     "sur": "surprised", "fea": "afraid", "dis": "disgusted", "oth": "other", "xxx": "no agreement",
 }  # fmt: skip
-# Counts of the five labels that papers use, by session 1 to 5 (reference 0; s3prl's and EmoBox's lists agree).
+# Counts of the five labels that papers use, by session 1 to 5 (s3prl's and EmoBox's lists agree).
 COUNTS = {
     "neutral": (384, 362, 320, 258, 384),
     "happy": (135, 117, 135, 65, 143),

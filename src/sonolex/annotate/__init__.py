@@ -1,0 +1,1 @@
+"""What adds columns to a manifest: transcripts, phones, hidden units."""

@@ -1,0 +1,1 @@
+"""The ways in: from Python, with a table, with recordings, with words."""

@@ -1,0 +1,133 @@
+"""What `predict` and `embed` are given on the command line: recordings, folders of them, tables, texts; as items.
+
+Nothing is collected: an item is made when it is asked for, so a million of them need no more memory than one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonolex.audio.containers import SUFFIXES
+from sonolex.data.manifest import FORMATS
+from sonolex.data.table_rows import Row, table_rows
+from sonolex.doors.answering import Item
+
+BETWEEN = "://"  # is in addresses, which are no paths
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An item, and what an answer about it repeats: ``input``, and of a table ``table``, ``row`` and ``id``."""
+
+    item: Item
+    said: Mapping[str, Any]
+
+
+def asked_items(
+    words: Sequence[str],
+    texts: Sequence[str] | None = None,
+    *,
+    reads: Sequence[str],
+    note: Callable[[str], None],
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Asked]:
+    """Yield the items that words of the command line mean, in order.
+
+    A folder is all recordings under it, by name; a .csv, .tsv, .jsonl, .parquet or .arrow file is a table whose paths
+    begin at its folder; everything else is a recording.
+
+    Args:
+        texts: transcripts, one a recording, or without recordings texts of their own.
+        reads: what the model reads: of a table, other columns are left out, which is noted.
+        note: is told what has to be said.
+        columns: of tables, which one is "audio" and which "text", where they are called neither.
+
+    Raises:
+        FileNotFoundError: a folder without recordings.
+        ValueError: no inputs, texts that are not one a recording, or beside folders and tables; a table that is none.
+    """
+    many = [word for word in words if is_folder(word) or is_table(word)]
+    if not words and not texts:
+        raise ValueError("`inputs` must be recordings, folders or tables, or `--text` must be given, but none are.")
+    if texts and many:
+        raise ValueError(f"`--text` must be left out beside folders and tables, but {many[0]} is one.")
+    if texts and words and len(texts) != len(words):
+        raise ValueError(f"`--text` must be one for each of {len(words)} recordings, but are {len(texts)}.")
+    if columns and not any(map(is_table, words)):
+        raise ValueError("`--audio-column` and `--text-column` must be left out without a table, but are given.")
+    return _items(words, texts, reads, note, columns)
+
+
+def is_folder(word: str) -> bool:
+    return BETWEEN not in word and Path(word).is_dir()
+
+
+def is_table(word: str) -> bool:
+    return BETWEEN not in word and Path(word).suffix.lower() in FORMATS
+
+
+def _items(
+    words: Sequence[str],
+    texts: Sequence[str] | None,
+    reads: Sequence[str],
+    note: Callable[[str], None],
+    columns: Mapping[str, str] | None,
+) -> Iterator[Asked]:
+    for text in texts if texts and not words else ():
+        yield Asked(Item(text=text, name=f"text {text!r:.60}"), {"input": text})
+    for number, word in enumerate(words):
+        if is_folder(word):
+            yield from _recordings(word, note)
+        elif is_table(word):
+            yield from _of_table(Path(word), reads, note, columns)
+        else:
+            yield Asked(Item(word, texts[number] if texts else None, name=word), {"input": word})
+
+
+def _recordings(folder: str, note: Callable[[str], None]) -> Iterator[Asked]:
+    """Yield the recordings under a folder, its own by name and then those of each subfolder; links are not followed."""
+    heard = others = 0
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
+                others += 1
+                continue
+            heard += 1
+            path = str(Path(place) / name)
+            yield Asked(Item(path, name=path), {"input": path})
+    if not heard:
+        raise FileNotFoundError(
+            f"`inputs` must be recordings ({', '.join(SUFFIXES)}), or folders with some, but {folder} has none."
+        )
+    if others:
+        were = "1 other file was" if others == 1 else f"{others:,} other files were"
+        note(f"{folder}: {heard:,} recordings; {were} not read")
+
+
+def _of_table(
+    path: Path, reads: Sequence[str], note: Callable[[str], None], columns: Mapping[str, str] | None
+) -> Iterator[Asked]:
+    unread = 0
+    for row in table_rows(path, names=columns):
+        unread += row.text is not None and "text" not in reads
+        yield _of_row(path, row, reads)
+    if unread:
+        note(f"{path}: the texts of {unread:,} rows were not read, because this model was not trained on text")
+
+
+def _of_row(path: Path, row: Row, reads: Sequence[str]) -> Asked:
+    audio = row.audio if "audio" in reads else None
+    if isinstance(audio, str) and BETWEEN not in audio:
+        audio = str(path.parent / audio)
+    text = row.text if "text" in reads else None
+    shown = row.audio if isinstance(row.audio, str) else row.text if row.audio is None else row.id
+    name = f"{path} {row.place}" + (f": {shown!s:.200}" if shown else "")
+    said: dict[str, Any] = {"input": shown, "table": str(path), "row": row.number}
+    said |= ({"line": row.line} if row.line is not None else {}) | ({"id": row.id} if row.id else {})
+    problem = f"{path} {row.place}: {row.problem}." if row.problem else ""
+    return Asked(Item(audio, text, name, row.offset_s, row.duration_s, problem), said)

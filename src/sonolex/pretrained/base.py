@@ -1,0 +1,132 @@
+"""Copy tensors of a published checkpoint into ours, and account for every key: what the families share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sonolex.weights import require_finite
+
+BUFFERS = ("position_ids", "token_type_ids")  # in files of Hugging Face's BERT; no weights
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What happened to every key: ``used`` theirs, ``unused`` theirs, ``missing`` ours that stay as they were."""
+
+    used: tuple[str, ...]
+    unused: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def copy_found(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tensor]) -> ImportReport:
+    """Copy those of their tensors that are there into ours; several keys of one of ours are concatenated.
+
+    Raises:
+        ValueError: a shape differs, or hardly anything or a whole layer was not there.
+    """
+    used: list[str] = []
+    missing: list[str] = []
+    for keys, ours in pairs.items():
+        if not all(k in weights for k in keys):
+            missing += keys
+            continue
+        _copy(keys, weights[keys[0]] if len(keys) == 1 else torch.cat([weights[k] for k in keys]), ours)
+        used += keys
+    unused = [k for k in weights if k not in used and not k.endswith(BUFFERS)]
+    return _require_matched(ImportReport(tuple(used), tuple(unused), tuple(missing)))
+
+
+def copy_all(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tensor], *, whole: str) -> ImportReport:
+    """Copy their tensors into ours, all of them or none.
+
+    Args:
+        pairs: our tensors by the keys of theirs; several keys are concatenated.
+        whole: what the checkpoint is, for the error.
+
+    Raises:
+        ValueError: a key is missing, or a shape differs.
+    """
+    missing = [key for keys in pairs for key in keys if key not in weights]
+    if missing:
+        raise ValueError(
+            f"{whole} must have {missing[0]!r} ({len(missing)} keys are missing) "
+            f"but has keys such as {next(iter(weights), None)!r}."
+        )
+    return copy_found(pairs, weights)
+
+
+class Found:
+    """Copies a checkpoint's tensors into ours, and remembers which keys were used and which were not there."""
+
+    def __init__(self, weights: Mapping[str, Tensor]):
+        self._weights = weights
+        self._used: list[str] = []
+        self._missing: list[str] = []
+
+    def take(self, names: Iterable[str], ours: Tensor, change: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        """Fill ``ours`` with the changed concatenation of these tensors. Raises ValueError if its shape differs."""
+        names = list(names)
+        if not all(n in self._weights for n in names):
+            self._missing.extend(names)
+            return
+        _copy(names, change(torch.cat([self._weights[n] for n in names])), ours)
+        self._used.extend(names)
+
+    def report(self) -> ImportReport:
+        """Return what was used, what was not, and what was not there. Raises ValueError if hardly any was."""
+        unused = [k for k in self._weights if k not in self._used]
+        return _require_matched(ImportReport(tuple(dict.fromkeys(self._used)), tuple(unused), tuple(self._missing)))
+
+
+def _require_matched(report: ImportReport) -> ImportReport:
+    """Return the report of an import that found what it looked for, up to single tensors.
+
+    Raises:
+        ValueError: it found nothing or less than half (the checkpoint is of another kind, or of other names), or
+            nothing of a whole layer, which would stay random.
+    """
+    wanted = len(report.used) + len(report.missing)
+    if len(report.used) <= len(report.missing):
+        raise ValueError(
+            f"the checkpoint must hold the tensors of this part, but has {len(report.used)} of {wanted}: it lacks "
+            f"{_first(report.missing)}; it has besides {_first(report.unused)}. Is it of another kind of model?"
+        )
+    random = sorted({*map(_layer_of, report.missing)} - {*map(_layer_of, report.used), ""}, key=_by_number)
+    if random:
+        raise ValueError(
+            f"the checkpoint must hold every layer of ours, but lacks {_first(random)}, which would stay random. Build "
+            "the model with its number of layers."
+        )
+    return report
+
+
+def _layer_of(key: str) -> str:
+    """Return the layer a key belongs to, "encoder.layer.3", or nothing."""
+    found = re.match(r".*?layers?\.\d+(?=\.)", key)
+    return found[0] if found else ""
+
+
+def _by_number(layer: str) -> tuple[str, int]:
+    place, _, number = layer.rpartition(".")
+    return place, int(number)
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more or "nothing"
+
+
+def _copy(keys: Iterable[str], theirs: Tensor, ours: Tensor) -> None:
+    """Copy one tensor of theirs into ours. Raises ValueError if shape or kind differ, or a number is not finite."""
+    if theirs.shape != ours.shape:
+        raise ValueError(f"{list(keys)} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
+    if theirs.is_floating_point() != ours.is_floating_point():
+        raise ValueError(f"{list(keys)} must hold {ours.dtype} numbers or alike, but hold {theirs.dtype}.")
+    require_finite("the checkpoint", " and ".join(keys), theirs)
+    with torch.no_grad():
+        ours.copy_(theirs)

@@ -1,0 +1,1 @@
+"""Audio and text in, `Batch` out: one public module for each kind of input."""

@@ -1,5 +1,0 @@
-"""Speech recognisers that fill in missing transcripts: one module each, found by its name (`sonolex.transcribe`).
-
-A module has ``open_recogniser(place, device="auto")``: ``place`` is a model folder or ``hub:ORG/NAME``, or None for the
-recogniser's own model; ``device`` is the name of what computes (`sonolex.devices.find_device`).
-"""

@@ -1,0 +1,1 @@
+"""Run folders in; tables, intervals, differences, plots and a web page out."""

@@ -1,0 +1,1 @@
+"""What asks a trained model questions: scores, robustness, similarity of its streams."""

@@ -1,0 +1,79 @@
+"""What keeps a run honest: one folder is one run, and nothing that was heard is reported on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sonolex import configs
+from sonolex.data.manifest import Manifest
+from sonolex.files import load_json, load_object, save_json
+from sonolex.protocols.base import find_protocol
+from sonolex.train.manifests import load_sources, source_ids
+from sonolex.train.run import Run
+
+HEARD = "heard_sources.json"  # in a run's folder: recordings its weights were trained on, pre-training included
+
+
+def require_same_run(folder: Path, run: Run) -> None:
+    """Raise ValueError if the folder holds a run with other settings, naming the fields that differ."""
+    path = folder / "recipe.json"
+    if not path.is_file():
+        return
+    saved = load_object(path, cure="Remove this file, and the same command writes it again.")
+    wanted = configs.to_json(run)
+    differing = sorted(configs.differences(saved, wanted))
+    if differing:
+        raise ValueError(
+            f"{folder} must hold the same run, but differs in {', '.join(differing)}. "
+            "Name another folder, or remove this one to start again."
+        )
+
+
+def require_unseen_report(run: Run, train: Manifest, earlier: Mapping[str, Path]) -> None:
+    """Raise ValueError if a run would report on what it knows.
+
+    Under a protocol: clips that it trains or selects on. Always: recordings (``source_id``) that ``init_from`` heard in
+    pre-training, unless the run allows them.
+    """
+    if not run.data.report:
+        return
+    clips = load_sources(run.data.report)
+    again = sorted(_heard_before(run, earlier) & source_ids(clips))
+    if again and not run.data.allow_heard_sources:
+        raise ValueError(
+            f"`report` must hold recordings that {run.init_from} did not hear in pre-training, but {len(again)} were "
+            f"heard, for example source_id {again[0]!r} (run {run.name!r}). Leave them out of the pre-training, or "
+            "set allow_heard_sources=True, which the run's recipe.json will say."
+        )
+    if run.data.protocol is None:
+        return
+    report = set(clips.column("id"))
+    parts = [("trained", train)]
+    if run.data.selection and not find_protocol(run.data.protocol).selects_on_report:
+        parts.append(("selected", load_sources(run.data.selection)))
+    for use, clips in parts:
+        seen = sorted(report & set(clips.column("id")))
+        if seen:
+            raise ValueError(
+                f"`report` must hold clips that are not {use} on, but {len(seen)} are, for example {seen[0]!r} "
+                f"(run {run.name!r})."
+            )
+
+
+def write_heard(folder: Path, run: Run, clips: Manifest, earlier: Mapping[str, Path]) -> None:
+    """Write the recordings that the run's weights are trained on, those of ``init_from`` included."""
+    save_json(folder / HEARD, sorted(_heard_before(run, earlier) | source_ids(clips)))
+
+
+def _heard_before(run: Run, earlier: Mapping[str, Path]) -> set[str]:
+    """Return the recordings that the weights of ``init_from`` were trained on, as far as is known."""
+    if run.init_from is None:
+        return set()
+    path = Path(earlier.get(run.init_from, run.init_from)) / HEARD
+    if not path.is_file():
+        return set()
+    heard = load_json(path, cure="Train that run again in another folder.")
+    if not isinstance(heard, list) or not all(isinstance(s, str) for s in heard):
+        raise ValueError(f"{path} must be a list of recordings, but is not. Write or copy it again.")
+    return set(heard)
