@@ -50,7 +50,9 @@ ALLOWED = {
     "train": FLOOR
     | {"floors", "audio", "data", "nn.dropout", "processors.base", "systems.base", "tasks.base", "protocols.base"}
     | {"metrics", "train"},
-    "recipes": FLOOR | {"audio", "data", "processors", "systems", "tasks", "protocols", "train", "metrics"},
+    "recipes": FLOOR
+    | {"audio", "data", "processors", "systems", "tasks", "protocols", "train", "metrics"}
+    | {"recipes.base"},
     "annotate": FLOOR | {"audio", "data", "pretrained.files", "objectives", "annotate", "train.building"} | TRAINED,
     "studies": FLOOR | {"audio", "data", "protocols.base", "train", "studies"} | TRAINED,
     "results": FLOOR | {"scores.base", "metrics", "train.journal", "results"},
