@@ -3,7 +3,7 @@
 Two traps this file closes: espeak refuses some voice names and silently keeps the old voice (its return code says so),
 and it accepts *unknown variants* without any sign (``en-us+zzz`` speaks as ``en-us``), so variants are checked against
 its own folder. What it speaks depends on what it spoke before, and not even restarting it clears that: a corpus is
-deterministic only if a *fresh process* speaks it in a fixed order, which `sonolex.data.tonewords` does.
+deterministic only if a *fresh process* speaks it in a fixed order, which `sonolex.data.corpora.tonewords` does.
 """
 
 from __future__ import annotations

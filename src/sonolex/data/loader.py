@@ -34,7 +34,7 @@ MIXUP_SALT = 0xA11D  # mixing and other randomness of one clip must not draw the
 
 
 class ProcessorLike(Protocol):
-    """What the loader asks of a processor; `sonolex.systems.base.Processor` is one."""
+    """What the loader asks of a processor; `sonolex.processors.base.Processor` is one."""
 
     @property
     def config(self) -> Any: ...
