@@ -67,10 +67,6 @@ def tiny() -> list[Run]:
     return [replace(r, config=replace(r.config, **sizes), optim=Optim(lr=3e-3)) for r in small]
 
 
-def _source(part: str, size: str) -> Source:
-    return Source(protocol=PROTOCOL, fold="unseen", part=part, options={"size": size})
-
-
 def _pretraining(seed: int, size: str, epochs: int) -> Run:
     spoken = Source(
         corpus="tonewords", options={"size": "tiny" if size == "tiny" else "small"}, where={"split": "train"}
