@@ -4,9 +4,10 @@ EMO-DB, FSDD, RAVDESS, nEMO and ESC-10 as plain CSVs (from the folder of $SONOLE
 of 382, 27, 24, 16 and 8 clips. Claim: in no case is what fit gives more than one standard error below the best floor; a
 standard error is a quarter of the width of its interval over speakers. Hours on two cores, so it runs only when named::
 
-    python -m benchmarks fit_corpora --minutes 2 --out runs/fit_corpora
+    python -m benchmarks fit_corpora --out runs/fit_corpora
 
-The same command goes on where it stopped. ``--corpora emodb,esc10`` and ``--seeds 1`` make it shorter.
+Nothing but ``--split-seed`` is set; networks get the time that fit gives them by default. The same command goes on
+where it stopped. ``--corpora emodb,esc10`` and ``--seeds 1`` make it shorter.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CORPORA = ("emodb", "fsdd", "ravdess", "nemo", "esc10", "skewed")
 def run(words: Sequence[str] = ()) -> None:
     """Fit every corpus with every split seed and print a line each; ``words`` are options as on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks fit_corpora")
-    parser.add_argument("--minutes", type=float, default=2.0, help="for networks, in each fit")
+    parser.add_argument("--minutes", type=float, help="for networks, in each fit (default: fit's own)")
     parser.add_argument("--out", type=Path, default=Path("runs/fit_corpora"), help="of tables, fits and log.jsonl")
     parser.add_argument("--seeds", type=int, default=3, help="number of split seeds")
     parser.add_argument("--corpora", default=",".join(CORPORA), help="names with commas")
@@ -98,7 +99,7 @@ def thinned(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [found[i] for i in rng.permutation(len(found))]
 
 
-def fitted(name: str, path: Path, label: str, out: Path, *, seed: int, minutes: float) -> dict[str, Any]:
+def fitted(name: str, path: Path, label: str, out: Path, *, seed: int, minutes: float | None) -> dict[str, Any]:
     """Return what a fit came to, as numbers by name."""
     began, said = time.monotonic(), []
     options = {"split_seed": seed, "minutes": minutes, "quiet": True}
