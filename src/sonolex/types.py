@@ -1,4 +1,4 @@
-"""Batch, Encoding and Losses: what travels between a processor, a system, its tasks and the training loop.
+"""Padded, Batch, Encoding and Losses: what travels between a processor, a system, its tasks and the training loop.
 
 Shape legend of the whole package (a tensor's name ends in its shape)::
 
@@ -9,16 +9,21 @@ Three kinds of mask, three names: ``valid_BT`` (True = real, not padding), ``cho
 objective), ``attends_BTT`` (True = may look).
 
 The dataclasses here are treated as immutable, but are not frozen: Fabric rebuilds them when it casts precision.
+
+Nothing here is read back from a device before it has to be: whatever can be counted is counted while a batch is made
+(`Padded.lengths`, `Batch.counts`), so that a GPU never waits for the CPU inside a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from sonolex.places import places_of
 
 MODALITIES = ("audio", "text")
 NO_UNIT = -1
@@ -46,37 +51,70 @@ class Example:
     units_T: Tensor | None = None
 
 
+class Padded(NamedTuple):
+    """Rows of different lengths in one tensor, padded at their end.
+
+    Attributes:
+        values: (B, T), or (B, T, …).
+        valid: (B, T), True = real; an all-False row where a clip has nothing.
+        lengths: number of real places of each row, known to the CPU. None where it is not (in an exported program):
+            then padding is computed too, and left out of every result all the same.
+    """
+
+    values: Tensor
+    valid: Tensor
+    lengths: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, values: Tensor, valid: Tensor) -> Padded:
+        """Return the pair with its lengths, counted now: for tensors on the CPU."""
+        return cls(values, valid, tuple(valid.sum(1).tolist()))
+
+    def to(self, device: torch.device, *, non_blocking: bool = True) -> Padded:
+        """Return it on ``device``."""
+        moved = (x.to(device, non_blocking=non_blocking) for x in (self.values, self.valid))
+        return Padded(*moved, self.lengths)
+
+    def with_values(self, values: Tensor) -> Padded:
+        """Return other values of the same rows."""
+        return self._replace(values=values)
+
+    def places(self) -> Tensor:
+        """Return the real places (N,), row by row (`sonolex.places`); all places where the lengths are not known."""
+        batch, longest = self.valid.shape
+        if self.lengths is None:
+            return torch.arange(batch * longest, device=self.valid.device)
+        return places_of(self.lengths, longest).to(self.valid.device, non_blocking=True)
+
+
 @dataclass
 class Batch:
-    """Padded tensors, their validity, raw labels, and what tasks add to them.
+    """Padded rows of each modality, raw labels, and what tasks add to them.
 
-    A system declares which audio form it reads: ``frames_BTF`` or ``samples_BS``. A clip without a modality has an
-    all-False row in that modality's validity. ``seeds`` holds one seed per clip and epoch: all per-clip randomness
-    (masks, mismatched pairs) is drawn from it, so batch composition and number of processes change nothing.
+    A system declares which audio form it reads: ``frames`` (B, T, F) or ``samples`` (B, S). A clip without a modality
+    has an empty row there. ``seeds`` holds one seed per clip and epoch: all per-clip randomness (masks, mismatched
+    pairs) is drawn from it, so batch composition and number of processes change nothing.
     """
 
     clip_ids: tuple[str, ...]
-    frames_BTF: Tensor | None = None
-    frames_valid_BT: Tensor | None = None
-    samples_BS: Tensor | None = None
-    samples_valid_BS: Tensor | None = None
-    tokens_BL: Tensor | None = None
-    tokens_valid_BL: Tensor | None = None
+    frames: Padded | None = None
+    samples: Padded | None = None
+    tokens: Padded | None = None
+    """Ids (B, L)."""
     labels: Mapping[str, tuple] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     other_labels: Mapping[str, tuple] = field(default_factory=dict)
     own_shares: tuple[float, ...] = ()
     """Of clips mixed with another clip; empty where nothing is mixed."""
-    partner_frames_BTF: Tensor | None = None
-    partner_samples_BS: Tensor | None = None
-    partner_valid_BT: Tensor | None = None
-    """Audio of other clips, where the loader drew one (an all-False row where it did not); None if none was wanted."""
+    partners: Padded | None = None
+    """Audio of other clips, where the loader drew one (an empty row where it did not); None if none was wanted."""
     units_BT: Tensor | None = None
     """Hidden units of the audio, `NO_UNIT` after a clip's end; None if the processor makes none."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """Added by tasks: what each task's loss compares with, one entry per task name."""
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
-    """Added by a system's ``corrupt``: chosen positions and corrupted inputs, under the system's own names."""
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    """Added by a system's ``corrupt``: chosen places and corrupted inputs, as tensors and `Padded`, and what the CPU
+    counted, under the system's own names."""
     counts: Mapping[str, float] = field(default_factory=dict)
     """Added by tasks: number of items each loss term averages over, known before the forward pass."""
 
@@ -88,17 +126,20 @@ class Batch:
         moved = {}
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor | Padded):
                 moved[f.name] = value.to(device, non_blocking=True)
             elif f.name in ("targets", "extras"):
-                moved[f.name] = {k: v.to(device, non_blocking=True) for k, v in value.items()}
+                moved[f.name] = {
+                    k: v.to(device, non_blocking=True) if isinstance(v, Tensor | Padded) else v
+                    for k, v in value.items()
+                }
         return replace(self, **moved)
 
     def adding(
         self,
         *,
         targets: Mapping[str, Tensor] | None = None,
-        extras: Mapping[str, Tensor] | None = None,
+        extras: Mapping[str, Any] | None = None,
         counts: Mapping[str, float] | None = None,
     ) -> Batch:
         """Return a copy with more targets, extras or counts."""
@@ -112,15 +153,23 @@ class Batch:
 
 @dataclass
 class Term:
-    """One loss term of one batch: a sum over ``count`` items, so that any grouping of batches has the same mean."""
+    """One loss term of one batch: a sum over ``count`` items, so that any grouping of batches has the same mean.
+
+    ``count`` is a tensor () where only the device knows it (pairs that an objective finds among the clips of a step).
+    """
 
     sum: Tensor
-    count: float
+    count: float | Tensor
     weight: float = 1.0
 
     @property
     def mean(self) -> Tensor:
-        return self.sum / max(self.count, 1.0)
+        return self.sum / at_least_one(self.count)
+
+
+def at_least_one(count: float | Tensor) -> float | Tensor:
+    """Return a count to divide by."""
+    return count.clamp_min(1.0) if isinstance(count, Tensor) else max(count, 1.0)
 
 
 @dataclass
@@ -138,11 +187,11 @@ class Losses:
     def total(self) -> Tensor:
         return self.total_over({name: term.count for name, term in self.terms.items()})
 
-    def total_over(self, counts: Mapping[str, float]) -> Tensor:
+    def total_over(self, counts: Mapping[str, float | Tensor]) -> Tensor:
         """Return Σ weight · sum / count with counts of a larger effective batch (accumulation, other processes)."""
         total = torch.zeros(())
         for name, term in self.terms.items():
-            total = total.to(term.sum.device) + term.weight * term.sum / max(counts[name], 1.0)
+            total = total.to(term.sum.device) + term.weight * term.sum / at_least_one(counts[name])
         return total if self.surrogate is None else total.to(self.surrogate.device) + self.surrogate
 
 

@@ -6,10 +6,13 @@ Patches are ordered by time first, then from low to high band: padding is always
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sonolex.types import Padded
 
 MOST_STRIDE = 10_000  # a clip is padded to its last patch
 
@@ -61,29 +64,36 @@ class Grid:
         """Return the number of patches along time; at least one for a clip that has a frame, 0 for none."""
         if num_frames <= 0:
             return 0
-        stride = self.strides[0]
-        beyond = max(0, num_frames - self.frames)
-        return 1 + (-(-beyond // stride) if self.partial == "pad" else beyond // stride)
+        return 1 + self._strides_in(torch.sym_max(0, num_frames - self.frames))
+
+    def columns_of(self, lengths_B: Tensor) -> Tensor:
+        """Return `num_columns` of clips of these lengths, without reading them."""
+        columns_B = 1 + self._strides_in((lengths_B - self.frames).clamp_min(0))
+        return torch.where(lengths_B > 0, columns_B, 0)
+
+    def _strides_in(self, beyond: Any) -> Any:
+        """Return how many strides the frames beyond the first patch need, or fill."""
+        return -(-beyond // self.strides[0]) if self.partial == "pad" else beyond // self.strides[0]
 
     def num_patches(self, num_frames: int) -> int:
         """Return the number of patches of a clip. AST-Base: 12 × 101 at 1024 frames with stride 10 and "drop"."""
         return self.num_rows * self.num_columns(num_frames)
 
 
-def cut_patches(frames_BTF: Tensor, valid_BT: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Return patches (B, P, frames · bins), each frame by frame, and valid_BP. Invalid frames count as zeros."""
+def cut_patches(frames: Padded, grid: Grid) -> Padded:
+    """Return patches (B, P, frames · bins), each frame by frame. Invalid frames count as zeros."""
+    frames_BTF, valid_BT, lengths = frames
     if frames_BTF.shape[-1] != grid.num_mels:
         raise ValueError(f"frames must have {grid.num_mels} bands (num_mels), but have {frames_BTF.shape[-1]}.")
     frames_BTF = frames_BTF * valid_BT[..., None].to(frames_BTF.dtype)
-    columns_B = [grid.num_columns(n) for n in valid_BT.sum(1).tolist()]
-    num_columns = max(1, *columns_B)
-    (step_T, step_F), needed = grid.strides, (num_columns - 1) * grid.strides[0] + grid.frames
-    frames_BTF = F.pad(frames_BTF, (0, 0, 0, max(0, needed - frames_BTF.shape[1])))[:, :needed]
+    (step_T, step_F), num_columns = grid.strides, grid.num_columns(frames_BTF.shape[1])
+    frames_BTF = F.pad(frames_BTF, (0, 0, 0, max(grid.frames, step_T) - 1))  # as much as the last patch may lack
     # (B, T, F) -> (B, columns, rows, frames, bins) -> (B, P, frames * bins)
     cut = frames_BTF.unfold(1, grid.frames, step_T).unfold(2, grid.bins, step_F)
-    patches_BPK = cut[:, :, : grid.num_rows].flatten(3).flatten(1, 2)
-    column_P = torch.arange(num_columns, device=valid_BT.device).repeat_interleave(grid.num_rows)
-    return patches_BPK, column_P < torch.tensor(columns_B, device=valid_BT.device)[:, None]
+    patches_BPK = cut[:, :num_columns, : grid.num_rows].flatten(3).flatten(1, 2)
+    column_P = torch.arange(num_columns * grid.num_rows, device=valid_BT.device) // grid.num_rows
+    patches_valid_BP = column_P < grid.columns_of(valid_BT.sum(1))[:, None]
+    return Padded(patches_BPK, patches_valid_BP, lengths and tuple(grid.num_patches(n) for n in lengths))
 
 
 def join_patches(patches_BPK: Tensor, grid: Grid) -> Tensor:
@@ -112,18 +122,21 @@ class Blocks:
 
     def num_blocks(self, num_frames: int) -> int:
         """Return the number of blocks of a clip; 0 without frames."""
-        return 0 if num_frames <= 0 else 1 + -(-max(0, num_frames - self.frames) // self.hop)
+        return 0 if num_frames <= 0 else 1 + -(-torch.sym_max(0, num_frames - self.frames) // self.hop)
+
+    def blocks_of(self, lengths_B: Tensor) -> Tensor:
+        """Return `num_blocks` of clips of these lengths, without reading them."""
+        return torch.where(lengths_B > 0, 1 - -(lengths_B - self.frames).clamp_min(0) // self.hop, 0)
 
 
-def cut_blocks(frames_BTF: Tensor, valid_BT: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
-    """Return blocks (B, N, frames, F) and the validity of their frames (B, N, frames)."""
-    blocks_B = [blocks.num_blocks(n) for n in valid_BT.sum(1).tolist()]
-    num_blocks = max(1, *blocks_B)
-    needed = (num_blocks - 1) * blocks.hop + blocks.frames
-    short = max(0, needed - frames_BTF.shape[1])
-    frames_BTF = F.pad(frames_BTF, (0, 0, 0, short))[:, :needed]
-    valid_BT = F.pad(valid_BT, (0, short))[:, :needed]
+def cut_blocks(frames: Padded, blocks: Blocks) -> tuple[Tensor, Padded]:
+    """Return blocks (B, N, frames, F), and the validity (B, N, frames) of their frames with each clip's blocks."""
+    frames_BTF, valid_BT, lengths = frames
+    num_blocks = blocks.num_blocks(frames_BTF.shape[1])
+    frames_BTF = F.pad(frames_BTF, (0, 0, 0, blocks.frames))  # as much as the last block may lack, and more
     # (B, T, F) -> (B, N, F, frames) -> (B, N, frames, F)
-    blocks_BNSF = frames_BTF.unfold(1, blocks.frames, blocks.hop).transpose(2, 3)
-    own_BN = torch.arange(num_blocks, device=valid_BT.device) < torch.tensor(blocks_B, device=valid_BT.device)[:, None]
-    return blocks_BNSF, valid_BT.unfold(1, blocks.frames, blocks.hop) & own_BN[..., None]
+    blocks_BNSF = frames_BTF.unfold(1, blocks.frames, blocks.hop)[:, :num_blocks].transpose(2, 3)
+    own_BN = torch.arange(num_blocks, device=valid_BT.device) < blocks.blocks_of(valid_BT.sum(1))[:, None]
+    frames_valid_BNS = F.pad(valid_BT, (0, blocks.frames)).unfold(1, blocks.frames, blocks.hop)[:, :num_blocks]
+    frames_valid_BNS = frames_valid_BNS & own_BN[..., None]
+    return blocks_BNSF, Padded(frames_valid_BNS, own_BN, lengths and tuple(blocks.num_blocks(n) for n in lengths))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn.dropout import Dropout
+from sonolex.types import Padded
 
 LEVEL_SCALE = 4.0  # a patch's mean and deviation beside its normalised values, whose deviation is 1
 
@@ -76,15 +77,14 @@ class FrameEmbedding(nn.Module):
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = Dropout(dropout)
 
-    def forward(self, frames_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, frames: Padded) -> tuple[Tensor, Tensor]:
         """Return (B, T', D) and its validity (B, T'), T' = ceil(T / frames_per_step)."""
-        frames_valid_BT = valid_BT
-        stacked_BTF, valid_BT = stack_frames(frames_BTF, valid_BT, self.frames_per_step)
+        stacked_BTF, valid_BT = stack_frames(frames.values, frames.valid, self.frames_per_step)
         if self.project is not None:
             x_BTD = self.project(stacked_BTF)
         elif self.patches is not None:
             # (B, T, 2F) -> (B, 2, T, F): mel and derivative
-            x_BTD = self.patches(torch.stack(frames_BTF.chunk(2, -1), 1), frames_valid_BT)
+            x_BTD = self.patches(torch.stack(frames.values.chunk(2, -1), 1), frames.valid)
         else:
             x_BTD = self._convolve(stacked_BTF, valid_BT)
         positions_T = torch.arange(x_BTD.shape[1], device=x_BTD.device)
@@ -133,12 +133,10 @@ def stack_frames(frames_BTF: Tensor, valid_BT: Tensor, frames_per_step: int) -> 
     frames_BTF = frames_BTF * valid_BT[..., None].to(frames_BTF.dtype)
     if frames_per_step == 1:
         return frames_BTF, valid_BT
-    batch, num_frames, num_features = frames_BTF.shape
-    short = -num_frames % frames_per_step
-    frames_BTF = F.pad(frames_BTF, (0, 0, 0, short))
-    valid_BT = F.pad(valid_BT, (0, short))
-    # (B, T, F) -> (B, T / r, r * F)
-    return frames_BTF.reshape(batch, -1, frames_per_step * num_features), valid_BT[:, ::frames_per_step]
+    frames_BTF = F.pad(frames_BTF, (0, 0, 0, frames_per_step - 1))  # as much as the last step may lack
+    # (B, T, F) -> (B, T', F, r) -> (B, T', r * F)
+    stacked_BTFR = frames_BTF.unfold(1, frames_per_step, frames_per_step)
+    return stacked_BTFR.transpose(2, 3).flatten(2), valid_BT[:, ::frames_per_step]
 
 
 class NormalisedPatches(nn.Module):
@@ -186,14 +184,14 @@ class PatchEmbedding(nn.Module):
         patches_BPK: Tensor,
         valid_BP: Tensor,
         *,
-        keep_BP: Tensor | None = None,
+        kept: Padded | None = None,
         replaced_BP: Tensor | None = None,
         replacement_D: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (B, 2 + P', D), class and distillation token first, and its validity.
 
         Args:
-            keep_BP: only these patches enter (P' is the most any clip keeps); None keeps all.
+            kept: numbers of the only patches that enter (B, P'), as `kept_places` gives them; None keeps all.
             replaced_BP, replacement_D: patches whose projection is replaced by one vector; positions stay.
         """
         positions_BPD = self._positions(valid_BP)
@@ -201,23 +199,29 @@ class PatchEmbedding(nn.Module):
         if replaced_BP is not None and replacement_D is not None:
             x_BPD = torch.where(replaced_BP[..., None], replacement_D.to(x_BPD.dtype), x_BPD)
         x_BPD = x_BPD + positions_BPD
-        if keep_BP is not None:
-            x_BPD, valid_BP = gather_rows(x_BPD, keep_BP & valid_BP)
+        if kept is not None:
+            x_BPD = torch.gather(x_BPD, 1, kept.values[..., None].expand(-1, -1, x_BPD.shape[-1]))
+            valid_BP = kept.valid
         special_B2D = (self.special + self.special_position).expand(len(x_BPD), -1, -1).to(x_BPD.dtype)
         return self.dropout(torch.cat([special_B2D, x_BPD], 1)), F.pad(valid_BP, (2, 0), value=True)
 
     def _positions(self, valid_BP: Tensor) -> Tensor:
         """Return the position vectors of the patches, (1 or B, P, D)."""
-        num_patches = valid_BP.shape[1]
-        if num_patches <= len(self.position):
+        num_patches, num_rows = valid_BP.shape[1], self.num_rows
+        # An exported program is for any length, so it cannot choose.
+        if not torch.compiler.is_exporting() and num_patches <= len(self.position):
             return self.position[None, :num_patches]
-        stretched = []
-        for num_valid in valid_BP.sum(1).tolist():
-            columns = -(-num_valid // self.num_rows)
-            table_PD = resize_positions(self.position, (self.num_columns, self.num_rows), (columns, self.num_rows))
-            own_PD = table_PD if columns > self.num_columns else self.position[:num_valid]
-            stretched.append(F.pad(own_PD, (0, 0, 0, num_patches - len(own_PD))))
-        return torch.stack(stretched)
+        # Bilinear interpolation along time, as `resize_positions` does it, by each clip's own number of columns.
+        columns_B1 = (valid_BP.sum(1, keepdim=True) + num_rows - 1) // num_rows
+        scale_B1 = (self.num_columns / columns_B1.clamp_min(1)).clamp_max(1.0)
+        place_P = torch.arange(num_patches, device=valid_BP.device)
+        at_BP = ((place_P // num_rows + 0.5) * scale_B1 - 0.5).clamp_min(0.0)
+        before_BP = at_BP.long().clamp_max(self.num_columns - 1)
+        after_BP = (before_BP + 1).clamp_max(self.num_columns - 1)
+        share_BP1 = (at_BP - before_BP)[..., None]
+        row_P = place_P % num_rows
+        before_BPD, after_BPD = (self.position[column_BP * num_rows + row_P] for column_BP in (before_BP, after_BP))
+        return (1 - share_BP1) * before_BPD + share_BP1 * after_BPD
 
 
 class HiddenPatch(nn.Module):
@@ -239,13 +243,10 @@ def resize_positions(table_PD: Tensor, size: tuple[int, int], wanted: tuple[int,
     return resized.permute(0, 2, 3, 1).reshape(wanted[0] * wanted[1], -1)
 
 
-def gather_rows(x_BPD: Tensor, keep_BP: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the kept rows of every clip in order, padded to the most any clip keeps, and their validity."""
-    kept_B = keep_BP.sum(1)
-    most = max(1, int(kept_B.max()))
+def kept_places(keep_BP: Tensor, most: int) -> Padded:
+    """Return the numbers of the places that each clip keeps, in order, padded to ``most`` (B, most)."""
     order_BP = torch.argsort((~keep_BP).to(torch.uint8), dim=1, stable=True)[:, :most]
-    gathered_BPD = torch.gather(x_BPD, 1, order_BP[..., None].expand(-1, -1, x_BPD.shape[-1]))
-    return gathered_BPD, torch.arange(most, device=keep_BP.device) < kept_B[:, None]
+    return Padded(order_BP, torch.arange(most, device=keep_BP.device) < keep_BP.sum(1, keepdim=True))
 
 
 def sinusoids(length: int, width: int) -> Tensor:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from sonolex.nn.pooling import AttentionPool, masked_max, masked_mean
+from sonolex.nn.recurrent import states_of
 
 READERS = ("mean", "max", "attention", "gru")
 
@@ -36,7 +36,5 @@ class SequenceReader(nn.Module):
         if self.attention is not None:
             return self.attention(x_BTD, valid_BT)
         if self.gru is not None:
-            lengths_B = valid_BT.sum(1).clamp_min(1).cpu()
-            packed = pack_padded_sequence(x_BTD, lengths_B, batch_first=True, enforce_sorted=False)
-            return self.gru(packed)[1][0] * valid_BT.any(1, keepdim=True)
+            return states_of(self.gru, x_BTD, valid_BT)[1]
         return (masked_max if self.reader == "max" else masked_mean)(x_BTD, valid_BT)

@@ -5,15 +5,18 @@ The input is `sonolex.nn.embeddings.PatchEmbedding`: class and distillation toke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from sonolex.nn.dropout import random_numbers
+from sonolex.nn.embeddings import kept_places
 from sonolex.nn.linear_attention import RandomFeatureAttention
 from sonolex.nn.pooling import masked_mean, masked_mean_std
 from sonolex.nn.transformer import PreNormLayer, attends_to_valid
+from sonolex.types import Padded
 
 SPECIAL_TOKENS = 2
 """Class and distillation token, before the patches."""
@@ -65,10 +68,11 @@ def pooled_states(states_BPD: Tensor, valid_BP: Tensor, *, pool: str) -> Tensor:
     return (masked_mean if pool == "mean" else masked_mean_std)(patches_BPD, patches_valid_BP)
 
 
-def kept_patches(valid_BP: Tensor, share: float) -> Tensor | None:
+def kept_patches(valid_BP: Tensor, share: float) -> Padded | None:
     """Return a random share of each clip's patches, at least one (patchout, Koutini et al. 2022); None for all."""
     if share == 1:
         return None
     drawn_BP = random_numbers(valid_BP).masked_fill(~valid_BP, torch.iinfo(torch.int64).max)
-    count_B1 = (valid_BP.sum(1, keepdim=True) * share).ceil()
-    return drawn_BP.argsort(1).argsort(1) < count_B1
+    count_B1 = (valid_BP.sum(1, keepdim=True).double() * share).ceil()
+    keep_BP = (drawn_BP.argsort(1).argsort(1) < count_B1) & valid_BP
+    return kept_places(keep_BP, math.ceil(valid_BP.shape[1] * share))

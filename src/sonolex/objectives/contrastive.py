@@ -19,7 +19,7 @@ def nt_xent_sum(
     same_NN: Tensor | None = None,
     denominator: str = "with_positive",
     symmetric: bool = True,
-) -> tuple[Tensor, int]:
+) -> tuple[Tensor, Tensor]:
     """Return the summed −log(exp(s_ii/τ) / Σ_j exp(s_ij/τ)) of cosines s, in float32, and over how many rows.
 
     Args:
@@ -39,15 +39,19 @@ def nt_xent_sum(
     counted_N = negative_NN.any(1)
     with torch.autocast(anchors_ND.device.type, enabled=False):  # it would take the product in half precision
         scores_NN = F.normalize(anchors_ND.float(), dim=-1) @ F.normalize(positives_ND.float(), dim=-1).T / temperature
-    compared_NN = negative_NN if denominator == "without_positive" else negative_NN | own_NN
+    # A row that is not counted is compared with itself, so that nothing infinite enters the gradient.
+    with_own_N = ~counted_N if denominator == "without_positive" else torch.ones_like(counted_N)
+    compared_NN = negative_NN | (own_NN & with_own_N)
     losses = []
     for direction_NN in (scores_NN, scores_NN.T) if symmetric else (scores_NN,):
-        against_N = direction_NN.masked_fill(~compared_NN, -torch.inf)[counted_N].logsumexp(1)
-        losses.append((against_N - direction_NN.diagonal()[counted_N]).sum())
-    return torch.stack(losses).mean(), int(counted_N.sum())
+        against_N = direction_NN.masked_fill(~compared_NN, -torch.inf).logsumexp(1)
+        losses.append(torch.where(counted_N, against_N - direction_NN.diagonal(), 0.0).sum())
+    return torch.stack(losses).mean(), counted_N.sum()
 
 
-def ge2e_sum(vectors_ND: Tensor, speakers_N: Tensor, *, scale: Tensor, offset: Tensor) -> tuple[Tensor, int]:
+def ge2e_sum(
+    vectors_ND: Tensor, same_NN: Tensor, known_N: Tensor, *, scale: Tensor, offset: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return the summed generalised end-to-end loss of unit vectors, in float32, and over how many of them.
 
     A vector's similarity to each speaker is scale · cosine with the mean of the speaker's vectors + offset; with its
@@ -55,17 +59,19 @@ def ge2e_sum(vectors_ND: Tensor, speakers_N: Tensor, *, scale: Tensor, offset: T
     Vectors whose speaker has no other one, and all if there is one speaker, say nothing and are not counted.
 
     Args:
-        speakers_N: numbers of the speakers, 0 to their count.
+        same_NN: which vectors are of the same speaker.
+        known_N: whose speaker is known; the others are left out.
     """
     vectors_ND = vectors_ND.float()
-    _, speakers_N = torch.unique(speakers_N, return_inverse=True)
-    own_NS = F.one_hot(speakers_N).float() if len(speakers_N) else vectors_ND.new_zeros(0, 0)
-    sizes_S = own_NS.sum(0)
-    counted_N = (own_NS * sizes_S).sum(1) > 1
-    if len(sizes_S) < 2 or not counted_N.any():
-        return 0 * (vectors_ND.sum() + scale + offset), 0
-    sums_SD = own_NS.T @ vectors_ND
-    centres_NSD = sums_SD[None] - own_NS[..., None] * vectors_ND[:, None]  # of a speaker, without the vector itself
-    cosines_NS = F.cosine_similarity(vectors_ND[:, None], centres_NSD, dim=-1)
-    scores_NS = scale.clamp_min(1e-6) * cosines_NS + offset
-    return F.cross_entropy(scores_NS[counted_N], speakers_N[counted_N], reduction="sum"), int(counted_N.sum())
+    same_NN = same_NN & known_N[:, None] & known_N
+    others_NN = ~same_NN & known_N[:, None] & known_N
+    sizes_N = same_NN.sum(1)
+    counted_N = (sizes_N > 1) & others_NN.any(1)
+    sums_ND = same_NN.float() @ vectors_ND  # of each one's speaker: a cosine does not ask whether it is a sum or a mean
+    scale = scale.clamp_min(1e-6)
+    own_N = scale * F.cosine_similarity(vectors_ND, sums_ND - vectors_ND, dim=-1) + offset
+    scores_NN = scale * (F.normalize(vectors_ND, dim=-1) @ F.normalize(sums_ND, dim=-1).T) + offset
+    # Every vector of a speaker stands for the speaker, who counts once.
+    scores_NN = (scores_NN - sizes_N.clamp_min(1).log()).masked_fill(~others_NN, -torch.inf)
+    against_N = torch.cat([scores_NN, own_N[:, None]], 1).logsumexp(1)
+    return torch.where(counted_N, against_N - own_N, 0.0).sum(), counted_N.sum()

@@ -14,24 +14,27 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from sonolex.types import Padded
+
 
 def each_clip(
     corrupt: Callable[..., tuple[Tensor, Tensor]],
-    rows_BT: Tensor,
-    valid_BT: Tensor,
+    rows: Padded,
     generators: Sequence[Generator],
     **settings: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Return chosen_BT and the corrupted rows of a right-padded batch; padding and empty rows stay as they are.
+    """Return chosen_BT and the corrupted values of a batch on the CPU; padding and empty rows stay as they are.
 
     Args:
         corrupt: takes one clip's valid rows, ``settings`` and ``generator``; returns chosen_T and corrupted rows.
-        rows_BT: tokens (B, L) or frames (B, T, F).
+        rows: tokens (B, L) or frames (B, T, F).
     """
-    chosen_BT, corrupted_BT = torch.zeros_like(valid_BT), rows_BT.clone()
-    for i, (size, generator) in enumerate(zip(valid_BT.sum(1).tolist(), generators, strict=True)):
+    assert rows.lengths is not None
+    chosen_BT, corrupted_BT = torch.zeros_like(rows.valid), rows.values.clone()
+    for i, (size, generator) in enumerate(zip(rows.lengths, generators, strict=True)):
         if size:
-            chosen_BT[i, :size], corrupted_BT[i, :size] = corrupt(rows_BT[i, :size], generator=generator, **settings)
+            own_T = rows.values[i, :size]
+            chosen_BT[i, :size], corrupted_BT[i, :size] = corrupt(own_T, generator=generator, **settings)
     return chosen_BT, corrupted_BT
 
 

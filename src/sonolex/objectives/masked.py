@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sonolex.places import at_places
+
 
 def cross_entropy_sum(logits_NC: Tensor, targets_N: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Return the summed cross-entropy in float32."""
@@ -22,10 +24,12 @@ def mse_sum(predicted_NF: Tensor, target_NF: Tensor) -> Tensor:
     return (predicted_NF.float() - target_NF.float()).square().sum()
 
 
-def patch_info_nce_sum(predicted_BPK: Tensor, target_BPK: Tensor, chosen_BP: Tensor, *, axis: str) -> Tensor:
+def patch_info_nce_sum(
+    predicted_BPK: Tensor, target_BPK: Tensor, chosen_BP: Tensor, chosen_N: Tensor, *, axis: str
+) -> Tensor:
     """Return the summed InfoNCE of chosen patches against the other chosen patches of their clip, in float32.
 
-    ``axis="paper"`` (SSAST eq. 1): each prediction is compared with all chosen patches; "code": each patch with all
+    ``chosen_N`` are the places of the chosen ones (`sonolex.places`). ``axis="paper"`` (SSAST eq. 1): each prediction is compared with all chosen patches; "code": each patch with all
     predictions, as the released code does. A clip with n chosen patches starts at n · ln n.
 
     Raises:
@@ -38,4 +42,4 @@ def patch_info_nce_sum(predicted_BPK: Tensor, target_BPK: Tensor, chosen_BP: Ten
     scores_BPP = scores_BPP if axis == "paper" else scores_BPP.transpose(1, 2)
     scores_BPP = scores_BPP.masked_fill(~chosen_BP[:, None], torch.finfo(torch.float32).min)
     own_BP = torch.diagonal(scores_BPP, dim1=1, dim2=2)
-    return (torch.logsumexp(scores_BPP, -1) - own_BP)[chosen_BP].sum()
+    return at_places(torch.logsumexp(scores_BPP, -1) - own_BP, chosen_N).sum()

@@ -87,7 +87,7 @@ def loss_floor(
 
 
 @torch.no_grad()
-def spread(x_ND: Tensor) -> dict[str, float]:
+def spread(x_ND: Tensor) -> dict[str, Tensor]:
     """Return how much of its space a set of vectors uses; a collapse shows here before it shows in accuracy.
 
     ``std``: mean deviation of a dimension. ``rank``: eigenvalues of the covariance above 1e-4 of the largest.
@@ -98,14 +98,12 @@ def spread(x_ND: Tensor) -> dict[str, float]:
     rows_first = centred_ND if len(x_ND) <= x_ND.shape[1] else centred_ND.T
     values = torch.linalg.eigvalsh(rows_first @ rows_first.T).clamp_min(0)
     total = values.sum()
-    std = float(centred_ND.square().sum(0).div(max(1, len(x_ND) - 1)).sqrt().mean())
-    if total <= 1e-20:
-        return {"std": std, "rank": 0.0, "effective_dim": 0.0, "participation": 0.0}
     shares = values / total
     entropy = -(shares * shares.clamp_min(1e-30).log()).sum()
-    return {
-        "std": std,
-        "rank": float((values > 1e-4 * values.max()).sum()),
-        "effective_dim": float(entropy.exp()),
-        "participation": float(total**2 / values.square().sum()),
+    used = {
+        "rank": (values > 1e-4 * values.max()).sum(),
+        "effective_dim": entropy.exp(),
+        "participation": total**2 / values.square().sum(),
     }
+    std = centred_ND.square().sum(0).div(max(1, len(x_ND) - 1)).sqrt().mean()
+    return {"std": std.float()} | {n: torch.where(total > 1e-20, v.float(), 0.0) for n, v in used.items()}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sonolex import configs
 from sonolex.audio.views import Views
-from sonolex.types import Batch, Example
+from sonolex.types import Batch, Example, Padded
 
 NO_VIEWS = Views()
 LIMITS = {  # of whatever a processor's config has of these: far beyond any use, far below what exhausts a machine
@@ -155,24 +155,22 @@ class Processor(abc.ABC):
         return Example(clip_id, audio, tokens_L, labels or {}, seed, other_labels or {}, own_share, finished(partner))
 
 
-def pad_rows(
-    rows: Sequence[Tensor | None], *, fill: float = 0.0, num_features: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return the rows right-padded into one tensor and their validity (B, T); None is an empty row.
+def pad_rows(rows: Sequence[Tensor | None], *, fill: float = 0.0, num_features: int | None = None) -> Padded:
+    """Return the rows right-padded into one tensor; None is an empty row.
 
     ``num_features`` gives the last dimension for (T, F) rows; without it rows are (T,).
     """
-    longest = max([1, *(len(r) for r in rows if r is not None)])
+    lengths = tuple(0 if r is None else len(r) for r in rows)
+    longest = max([1, *lengths])
     first = next((r for r in rows if r is not None), None)
     dtype = first.dtype if first is not None else torch.float32
     shape = (len(rows), longest) if num_features is None else (len(rows), longest, num_features)
     padded = torch.full(shape, fill, dtype=dtype)
-    valid_BT = torch.zeros(len(rows), longest, dtype=torch.bool)
     for i, row in enumerate(rows):
         if row is not None:
             padded[i, : len(row)] = row
-            valid_BT[i, : len(row)] = True
-    return padded, valid_BT
+    valid_BT = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    return Padded(padded, valid_BT, lengths)
 
 
 def label_fields(examples: Sequence[Example]) -> dict[str, Any]:

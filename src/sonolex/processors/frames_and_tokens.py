@@ -17,7 +17,7 @@ from sonolex.audio.views import Views
 from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
 from sonolex.processors.base import LONG_AUDIO, LONG_TEXT, NO_VIEWS, Processor, ProcessorConfig, label_fields, pad_rows
-from sonolex.types import Batch, Example
+from sonolex.types import Batch, Example, Padded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -128,32 +128,25 @@ class FramesAndTokensProcessor(Processor):
         return size > limit
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        tokens = tokens_valid = None
+        tokens = None
         if any(e.tokens_L is not None for e in examples):
-            tokens, tokens_valid = pad_rows([e.tokens_L for e in examples], fill=self.special.pad)
+            tokens = pad_rows([e.tokens_L for e in examples], fill=self.special.pad)
+        audio = self._padded([e.audio for e in examples])
         return Batch(
             tuple(e.clip_id for e in examples),
-            tokens_BL=tokens,
-            tokens_valid_BL=tokens_valid,
+            frames=None if self.reads_samples else audio,
+            samples=audio if self.reads_samples else None,
+            tokens=tokens,
+            partners=self._padded([e.partner for e in examples]),
             seeds=tuple(e.seed for e in examples),
-            **self.audio_fields(examples),
             **label_fields(examples),
         )
 
-    def audio_fields(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Return the fields of a `Batch` that hold frames or samples: the clips' own, and their partners'."""
-        fields: dict[str, Tensor] = {}
-        if self.reads_samples:
-            if any(e.audio is not None for e in examples):
-                fields["samples_BS"], fields["samples_valid_BS"] = pad_rows([e.audio for e in examples])
-            if any(e.partner is not None for e in examples):
-                fields["partner_samples_BS"], fields["partner_valid_BT"] = pad_rows([e.partner for e in examples])
-            return fields
-        for prefix, rows in (("", [e.audio for e in examples]), ("partner_", [e.partner for e in examples])):
-            if any(r is not None for r in rows):
-                frames_BTF, valid_BT = pad_rows(rows, num_features=self.num_features)
-                fields |= {f"{prefix}frames_BTF": frames_BTF, f"{prefix or 'frames_'}valid_BT": valid_BT}
-        return fields
+    def _padded(self, audio: Sequence[Tensor | None]) -> Padded | None:
+        """Return frames or samples of clips; None if no clip has any."""
+        if all(a is None for a in audio):
+            return None
+        return pad_rows(audio, num_features=None if self.reads_samples else self.num_features)
 
     def save(self, folder: Path) -> None:
         save_json(folder / "processor_config.json", self.config)

@@ -133,16 +133,11 @@ class SpectrogramProcessor(Processor):
         raise ValueError(f"this system reads no text, but clip {clip_id!r} has some. Load audio only.")
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        frames = valid = None
+        frames = None
         if any(e.audio is not None for e in examples):
-            frames, valid = pad_rows([e.audio for e in examples], num_features=self.config.num_mels)
-        return Batch(
-            tuple(e.clip_id for e in examples),
-            frames_BTF=frames,
-            frames_valid_BT=valid,
-            seeds=tuple(e.seed for e in examples),
-            **label_fields(examples),
-        )
+            frames = pad_rows([e.audio for e in examples], num_features=self.config.num_mels)
+        ids, seeds = tuple(e.clip_id for e in examples), tuple(e.seed for e in examples)
+        return Batch(ids, frames=frames, seeds=seeds, **label_fields(examples))
 
     def save(self, folder: Path) -> None:
         save_json(folder / "processor_config.json", self.config)

@@ -179,7 +179,7 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         batch = super().collate(examples)
         if all(e.units_T is None for e in examples):
             return batch
-        return replace(batch, units_BT=pad_rows([e.units_T for e in examples], fill=NO_UNIT)[0])
+        return replace(batch, units_BT=pad_rows([e.units_T for e in examples], fill=NO_UNIT).values)
 
     def save(self, folder: Path) -> None:
         super().save(folder)

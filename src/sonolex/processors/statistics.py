@@ -84,13 +84,9 @@ class StatisticsProcessor(Processor):
     def collate(self, examples: Sequence[Example]) -> Batch:
         fields: dict[str, Any] = {}
         if any(e.tokens_L is not None for e in examples):
-            fields["tokens_BL"], fields["tokens_valid_BL"] = pad_rows(
-                [None if e.tokens_L is None else e.tokens_L.long() for e in examples]
-            )
-            fields["tokens_BL"] = fields["tokens_BL"].long()
+            fields["tokens"] = pad_rows([e.tokens_L for e in examples])
         if any(e.audio is not None for e in examples):
-            width = self.config.num_audio
-            fields["frames_BTF"], fields["frames_valid_BT"] = pad_rows([e.audio for e in examples], num_features=width)
+            fields["frames"] = pad_rows([e.audio for e in examples], num_features=self.config.num_audio)
         ids, seeds = tuple(e.clip_id for e in examples), tuple(e.seed for e in examples)
         return Batch(ids, seeds=seeds, **fields, **label_fields(examples))
 

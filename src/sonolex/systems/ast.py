@@ -134,12 +134,12 @@ class Ast(System):
 
     def encode(self, batch: Batch) -> Encoding:
         """Return the states of both tokens and all patches, and the clip's vector."""
-        if batch.frames_BTF is None or batch.frames_valid_BT is None:
+        if batch.frames is None:
             raise ValueError(f"a batch must have audio for {self.name}, but clips {batch.clip_ids} have none.")
         c = self.config
-        patches_BPK, valid_BP = cut_patches(batch.frames_BTF, batch.frames_valid_BT, c.grid)
-        keep_BP = kept_patches(valid_BP, c.keep_patches if self.training else 1.0)
-        x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, keep_BP=keep_BP)
+        patches_BPK, valid_BP, _ = cut_patches(batch.frames, c.grid)
+        kept = kept_patches(valid_BP, c.keep_patches if self.training else 1.0)
+        x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, kept=kept)
         states_BPD = final_states(self.layers, self.norm, x_BPD, valid_BP)
         return Encoding(pooled_states(states_BPD, valid_BP, pool=c.pool), {"audio": states_BPD}, {"audio": valid_BP})
 

@@ -23,9 +23,9 @@ from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
 from sonolex.processors.base import Processor, ProcessorConfig, label_fields
 from sonolex.systems.base import System, SystemConfig, system_type
-from sonolex.types import Batch, Encoding, Example
+from sonolex.types import Batch, Encoding, Padded, Example
 
-FIELDS = ("frames_BTF", "frames_valid_BT", "samples_BS", "samples_valid_BS", "tokens_BL", "tokens_valid_BL")
+FIELDS = ("frames", "samples", "tokens")
 SMALLEST = 1e-7  # of a share, so that its logarithm is finite
 
 
@@ -101,7 +101,7 @@ class AverageProcessor(Processor):
         return ExampleOfTwo(clip_id, front, first.tokens_L, first.labels, first.seed, first.other_labels, both=both)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        extras: dict[str, Tensor] = {}
+        extras: dict[str, Padded] = {}
         for number, member in enumerate(self.members):
             own = [e.both[number] for e in examples if isinstance(e, ExampleOfTwo)]
             batch = member.collate(own)

@@ -41,12 +41,13 @@ from sonolex.nn.transformer import (
     initialise_normal,
 )
 from sonolex.objectives import corruption, masked
+from sonolex.places import at_places, places_where
 from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig, LogMelAndTokensProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
-from sonolex.types import Batch, Encoding, Term
+from sonolex.types import Batch, Encoding, Padded, Term
 
 Stream = tuple[Tensor, Tensor]
-"""Ids, features or states (B, T, …) and their validity (B, T)."""
+"""States (B, T, D) and their validity (B, T)."""
 States = dict[str, Stream]
 """H_w^N as "text" and H_a^N as "audio", each (B, T, D)."""
 
@@ -169,7 +170,7 @@ class Ctal(System):
         self.audio_embedding = audio_embedding(self.config)
         self.audio_layers = encoding_layers(self.config, TextReferredAudioLayer)
 
-    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
+    def states(self, tokens: Padded | None, frames: Padded | None) -> States:
         """Return H_w^N of token ids (B, L) and H_a^N of feature frames (B, T, F), each with its validity.
 
         Differs: either may be missing. The text stream never needs audio; without text the cross-attention of the
@@ -177,10 +178,9 @@ class Ctal(System):
         """
         states: States = {}
         if tokens is not None:  # 3.1.2 text encoding module: the original Transformer encoder
-            tokens_BL, text_valid_BL = tokens
-            states["text"] = through(self.text_layers, self.text_embedding(tokens_BL), text_valid_BL)
+            states["text"] = through(self.text_layers, self.text_embedding(tokens.values), tokens.valid)
         if frames is not None:  # 3.1.3 text-referred audio encoding module: every layer sees the final text states
-            audio_BTD, audio_valid_BT = self.audio_embedding(*frames)
+            audio_BTD, audio_valid_BT = self.audio_embedding(frames)
             attends_B1TT = attends_to_valid(audio_valid_BT, causal=self.config.audio_attention == "causal")
             text_BLD, text_valid_BL = states.get("text", (None, None))
             for layer in self.audio_layers:
@@ -198,12 +198,11 @@ class Ctal(System):
         """Hide words and segments of frames, each clip from its own seed."""
         c, extras, counts = self.config, {}, {}
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
-        if "mlm" in c.objectives and batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
+        if "mlm" in c.objectives and batch.tokens is not None:
             # 3.2.1: 15 % of the tokens; of those 80 % become <mask>, 10 % a random token, 10 % stay.
             chosen_BL, corrupted_BL = corruption.each_clip(
                 corruption.corrupt_words,
-                batch.tokens_BL,
-                batch.tokens_valid_BL,
+                batch.tokens,
                 generators,
                 share=c.token_share,
                 masked=0.8,
@@ -212,21 +211,20 @@ class Ctal(System):
                 first_word_id=len(text_.SPECIAL_TOKENS),
                 vocab_size=c.vocab_size,
             )
-            extras |= {"chosen_tokens_BL": chosen_BL, "corrupted_tokens_BL": corrupted_BL}
+            extras |= {"hidden_tokens_N": places_where(chosen_BL), "corrupted_tokens_BL": corrupted_BL}
             counts["mlm"] = float(chosen_BL.sum())
-        if "mcam" in c.objectives and batch.frames_BTF is not None and batch.frames_valid_BT is not None:
+        if "mcam" in c.objectives and batch.frames is not None:
             # 3.2.2: segments of C frames; 15 % of them are hidden, of those 80 % become zeros, 10 % other frames of
             # the clip, 10 % stay.
             chosen_BT, corrupted_BTF = corruption.each_clip(
                 corruption.corrupt_segments if c.replace_level == "segment" else corruption.corrupt_frames,
-                batch.frames_BTF,
-                batch.frames_valid_BT,
+                batch.frames,
                 generators,
                 share=c.frame_share,
                 shortest=c.shortest_segment_frames,
                 longest=c.longest_segment_frames,
             )
-            extras |= {"chosen_frames_BT": chosen_BT, "corrupted_frames_BTF": corrupted_BTF}
+            extras |= {"hidden_frames_N": places_where(chosen_BT), "corrupted_frames_BTF": corrupted_BTF}
             counts["mcam"] = float(chosen_BT.sum()) * c.num_features
         return batch.adding(extras=extras, counts=counts)
 
@@ -236,27 +234,27 @@ class Ctal(System):
         Each is a mean over what was hidden, kept tokens and frames included: the paper says "minimizing the ℓ1 loss"
         without a reduction, and the code takes the mean.
         """
-        terms, extras = {}, batch.extras
+        terms, extras, tokens, frames = {}, batch.extras, batch.tokens, batch.frames
         states = self.states(  # of the corrupted input: the audio stream refers to the masked text
-            _stream(extras.get("corrupted_tokens_BL", batch.tokens_BL), batch.tokens_valid_BL),
-            _stream(extras.get("corrupted_frames_BTF", batch.frames_BTF), batch.frames_valid_BT),
+            tokens and tokens.with_values(extras.get("corrupted_tokens_BL", tokens.values)),
+            frames and frames.with_values(extras.get("corrupted_frames_BTF", frames.values)),
         )
-        if "mlm" in batch.counts and batch.tokens_BL is not None:  # 3.2.1: from the text stream alone
-            chosen_BL = extras["chosen_tokens_BL"]
-            logits_NV = self.mlm_head(states["text"][0][chosen_BL], self.text_embedding.token.weight)
-            loss = masked.cross_entropy_sum(logits_NV, batch.tokens_BL[chosen_BL])
+        if "mlm" in batch.counts and tokens is not None:  # 3.2.1: from the text stream alone
+            hidden_N = extras["hidden_tokens_N"]
+            logits_NV = self.mlm_head(at_places(states["text"][0], hidden_N), self.text_embedding.token.weight)
+            loss = masked.cross_entropy_sum(logits_NV, at_places(tokens.values, hidden_N))
             terms["mlm"] = Term(loss, batch.counts["mlm"], weight=1.0)
-        if "mcam" in batch.counts and batch.frames_BTF is not None:  # 3.2.2: the original frames, by ℓ1
-            chosen_BT = extras["chosen_frames_BT"]
-            predicted_BTF = self._predicted_frames(states["audio"][0], batch.frames_BTF.shape[1])
-            loss = masked.l1_sum(predicted_BTF[chosen_BT], batch.frames_BTF[chosen_BT])
+        if "mcam" in batch.counts and frames is not None:  # 3.2.2: the original frames, by ℓ1
+            hidden_N = extras["hidden_frames_N"]
+            predicted_BTF = self._predicted_frames(states["audio"][0], frames.values.shape[1])
+            loss = masked.l1_sum(at_places(predicted_BTF, hidden_N), at_places(frames.values, hidden_N))
             terms["mcam"] = Term(loss, batch.counts["mcam"], weight=1.0)
         return terms
 
     def _predicted_frames(self, audio_BTD: Tensor, num_frames: int) -> Tensor:
         """(B, T', D) -> (B, T, F): each step predicts the frames it was stacked from."""
-        out = self.mcam_head(audio_BTD)
-        return out.reshape(len(out), -1, self.config.num_features)[:, :num_frames]
+        out = self.mcam_head(audio_BTD).unflatten(2, (-1, self.config.num_features))
+        return out.flatten(1, 2)[:, :num_frames]
 
     # ---- 3.3 Fine-tuning CTAL ---------------------------------------------------------------------------------------
 
@@ -266,9 +264,7 @@ class Ctal(System):
 
     def encode(self, batch: Batch) -> Encoding:
         """Return both streams, h^fuse, and the penalty L_Orth of clips that have both modalities."""
-        states = self.states(
-            _stream(batch.tokens_BL, batch.tokens_valid_BL), _stream(batch.frames_BTF, batch.frames_valid_BT)
-        )
+        states = self.states(batch.tokens, batch.frames)
         if not states:
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
         streams, valid = ({n: pair[i] for n, pair in states.items()} for i in (0, 1))
@@ -280,9 +276,8 @@ class Ctal(System):
     def penalty_counts(self, batch: Batch) -> dict[str, float]:
         if self.config.orthogonal == "none" or frozenset({"audio", "text"}) not in self.accepts:
             return {}
-        if batch.tokens_valid_BL is None or batch.frames_valid_BT is None:
-            return {"orthogonal": 0.0}
-        return {"orthogonal": float((batch.tokens_valid_BL.any(1) & batch.frames_valid_BT.any(1)).sum())}
+        words, sounds = (() if x is None or x.lengths is None else x.lengths for x in (batch.tokens, batch.frames))
+        return {"orthogonal": float(sum(bool(w and s) for w, s in zip(words, sounds, strict=False)))}
 
     # ---- What sonolex asks of every system --------------------------------------------------------------------------
 
@@ -459,10 +454,6 @@ def orthogonal_term(audio_BD: Tensor, text_BD: Tensor, form: str) -> Tensor:
     second_BD = text_BD if form == "paper" else audio_BD
     norms_B = audio_BD.norm(dim=-1) * second_BD.norm(dim=-1)
     return (audio_BD * text_BD).sum(-1).abs() / norms_B.clamp_min(1e-8)
-
-
-def _stream(x: Tensor | None, valid_BT: Tensor | None) -> Stream | None:
-    return None if x is None or valid_BT is None else (x, valid_BT)
 
 
 SYSTEM = Ctal

@@ -37,6 +37,7 @@ from sonolex.objectives import masked
 from sonolex.objectives.corruption import hide_patches
 from sonolex.pretrained.ast import import_ast_or_deit
 from sonolex.pretrained.base import ImportReport
+from sonolex.places import at_places, places_where
 from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
@@ -158,29 +159,35 @@ class Ssast(System):
 
     def corrupt(self, batch: Batch) -> Batch:
         """Choose the patches that are hidden, in clusters of one size a clip (algorithm 1), from each clip's seed."""
-        assert batch.frames_valid_BT is not None
+        assert batch.frames is not None and batch.frames.lengths is not None
         c = self.config
-        columns_B = [c.grid.num_columns(n) for n in batch.frames_valid_BT.sum(1).tolist()]
+        columns_B = [c.grid.num_columns(n) for n in batch.frames.lengths]
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
         options = {"share": c.hidden_share, "sampler": c.sampler, "sides": (c.shortest_side, c.longest_side)}
         find_BP = draw_BP = hide_patches(columns_B, c.grid.num_rows, generators, **options)
         if c.masks == "separate":
             draw_BP = hide_patches(columns_B, c.grid.num_rows, generators, **options)
         counts = {"info_nce": float(find_BP.sum()), "mse": float(draw_BP.sum()) * c.grid.size}
-        return batch.adding(extras={"find_BP": find_BP, "draw_BP": draw_BP}, counts=counts)
+        extras = {"find_BP": find_BP, "find_N": places_where(find_BP)}
+        extras |= {"draw_BP": draw_BP, "draw_N": places_where(draw_BP)}
+        return batch.adding(extras=extras, counts=counts)
 
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         """Return L_d of finding (InfoNCE, eq. 1) and L_g of drawing (squared error, eq. 2); L = L_d + λ L_g (eq. 3)."""
-        assert batch.frames_BTF is not None and batch.frames_valid_BT is not None
+        assert batch.frames is not None
         c = self.config
-        patches_BPK, valid_BP = cut_patches(batch.frames_BTF, batch.frames_valid_BT, c.grid)
+        patches_BPK, valid_BP, _ = cut_patches(batch.frames, c.grid)
         find_BP, draw_BP = batch.extras["find_BP"], batch.extras["draw_BP"]
         found_BPD = self._hidden_states(patches_BPK, valid_BP, find_BP)
         drawn_BPD = found_BPD
         if c.masks == "separate":
             drawn_BPD = self._hidden_states(patches_BPK, valid_BP, draw_BP)
-        info_nce = masked.patch_info_nce_sum(self.find_head(found_BPD), patches_BPK, find_BP, axis=c.nce_axis)
-        mse = masked.mse_sum(self.draw_head(drawn_BPD[draw_BP]), patches_BPK[draw_BP])
+        guesses_BPK = self.find_head(found_BPD)
+        info_nce = masked.patch_info_nce_sum(
+            guesses_BPK, patches_BPK, find_BP, batch.extras["find_N"], axis=c.nce_axis
+        )
+        draw_N = batch.extras["draw_N"]
+        mse = masked.mse_sum(self.draw_head(at_places(drawn_BPD, draw_N)), at_places(patches_BPK, draw_N))
         return {
             "info_nce": Term(info_nce, batch.counts["info_nce"], weight=1.0),
             "mse": Term(mse, batch.counts["mse"], weight=c.mse_weight),  # λ
@@ -201,12 +208,12 @@ class Ssast(System):
 
     def encode(self, batch: Batch) -> Encoding:
         """Return the states of both tokens and all patches, and the clip's vector."""
-        if batch.frames_BTF is None or batch.frames_valid_BT is None:
+        if batch.frames is None:
             raise ValueError(f"a batch must have audio for {self.name}, but clips {batch.clip_ids} have none.")
         c = self.config
-        patches_BPK, valid_BP = cut_patches(batch.frames_BTF, batch.frames_valid_BT, c.grid)
-        keep_BP = kept_patches(valid_BP, c.keep_patches if self.training else 1.0)
-        x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, keep_BP=keep_BP)
+        patches_BPK, valid_BP, _ = cut_patches(batch.frames, c.grid)
+        kept = kept_patches(valid_BP, c.keep_patches if self.training else 1.0)
+        x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, kept=kept)
         states_BPD = final_states(self.layers, self.norm, x_BPD, valid_BP)
         return Encoding(pooled_states(states_BPD, valid_BP, pool=c.pool), {"audio": states_BPD}, {"audio": valid_BP})
 

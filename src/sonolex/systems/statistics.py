@@ -114,7 +114,7 @@ class Statistics(System):
         return self.config.num_audio + self.config.num_outputs
 
     def encode(self, batch: Batch) -> Encoding:
-        if batch.tokens_BL is None and batch.frames_BTF is None:
+        if batch.tokens is None and batch.frames is None:
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
         audio_BF = self._audio(batch)
         outputs_BC = self.outputs(torch.cat([audio_BF, self._terms(batch)], -1))
@@ -139,17 +139,18 @@ class Statistics(System):
 
     def _audio(self, batch: Batch) -> Tensor:
         """Return standardised statistics (B, F); the mean of all clips, 0, for a clip without audio."""
-        if batch.frames_BTF is None or batch.frames_valid_BT is None:
+        if batch.frames is None:
             return torch.zeros(len(batch), self.config.num_audio, device=self.scale_C.device)
-        z_BF = (batch.frames_BTF[:, 0] - self.centre_F) / self.spread_F
-        return z_BF.clamp(-FARTHEST, FARTHEST) * batch.frames_valid_BT[:, :1]
+        z_BF = (batch.frames.values[:, 0] - self.centre_F) / self.spread_F
+        return z_BF.clamp(-FARTHEST, FARTHEST) * batch.frames.valid[:, :1]
 
     def _terms(self, batch: Batch) -> Tensor:
         """Return TF-IDF (B, V) with logarithmic counts, of length ``text_scale``; zeros for a clip without words."""
         counts_BV = torch.zeros(len(batch), self.config.num_terms, device=self.scale_C.device)
-        if batch.tokens_BL is None or batch.tokens_valid_BL is None or not self.config.num_terms:
+        if batch.tokens is None or not self.config.num_terms:
             return counts_BV
-        counts_BV.scatter_add_(1, batch.tokens_BL, batch.tokens_valid_BL.to(counts_BV))
+        tokens_BL, valid_BL, _ = batch.tokens
+        counts_BV.scatter_add_(1, tokens_BL, valid_BL.to(counts_BV))
         found_BV = torch.where(counts_BV > 0, 1 + counts_BV.clamp_min(1).log(), 0.0) * self.idf_V
         return found_BV / found_BV.norm(dim=1, keepdim=True).clamp_min(1e-12) * self.config.text_scale
 

@@ -28,7 +28,7 @@ from sonolex.audio.features import AUDIOSET_STD
 from sonolex.audio.patches import Grid, cut_patches
 from sonolex.audio.views import Views
 from sonolex.configs import one_of
-from sonolex.nn.embeddings import HiddenPatch, PatchEmbedding
+from sonolex.nn.embeddings import HiddenPatch, PatchEmbedding, kept_places
 from sonolex.nn.spectrogram_transformer import (
     final_states,
     kept_patches,
@@ -182,17 +182,22 @@ class VcrAst(System):
 
     def corrupt(self, batch: Batch) -> Batch:
         """Make x = t(i) and x′ = t′(i) of every clip, and choose the patches hidden in each, from the clip's seed."""
-        assert batch.frames_BTF is not None and batch.frames_valid_BT is not None
-        extras: dict[str, Tensor] = {}
+        assert batch.frames is not None and batch.frames.lengths is not None
+        extras: dict[str, Any] = {}
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
-        lengths = batch.frames_valid_BT.sum(1).tolist()
         for view in VIEWS:
             seen = [
                 self._view(frames_TF[:length], generator)
-                for frames_TF, length, generator in zip(batch.frames_BTF, lengths, generators, strict=True)
+                for frames_TF, length, generator in zip(
+                    batch.frames.values, batch.frames.lengths, generators, strict=True
+                )
             ]
-            extras[f"{view}_BTF"], extras[f"{view}_valid_BT"] = pad_rows(seen, num_features=self.config.grid.num_mels)
-            extras[f"{view}_hidden_BP"] = self._hidden([len(s) for s in seen], generators)
+            extras[view] = pad_rows(seen, num_features=self.config.grid.num_mels)
+            patches_B, hidden_BP = self._hidden([len(s) for s in seen], generators)
+            extras[f"{view}_hidden_BP"] = hidden_BP
+            if self.hidden_patch is None:
+                keep_BP = ~hidden_BP & (torch.arange(hidden_BP.shape[1]) < patches_B[:, None])
+                extras[f"{view}_kept"] = kept_places(keep_BP, max(1, int(keep_BP.sum(1).max())))
         return batch.adding(extras=extras)
 
     def _view(self, frames_TF: Tensor, generator: Generator) -> Tensor:
@@ -217,18 +222,18 @@ class VcrAst(System):
         masked_TF.narrow(axis, start, width).zero_()
         return masked_TF
 
-    def _hidden(self, lengths: list[int], generators: list[Generator]) -> Tensor:
-        """Return hidden_BP of one view (section 5.2.1: 250 of 256 patches); a clip of one patch keeps it.
+    def _hidden(self, lengths: list[int], generators: list[Generator]) -> tuple[Tensor, Tensor]:
+        """Return patches_B, the number of each clip's, and hidden_BP of one view (section 5.2.1: 250 of 256 patches); a clip of one patch keeps it.
 
         assumption: both views have hidden patches, each its own; the thesis does not say.
         """
         c = self.config
-        patches_B1 = torch.tensor([[c.grid.num_patches(n)] for n in lengths])
+        patches_B = torch.tensor([c.grid.num_patches(n) for n in lengths])
         if not c.hidden_share:
-            return torch.zeros(len(lengths), int(patches_B1.max()), dtype=torch.bool)
+            return patches_B, torch.zeros(len(lengths), int(patches_B.max()), dtype=torch.bool)
         columns_B = [c.grid.num_columns(n) for n in lengths]
         hidden_BP = hide_patches(columns_B, c.grid.num_rows, generators, share=c.hidden_share, sampler=c.sampler)
-        return hidden_BP & (patches_B1 > 1)
+        return patches_B, hidden_BP & (patches_B[:, None] > 1)
 
     # ---- 4.3 Methodology: representations, embeddings and loss ------------------------------------------------------
 
@@ -236,12 +241,12 @@ class VcrAst(System):
         """Return y = f_θ(x) and y′ = f_θ(x′), one vector per clip and view: the branches share their weights."""
         return {view: self._representation(batch.extras, view) for view in VIEWS}
 
-    def _representation(self, extras: Mapping[str, Tensor], view: str) -> Tensor:
-        patches_BPK, valid_BP = cut_patches(extras[f"{view}_BTF"], extras[f"{view}_valid_BT"], self.config.grid)
-        hidden_BP = extras[f"{view}_hidden_BP"]
+    def _representation(self, extras: Mapping[str, Any], view: str) -> Tensor:
+        patches_BPK, valid_BP, _ = cut_patches(extras[view], self.config.grid)
         if self.hidden_patch is None:
-            x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, keep_BP=~hidden_BP)
+            x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, kept=extras[f"{view}_kept"])
         else:
+            hidden_BP = extras[f"{view}_hidden_BP"]
             vector_D = self.hidden_patch.vector_D
             x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, replaced_BP=hidden_BP, replacement_D=vector_D)
         states_BPD = final_states(self.layers, self.norm, x_BPD, valid_BP)
@@ -263,15 +268,15 @@ class VcrAst(System):
         }
         journaled = {f"expander_{n}": v for n, v in vicreg.spread(first_ND).items()}
         journaled |= {f"rows_{n}": v for n, v in vicreg.spread(rows["first"]).items()}
-        journaled["floor"] = vicreg.loss_floor(
+        floor = vicreg.loss_floor(
             len(first_ND),
             c.expander_width,
             variance_weight=c.variance_weight,
             covariance_weight=c.covariance_weight,
             reduction=c.reduction,
         )
-        device = first_ND.device
-        return losses | {n: Term(torch.tensor(v, device=device), 1.0, weight=0.0) for n, v in journaled.items()}
+        journaled["floor"] = torch.full((), floor, device=first_ND.device)
+        return losses | {n: Term(v, 1.0, weight=0.0) for n, v in journaled.items()}
 
     def advice(self, clips_per_step: int) -> list[str]:
         c = self.config
@@ -292,12 +297,12 @@ class VcrAst(System):
 
     def encode(self, batch: Batch) -> Encoding:
         """Return the states of both tokens and all patches, and the clip's vector."""
-        if batch.frames_BTF is None or batch.frames_valid_BT is None:
+        if batch.frames is None:
             raise ValueError(f"a batch must have audio for {self.name}, but clips {batch.clip_ids} have none.")
         c = self.config
-        patches_BPK, valid_BP = cut_patches(batch.frames_BTF, batch.frames_valid_BT, c.grid)
-        keep_BP = kept_patches(valid_BP, c.keep_patches if self.training else 1.0)
-        x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, keep_BP=keep_BP)
+        patches_BPK, valid_BP, _ = cut_patches(batch.frames, c.grid)
+        kept = kept_patches(valid_BP, c.keep_patches if self.training else 1.0)
+        x_BPD, valid_BP = self.embedding(patches_BPK, valid_BP, kept=kept)
         states_BPD = final_states(self.layers, self.norm, x_BPD, valid_BP)
         return Encoding(pooled_states(states_BPD, valid_BP, pool=c.pool), {"audio": states_BPD}, {"audio": valid_BP})
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sonolex.nn.dropout import Dropout
 from sonolex.nn.embeddings import stack_frames
@@ -79,33 +78,18 @@ class RecurrentSystem(System):
         Raises:
             ValueError: there is no modality at all.
         """
-        if batch.tokens_BL is None and batch.frames_BTF is None:
+        if batch.tokens is None and batch.frames is None:
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
-        c, device = self.config, self.words.weight.device
-        nothing_B1 = torch.zeros(len(batch), 1, dtype=torch.bool, device=device)
+        c = self.config
+        some_BT = next(x.valid for x in (batch.tokens, batch.frames) if x is not None)
+        nothing_B1 = torch.zeros_like(some_BT[:, :1])
+        nothing_B11 = nothing_B1[..., None].to(self.words.weight)
         inputs = {
-            "audio": (torch.zeros(len(batch), 1, c.frames_per_step * c.num_features, device=device), nothing_B1),
-            "text": (torch.zeros(len(batch), 1, c.width, device=device), nothing_B1),
+            "audio": (nothing_B11.expand(-1, -1, c.frames_per_step * c.num_features), nothing_B1),
+            "text": (nothing_B11.expand(-1, -1, c.width), nothing_B1),
         }
-        if batch.frames_BTF is not None and batch.frames_valid_BT is not None:
-            inputs["audio"] = stack_frames(batch.frames_BTF, batch.frames_valid_BT, c.frames_per_step)
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            inputs["text"] = self.dropout(self.words(batch.tokens_BL)), batch.tokens_valid_BL
+        if batch.frames is not None:
+            inputs["audio"] = stack_frames(batch.frames.values, batch.frames.valid, c.frames_per_step)
+        if batch.tokens is not None:
+            inputs["text"] = self.dropout(self.words(batch.tokens.values)), batch.tokens.valid
         return inputs
-
-
-def recurrent(kind: Any, size: int, width: int, *, both_ways: bool) -> Any:
-    """Return a GRU or LSTM whose states have ``width`` values, in both directions together where there are two."""
-    return kind(size, width // (1 + both_ways), batch_first=True, bidirectional=both_ways)
-
-
-def states_of(network: Any, x_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a network's states (B, T, D) and its last ones (B, D), of both directions; zeros for an empty row."""
-    lengths_B = valid_BT.sum(1).clamp_min(1).cpu()
-    packed = pack_padded_sequence(x_BTF, lengths_B, batch_first=True, enforce_sorted=False)
-    out, last = network(packed)
-    states_BTD, _ = pad_packed_sequence(out, batch_first=True, total_length=x_BTF.shape[1])
-    last_NBH = last[0] if isinstance(last, tuple) else last  # an LSTM has states and cells
-    last_BD = last_NBH[-(1 + network.bidirectional) :].transpose(0, 1).flatten(1)
-    present_B1 = valid_BT.any(1, keepdim=True)
-    return states_BTD * valid_BT[..., None], last_BD * present_B1

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn.embeddings import stack_frames
+from sonolex.nn.recurrent import states_of
 from sonolex.objectives.contrastive import ge2e_sum
 from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig, LogMelAndTokensProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
-from sonolex.systems.ctal_rows.base import states_of
 from sonolex.types import Batch, Encoding, Term
 
 SPEAKER_COLUMNS = 2  # of 24 bits each, which float32 holds exactly
@@ -101,19 +101,18 @@ class Ge2e(System):
 
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
         numbers_BN, vectors_BD = rows["speakers"].float().split([SPEAKER_COLUMNS, self.config.embedding_dim], 1)
-        _, speakers_B = torch.unique(numbers_BN, dim=0, return_inverse=True)
-        known_B = numbers_BN[:, 0] >= 0
+        same_BB = (numbers_BN[:, None] == numbers_BN).all(-1)
         similarity = {"scale": self.similarity.scale, "offset": self.similarity.offset}
-        loss, count = ge2e_sum(vectors_BD[known_B], speakers_B[known_B], **similarity)
+        loss, count = ge2e_sum(vectors_BD, same_BB, numbers_BN[:, 0] >= 0, **similarity)
         return {"ge2e": Term(loss, count)}
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         return {"audio": [self.audio], "project": [self.project], "similarity": [self.similarity]}
 
     def _heard(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        if batch.frames_BTF is None or batch.frames_valid_BT is None:
+        if batch.frames is None:
             raise ValueError(f"a batch must have audio, but clips {batch.clip_ids} have none.")
-        stacked_BTF, valid_BT = stack_frames(batch.frames_BTF, batch.frames_valid_BT, self.config.frames_per_step)
+        stacked_BTF, valid_BT = stack_frames(batch.frames.values, batch.frames.valid, self.config.frames_per_step)
         states_BTD, last_BD = states_of(self.audio, stacked_BTF, valid_BT)
         return states_BTD, valid_BT, F.normalize(self.project(last_BD), dim=-1)
 

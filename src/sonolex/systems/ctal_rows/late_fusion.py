@@ -7,8 +7,9 @@ alone. What CTAL gains over this row is what its cross-attention gains.
 from __future__ import annotations
 
 from sonolex.nn.transformer import PostNormLayer
-from sonolex.systems.ctal import Ctal, States, Stream, audio_embedding, encoding_layers, linguistic_embedding, through
+from sonolex.systems.ctal import Ctal, States, audio_embedding, encoding_layers, linguistic_embedding, through
 from sonolex.systems.ctal_rows.base import CtalRowConfig
+from sonolex.types import Padded
 
 
 class LateFusion(Ctal):
@@ -24,13 +25,13 @@ class LateFusion(Ctal):
         self.audio_embedding = audio_embedding(self.config)
         self.audio_layers = encoding_layers(self.config, PostNormLayer)
 
-    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
+    def states(self, tokens: Padded | None, frames: Padded | None) -> States:
         """Return the states of words and of frames, each on its own."""
         states: States = {}
         if tokens is not None:
-            states["text"] = through(self.text_layers, self.text_embedding(tokens[0]), tokens[1])
+            states["text"] = through(self.text_layers, self.text_embedding(tokens.values), tokens.valid)
         if frames is not None:
-            states["audio"] = through(self.audio_layers, *self.audio_embedding(*frames))
+            states["audio"] = through(self.audio_layers, *self.audio_embedding(frames))
         return states
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from sonolex.nn.pooling import masked_max
-from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem, recurrent, states_of
+from sonolex.nn.recurrent import recurrent, states_of
+from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem
 from sonolex.types import Batch, Encoding
 
 

@@ -25,6 +25,7 @@ from sonolex.systems.ctal import (
     through,
 )
 from sonolex.systems.ctal_rows.base import CtalRowConfig
+from sonolex.types import Padded
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ class Lxmert(Ctal):
         self.audio_layers = encoding_layers(self.config, PostNormLayer, self.config.num_single_layers)
         self.audio_cross_layers = encoding_layers(self.config, TextReferredAudioLayer)
 
-    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
+    def states(self, tokens: Padded | None, frames: Padded | None) -> States:
         """Return the states of words and of frames, after both have seen each other in every pair of layers."""
         text: tuple[Tensor | None, Tensor | None] = (None, None)
         audio: tuple[Tensor | None, Tensor | None] = (None, None)
         if tokens is not None:
-            text = through(self.text_layers, self.text_embedding(tokens[0]), tokens[1])
+            text = through(self.text_layers, self.text_embedding(tokens.values), tokens.valid)
         if frames is not None:
-            audio = through(self.audio_layers, *self.audio_embedding(*frames))
+            audio = through(self.audio_layers, *self.audio_embedding(frames))
         for text_layer, audio_layer in zip(self.text_cross_layers, self.audio_cross_layers, strict=True):
             text, audio = _attended(text_layer, text, audio), _attended(audio_layer, audio, text)
         pairs = (("text", text), ("audio", audio))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem, recurrent, states_of
+from sonolex.nn.recurrent import recurrent, states_of
+from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem
 from sonolex.types import Batch, Encoding
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sonolex.nn.transformer import PostNormLayer
-from sonolex.systems.ctal import Ctal, States, Stream, audio_embedding, encoding_layers, through
+from sonolex.systems.ctal import Ctal, States, audio_embedding, encoding_layers, through
 from sonolex.systems.ctal_rows.base import CtalRowConfig
+from sonolex.types import Padded
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Mockingjay(Ctal):
         self.audio_embedding = audio_embedding(self.config)
         self.audio_layers = encoding_layers(self.config, PostNormLayer)
 
-    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
+    def states(self, tokens: Padded | None, frames: Padded | None) -> States:
         """Return the states of frames; there are no others."""
-        return {} if frames is None else {"audio": through(self.audio_layers, *self.audio_embedding(*frames))}
+        return {} if frames is None else {"audio": through(self.audio_layers, *self.audio_embedding(frames))}
 
 
 SYSTEM = Mockingjay

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem, recurrent, states_of
+from sonolex.nn.recurrent import recurrent, states_of
+from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem
 from sonolex.types import Batch, Encoding
 
 MOST_HOPS = 100  # each costs time and has no weights of its own that would vouch for it

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn.embeddings import stack_frames
+from sonolex.nn.recurrent import states_of
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
-from sonolex.systems.ctal_rows.base import states_of
 from sonolex.types import Batch, Encoding
 
 SHORTENING = 3
@@ -53,10 +53,9 @@ class ResidualBlock(nn.Module):
         hidden_BTD = self.second_norm(self.second(_neighbours(hidden_BTD, valid_BT)))
         x_BTD = F.leaky_relu(hidden_BTD + (x_BTD if self.shortcut is None else self.shortcut(x_BTD)), 0.3)
         x_BTD = x_BTD.masked_fill(~valid_BT[..., None], torch.finfo(x_BTD.dtype).min)
-        short = -x_BTD.shape[1] % SHORTENING
-        x_BTD = F.pad(x_BTD, (0, 0, 0, short), value=torch.finfo(x_BTD.dtype).min)
-        valid_BT = F.pad(valid_BT, (0, short))[:, ::SHORTENING]
-        return x_BTD.unflatten(1, (-1, SHORTENING)).amax(2) * valid_BT[..., None], valid_BT
+        x_BTD = F.pad(x_BTD, (0, 0, 0, SHORTENING - 1), value=torch.finfo(x_BTD.dtype).min)
+        valid_BT = valid_BT[:, ::SHORTENING]
+        return x_BTD.unfold(1, SHORTENING, SHORTENING).amax(-1) * valid_BT[..., None], valid_BT
 
 
 class RawNet(System):
@@ -96,9 +95,9 @@ class RawNet(System):
         return self.config.embedding_dim
 
     def encode(self, batch: Batch) -> Encoding:
-        if batch.samples_BS is None or batch.samples_valid_BS is None:
+        if batch.samples is None:
             raise ValueError(f"a batch must have audio, but clips {batch.clip_ids} have none.")
-        threes_BTF, valid_BT = stack_frames(batch.samples_BS[..., None], batch.samples_valid_BS, SHORTENING)
+        threes_BTF, valid_BT = stack_frames(batch.samples.values[..., None], batch.samples.valid, SHORTENING)
         x_BTD = F.leaky_relu(self.first_norm(self.first(threes_BTF)), 0.3)
         for block in self.blocks:
             x_BTD, valid_BT = block(x_BTD, valid_BT)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sonolex.nn.transformer import PostNormLayer
-from sonolex.systems.ctal import Ctal, States, Stream, encoding_layers, linguistic_embedding, through
+from sonolex.systems.ctal import Ctal, States, encoding_layers, linguistic_embedding, through
 from sonolex.systems.ctal_rows.base import CtalRowConfig
+from sonolex.types import Padded
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Roberta(Ctal):
         self.text_embedding = linguistic_embedding(self.config)
         self.text_layers = encoding_layers(self.config, PostNormLayer)
 
-    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
+    def states(self, tokens: Padded | None, frames: Padded | None) -> States:
         """Return the states of words; there are no others."""
-        return {} if tokens is None else {"text": through(self.text_layers, self.text_embedding(tokens[0]), tokens[1])}
+        return {} if tokens is None else {"text": through(self.text_layers, self.text_embedding(tokens.values), tokens.valid)}
 
 
 SYSTEM = Roberta

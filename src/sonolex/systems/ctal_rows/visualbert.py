@@ -9,8 +9,9 @@ import torch
 
 from sonolex.nn.dropout import drawn_in_parts
 from sonolex.nn.transformer import PostNormLayer
-from sonolex.systems.ctal import Ctal, States, Stream, audio_embedding, encoding_layers, linguistic_embedding, through
+from sonolex.systems.ctal import Ctal, States, audio_embedding, encoding_layers, linguistic_embedding, through
 from sonolex.systems.ctal_rows.base import CtalRowConfig
+from sonolex.types import Padded
 
 
 class VisualBert(Ctal):
@@ -25,13 +26,13 @@ class VisualBert(Ctal):
         self.audio_embedding = audio_embedding(self.config)
         self.joint_layers = encoding_layers(self.config, PostNormLayer)
 
-    def states(self, tokens: Stream | None, frames: Stream | None) -> States:
+    def states(self, tokens: Padded | None, frames: Padded | None) -> States:
         """Return the states of words and of frames, cut from the joint sequence."""
         parts: States = {}
         if tokens is not None:
-            parts["text"] = self.text_embedding(tokens[0]), tokens[1]
+            parts["text"] = self.text_embedding(tokens.values), tokens.valid
         if frames is not None:
-            parts["audio"] = self.audio_embedding(*frames)
+            parts["audio"] = self.audio_embedding(frames)
         if not parts:
             return {}
         joint_BTD, valid_BT = (torch.cat([pair[i] for pair in parts.values()], 1) for i in (0, 1))

@@ -1,0 +1,124 @@
+"""No system reads a number back from the device: what it needs to count was counted while the batch was made."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import Dim
+
+from sonolex.systems.base import build_system, system_type
+from sonolex.tasks.base import Model, build_task
+from sonolex.tasks.classification import ClassificationConfig
+from sonolex.tasks.pretraining import PretrainingConfig
+from sonolex.types import Batch, Padded
+from tests.systems.test_contract import CASES, PROCESSORS, accepted, built, examples, processors, richest
+
+__all__ = ["processors"]  # a fixture
+LONGEST_S = 60
+
+
+# ---- A training step, forward and backward --------------------------------------------------------------------------
+
+
+def faked(value, mode):
+    """A batch, or a part of one, whose tensors have a shape and no numbers: reading one raises."""
+    if isinstance(value, Tensor):
+        return mode.from_tensor(value)
+    if isinstance(value, Padded):
+        return Padded(mode.from_tensor(value.values), mode.from_tensor(value.valid), value.lengths)
+    if isinstance(value, dict):
+        return {name: faked(part, mode) for name, part in value.items()}
+    if isinstance(value, Batch):
+        return replace(value, **{f.name: faked(getattr(value, f.name), mode) for f in fields(value)})
+    return value
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_a_training_step_reads_nothing_back(name, config, processors, corpus):
+    system = built(name, config, processors[name])
+    heads = {"mood": ClassificationConfig("mood", label="mood", classes=("good", "bad"))}
+    if system.objectives:
+        heads["pretraining"] = PretrainingConfig("pretraining")
+    model = Model(system, {n: build_task(c, system.pooled_dim) for n, c in heads.items()}).train()
+    kinds = [richest(system), *accepted(system), richest(system)]
+    made = [examples(processors[name], corpus, m, rows=[i])[0] for i, m in enumerate(kinds)]
+    made[1] = replace(made[1], labels={})  # a clip without a label
+    prepared = model.prepare(processors[name].collate(made))
+    mode = FakeTensorMode()
+    state = {n: mode.from_tensor(x) for n, x in (*model.named_parameters(), *model.named_buffers())}
+    with mode:
+        losses = torch.func.functional_call(model, state, (faked(prepared, mode),))
+        losses.total.backward()
+
+
+# ---- An exported program for every length and every size of batch ---------------------------------------------------
+
+
+class Encoder(nn.Module):
+    """`System.encode` as a function of tensors, in the order of a batch's fields."""
+
+    def __init__(self, system, names):
+        super().__init__()
+        self.system, self.names = system, names
+
+    def forward(self, *tensors):
+        pairs = zip(tensors[::2], tensors[1::2], strict=True)
+        found = self.system.encode(Batch((), **dict(zip(self.names, map(Padded, *zip(*pairs, strict=True)), strict=True))))
+        return found.pooled_BD, found.streams
+
+
+def random_batch(system, processor, *, size, longest_s, seed=0):
+    """Features of clips of several lengths, the longest of so many seconds, and words: the tensors of a batch."""
+    generator = torch.Generator().manual_seed(seed)
+    c, pairs = processor.config, {}
+    if "audio" in richest(system):
+        samples = getattr(processor, "reads_samples", False)
+        longest = round(longest_s * processor.positions_per_second)
+        lengths = [longest, *torch.randint(longest // 3, longest + 1, (size - 1,), generator=generator).tolist()]
+        shape = (size, longest) if samples else (size, longest, getattr(processor, "num_features", 0) or c.num_mels)
+        values = torch.randn(shape, generator=generator)
+        valid = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        pairs["samples" if samples else "frames"] = Padded.of(values, valid)
+    if "text" in richest(system):
+        longest = min(c.max_tokens, 4 + int(longest_s))
+        lengths = [longest, *torch.randint(3, longest + 1, (size - 1,), generator=generator).tolist()]
+        values = torch.randint(5, 50, (size, longest), generator=generator)
+        pairs["tokens"] = Padded.of(values, torch.arange(longest) < torch.tensor(lengths)[:, None])
+    return pairs
+
+
+def for_a_minute(config, processor_config):
+    """Both with room for the longest clips that are tried."""
+    steps = {"max_frames": LONGEST_S * 100, "time_positions": LONGEST_S * 100, "num_positions": LONGEST_S * 100}
+    kept = {n: v for n, v in steps.items() if hasattr(config, n) and getattr(config, n)}
+    return replace(config, **kept), replace(processor_config, max_frames=LONGEST_S * 100)
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_encode_is_exported_for_every_length_and_batch(name, config, corpus):
+    config, processor_config = for_a_minute(config, PROCESSORS[name])
+    processor = system_type(name).processor_type.create(processor_config, transcripts=corpus.column("text"))
+    system = build_system(name, system_type(name).matched(config, processor)).eval()
+    example = random_batch(system, processor, size=3, longest_s=2.0)
+    model = Encoder(system, tuple(example))
+    size = Dim("size", min=1, max=64)
+    ends = {n: processor.positions_per_second * LONGEST_S for n in ("frames", "samples")} | {"tokens": 40}
+    shapes = tuple({0: size, 1: Dim(name, min=2, max=ends[name])} for name in example for _ in range(2))
+    program = torch.export.export(model, flat(example), dynamic_shapes=(shapes,), strict=False).module()
+    for longest_s, size in ((0.3, 1), (0.3, 8), (2.5, 3), (11.0, 8), (LONGEST_S, 1)):
+        pairs = random_batch(system, processor, size=size, longest_s=longest_s, seed=1)
+        with torch.no_grad():
+            expected = system.encode(Batch(("a clip",) * size, **pairs))
+            pooled, streams = program(*flat(pairs))
+        assert torch.allclose(pooled, expected.pooled_BD, atol=1e-5, rtol=1e-5)
+        for modality, states in expected.streams.items():
+            valid = expected.valid[modality]
+            assert torch.allclose(streams[modality][valid], states[valid], atol=1e-5, rtol=1e-5)
+
+
+def flat(pairs):
+    return tuple(x for pair in pairs.values() for x in pair[:2])
