@@ -73,7 +73,8 @@ class Grid:
 
     def _strides_in(self, beyond: Any) -> Any:
         """Return how many strides the frames beyond the first patch need, or fill."""
-        return -(-beyond // self.strides[0]) if self.partial == "pad" else beyond // self.strides[0]
+        stride = self.strides[0]
+        return (beyond + stride - 1) // stride if self.partial == "pad" else beyond // stride
 
     def num_patches(self, num_frames: int) -> int:
         """Return the number of patches of a clip. AST-Base: 12 × 101 at 1024 frames with stride 10 and "drop"."""
@@ -87,10 +88,10 @@ def cut_patches(frames: Padded, grid: Grid) -> Padded:
         raise ValueError(f"frames must have {grid.num_mels} bands (num_mels), but have {frames_BTF.shape[-1]}.")
     frames_BTF = frames_BTF * valid_BT[..., None].to(frames_BTF.dtype)
     (step_T, step_F), num_columns = grid.strides, grid.num_columns(frames_BTF.shape[1])
-    frames_BTF = F.pad(frames_BTF, (0, 0, 0, max(grid.frames, step_T) - 1))  # as much as the last patch may lack
-    # (B, T, F) -> (B, columns, rows, frames, bins) -> (B, P, frames * bins)
-    cut = frames_BTF.unfold(1, grid.frames, step_T).unfold(2, grid.bins, step_F)
-    patches_BPK = cut[:, :num_columns, : grid.num_rows].flatten(3).flatten(1, 2)
+    columns = _stretches(frames_BTF, num_columns, grid.frames, step_T)
+    # (B, columns, frames, F) -> (B, columns, rows, frames, bins) -> (B, P, frames * bins)
+    cut = columns.unfold(3, grid.bins, step_F)[:, :, :, : grid.num_rows].transpose(2, 3)
+    patches_BPK = cut.flatten(3).flatten(1, 2)
     column_P = torch.arange(num_columns * grid.num_rows, device=valid_BT.device) // grid.num_rows
     patches_valid_BP = column_P < grid.columns_of(valid_BT.sum(1))[:, None]
     return Padded(patches_BPK, patches_valid_BP, lengths and tuple(grid.num_patches(n) for n in lengths))
@@ -122,21 +123,28 @@ class Blocks:
 
     def num_blocks(self, num_frames: int) -> int:
         """Return the number of blocks of a clip; 0 without frames."""
-        return 0 if num_frames <= 0 else 1 + -(-torch.sym_max(0, num_frames - self.frames) // self.hop)
+        return 0 if num_frames <= 0 else 1 + (torch.sym_max(0, num_frames - self.frames) + self.hop - 1) // self.hop
 
     def blocks_of(self, lengths_B: Tensor) -> Tensor:
         """Return `num_blocks` of clips of these lengths, without reading them."""
-        return torch.where(lengths_B > 0, 1 - -(lengths_B - self.frames).clamp_min(0) // self.hop, 0)
+        return torch.where(lengths_B > 0, 1 + ((lengths_B - self.frames).clamp_min(0) + self.hop - 1) // self.hop, 0)
 
 
 def cut_blocks(frames: Padded, blocks: Blocks) -> tuple[Tensor, Padded]:
     """Return blocks (B, N, frames, F), and the validity (B, N, frames) of their frames with each clip's blocks."""
     frames_BTF, valid_BT, lengths = frames
     num_blocks = blocks.num_blocks(frames_BTF.shape[1])
-    frames_BTF = F.pad(frames_BTF, (0, 0, 0, blocks.frames))  # as much as the last block may lack, and more
-    # (B, T, F) -> (B, N, F, frames) -> (B, N, frames, F)
-    blocks_BNSF = frames_BTF.unfold(1, blocks.frames, blocks.hop)[:, :num_blocks].transpose(2, 3)
+    blocks_BNSF, frames_valid_BNS = (
+        _stretches(x_BT, num_blocks, blocks.frames, blocks.hop) for x_BT in (frames_BTF, valid_BT)
+    )
     own_BN = torch.arange(num_blocks, device=valid_BT.device) < blocks.blocks_of(valid_BT.sum(1))[:, None]
-    frames_valid_BNS = F.pad(valid_BT, (0, blocks.frames)).unfold(1, blocks.frames, blocks.hop)[:, :num_blocks]
     frames_valid_BNS = frames_valid_BNS & own_BN[..., None]
     return blocks_BNSF, Padded(frames_valid_BNS, own_BN, lengths and tuple(blocks.num_blocks(n) for n in lengths))
+
+
+def _stretches(x_BT: Tensor, number: int, size: int, hop: int) -> Tensor:
+    """Return stretches (B, number, size, …), one every ``hop`` places; what a stretch lacks at the end are zeros."""
+    x_BT = F.pad(x_BT, (0, 0) * (x_BT.ndim - 2) + (0, max(size, hop)))
+    firsts_N1 = hop * torch.arange(number, device=x_BT.device)[:, None]
+    places_NS = firsts_N1 + torch.arange(size, device=x_BT.device)
+    return x_BT.index_select(1, places_NS.flatten()).unflatten(1, (number, size))

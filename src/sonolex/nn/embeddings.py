@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn.dropout import Dropout
+from sonolex.nn.pooling import at
 from sonolex.types import Padded
 
 LEVEL_SCALE = 4.0  # a patch's mean and deviation beside its normalised values, whose deviation is 1
@@ -120,7 +121,7 @@ class Conv2dStem(nn.Module):
     def forward(self, x_BCTF: Tensor, valid_BT: Tensor) -> Tensor:
         for convolution, stride in zip(self.convolutions, self.strides, strict=True):
             x_BCTF = F.gelu(convolution(x_BCTF * valid_BT[:, None, :, None].to(x_BCTF.dtype)))
-            valid_BT = valid_BT[:, ::stride]
+            valid_BT = every(valid_BT, stride)
         # (B, C, T', F') -> (B, T', C * F')
         return self.project(x_BCTF.transpose(1, 2).flatten(2))
 
@@ -133,10 +134,20 @@ def stack_frames(frames_BTF: Tensor, valid_BT: Tensor, frames_per_step: int) -> 
     frames_BTF = frames_BTF * valid_BT[..., None].to(frames_BTF.dtype)
     if frames_per_step == 1:
         return frames_BTF, valid_BT
-    frames_BTF = F.pad(frames_BTF, (0, 0, 0, frames_per_step - 1))  # as much as the last step may lack
-    # (B, T, F) -> (B, T', F, r) -> (B, T', r * F)
-    stacked_BTFR = frames_BTF.unfold(1, frames_per_step, frames_per_step)
-    return stacked_BTFR.transpose(2, 3).flatten(2), valid_BT[:, ::frames_per_step]
+    # (B, T, F) -> (B, T', r, F) -> (B, T', r * F)
+    return in_groups(frames_BTF, frames_per_step).flatten(2), every(valid_BT, frames_per_step)
+
+
+def in_groups(x_BT: Tensor, size: int, *, value: float = 0.0) -> Tensor:
+    """Return consecutive places in groups, (B, T', size, …), T' = ceil(T / size); the last one is filled up."""
+    number = (x_BT.shape[1] + size - 1) // size
+    short = number * size - x_BT.shape[1]
+    return F.pad(x_BT, (0, 0) * (x_BT.ndim - 2) + (0, short), value=value).unflatten(1, (number, size))
+
+
+def every(valid_BT: Tensor, stride: int) -> Tensor:
+    """Return the validity of every so many places, the first one included."""
+    return in_groups(valid_BT, stride)[:, :, 0]
 
 
 class NormalisedPatches(nn.Module):
@@ -200,9 +211,8 @@ class PatchEmbedding(nn.Module):
             x_BPD = torch.where(replaced_BP[..., None], replacement_D.to(x_BPD.dtype), x_BPD)
         x_BPD = x_BPD + positions_BPD
         if kept is not None:
-            x_BPD = torch.gather(x_BPD, 1, kept.values[..., None].expand(-1, -1, x_BPD.shape[-1]))
-            valid_BP = kept.valid
-        special_B2D = (self.special + self.special_position).expand(len(x_BPD), -1, -1).to(x_BPD.dtype)
+            x_BPD, valid_BP = at(x_BPD, kept.values), kept.valid
+        special_B2D = (self.special + self.special_position).expand(x_BPD.shape[0], -1, -1).to(x_BPD.dtype)
         return self.dropout(torch.cat([special_B2D, x_BPD], 1)), F.pad(valid_BP, (2, 0), value=True)
 
     def _positions(self, valid_BP: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonolex.nn.dropout import Dropout, drawn_in_parts
+from sonolex.types import Padded
 
 TEXT, AUDIO = 0, 1  # rows of the segment table: BERT's first and second sentence
 
@@ -68,10 +69,8 @@ class JoinedEmbedding(nn.Module):
 
     def forward(
         self,
-        tokens_BL: Tensor | None,
-        tokens_valid_BL: Tensor | None,
-        audio_BTD: Tensor | None,
-        audio_valid_BT: Tensor | None,
+        tokens: Padded | None,
+        audio: Padded | None,
         *,
         audio_times_T: Tensor | None = None,
         audio_parts: tuple[int, ...] = (),
@@ -79,62 +78,59 @@ class JoinedEmbedding(nn.Module):
         """Return the joined sequence. A clip without text has [CLS] alone in its place; without audio, nothing.
 
         Args:
-            tokens_BL: with start and end token, right-padded.
-            audio_BTD: audio tokens of the model's width; the end token is added here, after the last valid one.
+            tokens: (B, L), with start and end token.
+            audio: audio tokens (B, T, D) of the model's width; the end token is added here, after the last valid one.
             audio_times_T: positions of the audio tokens and of one more place; counted from 0 if not given.
             audio_parts: lengths of the parts of the audio that are padded apart, of one if not given.
 
         Raises:
-            ValueError: a clip needs more positions than there are, or the batch is empty.
+            ValueError: a part alone needs more positions than there are, or the batch is empty.
         """
-        if audio_BTD is not None:
-            size, device = len(audio_BTD), audio_BTD.device
-        elif tokens_BL is not None:
-            size, device = len(tokens_BL), tokens_BL.device
-        else:
+        some = audio if audio is not None else tokens
+        if some is None:
             raise ValueError("a batch must have text or audio to be joined, but has neither.")
-        if tokens_BL is None or tokens_valid_BL is None:
+        size, device = some.valid.shape[0], some.valid.device
+        if tokens is None:
             tokens_BL = torch.full((size, 1), self.start_id, device=device)
             tokens_valid_BL = torch.ones(size, 1, dtype=torch.bool, device=device)
         else:
+            tokens_BL, tokens_valid_BL, _ = tokens
             without_B = ~tokens_valid_BL.any(1)
             first_BL = without_B[:, None] & (torch.arange(tokens_BL.shape[1], device=device) == 0)
             tokens_BL = tokens_BL.masked_fill(first_BL, self.start_id)
             tokens_valid_BL = tokens_valid_BL | first_BL
         num_text = tokens_BL.shape[1]
+        self._require_room("num_positions", num_text)
         x_BLD = self.token(tokens_BL) + self.modality.weight[TEXT]
         places_BL = torch.arange(num_text, device=device).expand(size, -1)
-        x_BLD = x_BLD + self._placed(self.position, places_BL, tokens_valid_BL)
-        if audio_BTD is None or audio_valid_BT is None:
+        x_BLD = x_BLD + self.position(places_BL * tokens_valid_BL)  # padding takes the first one
+        if audio is None:
             return Joined(self._finished(x_BLD, (num_text,)), tokens_valid_BL, (num_text,))
-        audio_BTD, audio_valid_BT = self._ended(audio_BTD, audio_valid_BT)
+        *others, last = audio_parts or (audio.valid.shape[1],)
+        audio_BTD, audio_valid_BT = self._ended(audio.values, audio.valid)
         audio_BTD = audio_BTD.to(x_BLD.dtype) + self.modality.weight[AUDIO]
         if audio_times_T is None:
             audio_times_T = torch.arange(audio_BTD.shape[1], device=device)
         times_BT, table = audio_times_T.expand(size, -1), self.time
         if table is None:
             times_BT, table = times_BT + tokens_valid_BL.sum(1, keepdim=True), self.position
-        audio_BTD = audio_BTD + self._placed(table, times_BT, audio_valid_BT)
+        self._require_room("num_positions" if self.time is None else "time_positions", max(*others, last, 0) + 1)
+        audio_BTD = audio_BTD + table(times_BT * audio_valid_BT)
         valid_BL = torch.cat([tokens_valid_BL, audio_valid_BT], 1)
-        *others, last = audio_parts or (audio_BTD.shape[1] - 1,)
         parts = (num_text, *others, last + 1)  # the end token follows the last part
         return Joined(self._finished(torch.cat([x_BLD, audio_BTD], 1), parts), valid_BL, parts)
 
-    def _finished(self, x_BLD: Tensor, parts: tuple[int, ...]) -> Tensor:
-        with drawn_in_parts(*parts):
-            return self.dropout(self.norm(x_BLD))
-
-    def _placed(self, table: nn.Embedding, places_BL: Tensor, valid_BL: Tensor) -> Tensor:
-        """Return the vectors of the places; padding takes the first one."""
-        places_BL = places_BL * valid_BL
-        longest = int(places_BL.max()) + 1
+    def _require_room(self, name: str, longest: int) -> None:
+        table = self.time if name == "time_positions" and self.time is not None else self.position
         if longest > table.num_embeddings:
-            name = "time_positions" if table is self.time else "num_positions"
             raise ValueError(
                 f"a clip must have at most {table.num_embeddings} tokens ({name}; text and audio together unless audio "
                 f"has its own), but has {longest}. Raise it, lower max_tokens, or let an audio token cover more."
             )
-        return table(places_BL)
+
+    def _finished(self, x_BLD: Tensor, parts: tuple[int, ...]) -> Tensor:
+        with drawn_in_parts(*parts):
+            return self.dropout(self.norm(x_BLD))
 
     def _ended(self, audio_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Return audio with the end token's embedding after each clip's last vector; clips without audio get none."""

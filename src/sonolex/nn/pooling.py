@@ -34,6 +34,11 @@ def mean_of_present(vectors: Sequence[Tensor], present: Sequence[Tensor]) -> Ten
     return total_BD / torch.stack(list(present)).sum(0)
 
 
+def at(x_BTD: Tensor, places_BN: Tensor) -> Tensor:
+    """Return each row's values at its own places, (B, N, D)."""
+    return x_BTD.gather(1, places_BN[..., None].expand(-1, -1, x_BTD.shape[-1]))
+
+
 class AttentionPool(nn.Module):
     """softmax(v · tanh(W h)) weighted sum of h. Source: CTAL section 3.3."""
 

@@ -122,20 +122,26 @@ class Classification(Task):
             dropout=config.dropout,
         )
         self._ids = {name: i for i, name in enumerate(config.classes)}
-        self._weight, self._shift = torch.tensor(config.class_weights or [1.0] * len(config.classes)), None
+        weights_C, shift_C = torch.tensor(config.class_weights or [1.0] * len(config.classes)), None
         counts = torch.tensor(config.class_counts, dtype=torch.float32)
         if config.imbalance != "none" and not len(counts):
             raise ValueError(f"`class_counts` of task {config.name!r} must be known for its imbalance, but are not.")
         if config.imbalance == "weighted":
-            self._weight = counts.sum() / (len(counts) * counts)
+            weights_C = counts.sum() / (len(counts) * counts)
         elif config.imbalance == "adjusted":
-            self._shift = torch.log(counts / counts.sum())
+            shift_C = torch.log(counts / counts.sum())
+        self._weights = weights_C  # for counts, which are of the CPU
+        weighs = bool(config.class_weights) or config.imbalance == "weighted"
+        self.weight_C: Tensor | None
+        self.shift_C: Tensor | None
+        self.register_buffer("weight_C", weights_C.clone() if weighs else None, persistent=False)
+        self.register_buffer("shift_C", shift_C, persistent=False)
 
     def prepare(self, batch: Batch, system: System) -> Batch:
         values = batch.labels.get(self.config.label, (None,) * len(batch))
         ids_B = torch.tensor([self.class_id(v, clip) for v, clip in zip(values, batch.clip_ids, strict=True)])
         known_B = ids_B != MISSING
-        count = float(self._weight[ids_B[known_B]].sum())
+        count = float(self._weights[ids_B[known_B]].sum())
         targets = {self.config.name: ids_B}
         if batch.own_shares:
             others = batch.other_labels.get(self.config.label, (None,) * len(batch))
@@ -147,14 +153,13 @@ class Classification(Task):
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
         assert encoding is not None
         ids_B = batch.targets[self.config.name]
-        known_B = ids_B != MISSING
-        logits_NC = self._logits(encoding)[known_B]
-        losses_N = self._losses(logits_NC, ids_B[known_B])
+        logits_BC = self._logits(encoding)
+        losses_B = self._losses(logits_BC, ids_B)
         share_B = batch.targets.get(f"{self.config.name}{_SHARE}")
         if share_B is not None:  # cross-entropy with a mixture of labels is the mixture of cross-entropies
-            other_N = self._losses(logits_NC, batch.targets[f"{self.config.name}{_OTHER}"][known_B])
-            losses_N = share_B[known_B] * losses_N + (1 - share_B[known_B]) * other_N
-        return {self.config.name: Term(losses_N.sum(), batch.counts[self.config.name], self.config.weight)}
+            other_B = self._losses(logits_BC, batch.targets[f"{self.config.name}{_OTHER}"])
+            losses_B = share_B * losses_B + (1 - share_B) * other_B
+        return {self.config.name: Term(losses_B.sum(), batch.counts[self.config.name], self.config.weight)}
 
     def scores(self, encoding: Encoding) -> Tensor:
         return torch.softmax(self._logits(encoding), -1)
@@ -196,12 +201,11 @@ class Classification(Task):
         logits_BC = self.head(encoding.pooled_BD).float()
         return torch.cat([torch.zeros_like(logits_BC), logits_BC], -1) if self.config.single_logit else logits_BC
 
-    def _losses(self, logits_NC: Tensor, ids_N: Tensor) -> Tensor:
-        weighted = bool(self.config.class_weights) or self.config.imbalance == "weighted"
-        weight = self._weight.to(logits_NC.device) if weighted else None
-        logits_NC = logits_NC if self._shift is None else logits_NC + self._shift.to(logits_NC.device)
-        smoothing = self.config.label_smoothing
-        return F.cross_entropy(logits_NC, ids_N, weight=weight, reduction="none", label_smoothing=smoothing)
+    def _losses(self, logits_BC: Tensor, ids_B: Tensor) -> Tensor:
+        """Return each clip's cross-entropy (B,); 0 where the label is missing."""
+        logits_BC = logits_BC if self.shift_C is None else logits_BC + self.shift_C
+        options = {"ignore_index": MISSING, "label_smoothing": self.config.label_smoothing}
+        return F.cross_entropy(logits_BC, ids_B, weight=self.weight_C, reduction="none", **options)
 
 
 TASK = Classification

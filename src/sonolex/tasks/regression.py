@@ -79,8 +79,8 @@ class Regression(Task):
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
         assert encoding is not None
         targets_B = batch.targets[self.config.name]
-        known_B = ~targets_B.isnan()
-        loss = l1_sum(self._values(encoding)[known_B], targets_B[known_B]) / self.config.spread
+        values_B = self._values(encoding)
+        loss = l1_sum(values_B, torch.where(targets_B.isnan(), values_B, targets_B)) / self.config.spread
         return {self.config.name: Term(loss, batch.counts[self.config.name], self.config.weight)}
 
     @property

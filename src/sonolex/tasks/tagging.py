@@ -110,9 +110,9 @@ class Tagging(Task):
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
         assert encoding is not None
         targets_BC = batch.targets[self.config.name]
-        known_B = ~targets_BC.isnan().any(1)
-        logits_NC = self.head(encoding.pooled_BD)[known_B].float()
-        loss = F.binary_cross_entropy_with_logits(logits_NC, targets_BC[known_B], reduction="sum")
+        logits_BC, known_BC = self.head(encoding.pooled_BD).float(), ~targets_BC.isnan()
+        losses_BC = F.binary_cross_entropy_with_logits(logits_BC, targets_BC.nan_to_num(), reduction="none")
+        loss = (losses_BC * known_BC).sum()
         return {self.config.name: Term(loss, batch.counts[self.config.name], self.config.weight)}
 
     def scores(self, encoding: Encoding) -> Tensor:

@@ -83,13 +83,12 @@ class Verification(Task):
     def losses(self, system: System, batch: Batch, encoding: Encoding | None) -> dict[str, Term]:
         assert encoding is not None
         ids_B = batch.targets[self.config.name]
-        known_B = ids_B != MISSING
         embedding_BD = self._embedding(encoding)
         if self.config.scale:
             logits_BC = self.config.scale * F.linear(F.normalize(embedding_BD), F.normalize(self.head.weight))
         else:
             logits_BC = self.head(embedding_BD)
-        loss = cross_entropy_sum(logits_BC[known_B], ids_B[known_B])
+        loss = F.cross_entropy(logits_BC.float(), ids_B, reduction="sum", ignore_index=MISSING)
         return {self.config.name: Term(loss, batch.counts[self.config.name], self.config.weight)}
 
     def scores(self, encoding: Encoding) -> Tensor:

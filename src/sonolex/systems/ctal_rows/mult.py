@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sonolex.nn.dropout import Dropout, drawn_apart
 from sonolex.nn.embeddings import sinusoids
+from sonolex.nn.pooling import at
 from sonolex.nn.transformer import CrossAttention, FeedForward, PreNormLayer, attends_to_valid
 from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem
 from sonolex.types import Batch, Encoding
@@ -73,8 +74,8 @@ class Direction(nn.Module):
         for layer in self.self_layers:
             x_BTD = layer(x_BTD, attends_B1TT)
         x_BTD = self.norm(x_BTD)
-        last_B = (valid_BT.sum(1) - 1).clamp_min(0)
-        return x_BTD, x_BTD[torch.arange(len(x_BTD)), last_B] * valid_BT.any(1, keepdim=True)
+        last_B1 = (valid_BT.sum(1, keepdim=True) - 1).clamp_min(0)
+        return x_BTD, at(x_BTD, last_B1)[:, 0] * valid_BT.any(1, keepdim=True)
 
 
 class MulT(RecurrentSystem):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex.nn.embeddings import stack_frames
+from sonolex.nn.embeddings import every, in_groups, stack_frames
 from sonolex.nn.recurrent import states_of
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
@@ -53,9 +53,9 @@ class ResidualBlock(nn.Module):
         hidden_BTD = self.second_norm(self.second(_neighbours(hidden_BTD, valid_BT)))
         x_BTD = F.leaky_relu(hidden_BTD + (x_BTD if self.shortcut is None else self.shortcut(x_BTD)), 0.3)
         x_BTD = x_BTD.masked_fill(~valid_BT[..., None], torch.finfo(x_BTD.dtype).min)
-        x_BTD = F.pad(x_BTD, (0, 0, 0, SHORTENING - 1), value=torch.finfo(x_BTD.dtype).min)
-        valid_BT = valid_BT[:, ::SHORTENING]
-        return x_BTD.unfold(1, SHORTENING, SHORTENING).amax(-1) * valid_BT[..., None], valid_BT
+        valid_BT = every(valid_BT, SHORTENING)
+        threes_BT3D = in_groups(x_BTD, SHORTENING, value=torch.finfo(x_BTD.dtype).min)
+        return threes_BT3D.amax(2) * valid_BT[..., None], valid_BT
 
 
 class RawNet(System):
