@@ -67,7 +67,9 @@ class Encoder(nn.Module):
 
     def forward(self, *tensors):
         pairs = zip(tensors[::2], tensors[1::2], strict=True)
-        found = self.system.encode(Batch((), **dict(zip(self.names, map(Padded, *zip(*pairs, strict=True)), strict=True))))
+        found = self.system.encode(
+            Batch((), **dict(zip(self.names, map(Padded, *zip(*pairs, strict=True)), strict=True)))
+        )
         return found.pooled_BD, found.streams
 
 
