@@ -35,9 +35,9 @@ from sonolex.nn.spectrogram_transformer import (
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import masked
 from sonolex.objectives.corruption import hide_patches
+from sonolex.places import at_places, places_where
 from sonolex.pretrained.ast import import_ast_or_deit
 from sonolex.pretrained.base import ImportReport
-from sonolex.places import at_places, places_where
 from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
