@@ -428,8 +428,9 @@ class Calm(System):
             if batch.frames is not None:
                 # 4.5: "10% of audio representations and the representations from the subsequent 2 frames"
                 counts["mam"] = 0.0
+                validity = batch.frames.with_values(batch.frames.valid)  # what is in the blocks does not matter here
                 for rate, blocks in enumerate(c.blocks):
-                    _, real = cut_blocks(batch.frames, blocks)
+                    _, real = cut_blocks(validity, blocks)
                     hidden_BN = hide_blocks(real, generators, share=c.block_share, run=c.block_run)
                     hidden_N = places_where(hidden_BN)
                     frames_valid_NS = at_places(real.values, hidden_N)
@@ -650,6 +651,7 @@ class Standardised(nn.BatchNorm1d):
     def forward(self, x_ND: Tensor, known_N: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x_ND)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         known_N1, count = known_N[:, None], known_N.sum()
         enough = count > 1
         mean_D = (x_ND.float() * known_N1).sum(0) / count.clamp_min(1)
