@@ -20,7 +20,7 @@ def places_of(lengths: Sequence[int], longest: int) -> Tensor:
     """
     lengths_B = torch.tensor(lengths, dtype=torch.int64)
     firsts_B = torch.arange(len(lengths_B)) * longest - (lengths_B.cumsum(0) - lengths_B)
-    return torch.arange(int(lengths_B.sum())) + firsts_B.repeat_interleave(lengths_B)
+    return torch.arange(sum(lengths)) + firsts_B.repeat_interleave(lengths_B, output_size=sum(lengths))
 
 
 def places_where(chosen_BT: Tensor) -> Tensor:
