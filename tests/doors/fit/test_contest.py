@@ -94,6 +94,11 @@ def test_a_network_is_judged_on_neighbours_it_did_not_learn_from_and_reported_on
     judged = judge(question(), blocks(), frozenset({2}), [Stub("small", 0.7, 0.7), network])
     values = {j.candidate.name: j.value for j in judged}
     assert values["net"] > values["small"]
+    elsewhere = {p: {b: np.roll(x, 6, 0) for b, x in a.items()} for p, a in networks_answers(0.75, 0.75).items()}
+    luckier = NetworkCandidate("net", elsewhere, blocks())
+    assert score(blocks().rows[3], elsewhere[frozenset({2, 3})][3]) == pytest.approx(0.75)
+    judged = judge(question(), blocks(), frozenset({2}), [Stub("small", 0.7, 0.7), luckier])
+    assert judged[1].value < judged[0].value  # other clips are right, two more of them: less than a standard error
 
 
 def test_an_average_of_two_that_err_elsewhere_is_better_than_either():

@@ -24,7 +24,9 @@ from sonolex.doors.fit.small import Fitted, Small, fitted
 BEST_SMALL = 3  # small models of which averages are tried
 SCALES = np.geomspace(0.05, 20.0, 49)
 SMALLEST = 1e-7
+DRAWS = 40  # of clips, for a standard error
 Context = frozenset[int]
+Answers = Mapping[int, np.ndarray]
 
 
 class Candidate(Protocol):
@@ -177,8 +179,9 @@ class Judged:
 def judge(question: Question, blocks: Blocks, context: Context, candidates: Sequence[Any]) -> list[Judged]:
     """Return every candidate with its value in a context.
 
-    One that answered some of the choosing blocks only is set beside the best of those that answered all, on the blocks
-    of both, and keeps its distance from that one.
+    One that answered some of the choosing blocks only (a network, whose epoch was chosen there too) is set beside the
+    best of those that answered all, on the blocks of both. It keeps its distance from that one, less a standard error
+    of it: on so few clips the best of several looks better than it is.
     """
     answers = [c.choosing(context) for c in candidates]
     most = max(len(a) for a in answers)
@@ -190,9 +193,20 @@ def judge(question: Question, blocks: Blocks, context: Context, candidates: Sequ
             judged.append(Judged(candidate, whole[i]))
             continue
         beside = {b: answers[best][b] for b in own}
-        distance = _score(question, blocks, own) - _score(question, blocks, beside) if own else -np.inf
-        judged.append(Judged(candidate, whole[best] + distance))
+        judged.append(Judged(candidate, whole[best] + _distance(question, blocks, own, beside) if own else -np.inf))
     return judged
+
+
+def _distance(question: Question, blocks: Blocks, own: Answers, beside: Answers) -> float:
+    """Return how much better one's answers are than another's on the same blocks, less a standard error."""
+    numbers = tuple(own)
+    rows = blocks.together(numbers)
+    pair = [np.concatenate([answers[b] for b in numbers]) for answers in (own, beside)]
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(len(rows), size=len(rows)) for _ in range(DRAWS)]
+    drawn = [question.score(rows[i], pair[0][i]) - question.score(rows[i], pair[1][i]) for i in draws]
+    error = np.std([d for d in drawn if np.isfinite(d)] or [np.inf])
+    return question.score(rows, pair[0]) - question.score(rows, pair[1]) - float(error)
 
 
 @dataclass(frozen=True)
@@ -257,10 +271,10 @@ def calibrated(question: Question, rows: np.ndarray, outputs_NC: np.ndarray) -> 
     return float(SCALES[int(np.argmin(losses))])
 
 
-def _score(question: Question, blocks: Blocks, answers: Mapping[int, np.ndarray]) -> float:
+def _score(question: Question, blocks: Blocks, answers: Answers) -> float:
     numbers = tuple(answers)
     return question.score(blocks.together(numbers), np.concatenate([answers[b] for b in numbers]))
 
 
-def _mean(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+def _mean(first: Answers, second: Answers) -> dict[int, np.ndarray]:
     return {b: (first[b] + second[b]) / 2 for b in first if b in second}
