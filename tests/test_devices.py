@@ -71,7 +71,7 @@ def test_emulated_bf16_is_not_taken_for_real(two_gpus, monkeypatch):
     assert not devices.has_real_bf16(cpu) and _precision(run, cpu) == "32-true"
     assert devices.has_real_bf16(gpu) and _precision(run, gpu) == "bf16-mixed"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (7, 5))
-    assert not devices.has_real_bf16(gpu) and _precision(run, gpu) == "32-true"
+    assert not devices.has_real_bf16(gpu) and _precision(run, gpu) == "16-mixed"
     for query in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         with monkeypatch.context() as patch:
             patch.setattr(torch.cpu, query, lambda: True)

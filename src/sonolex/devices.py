@@ -61,6 +61,13 @@ def device_names() -> list[str]:
     return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
 
+def auto_precision(device: torch.device) -> str:
+    """Return what a run's precision "auto" is there: bf16 where it is real, fp16 where only CUDA has that, else fp32."""
+    if has_real_bf16(device):
+        return "bf16-mixed"
+    return "16-mixed" if device.type == "cuda" else "32-true"
+
+
 def has_real_bf16(device: torch.device) -> bool:
     """Return whether the device itself multiplies bf16. Where that is emulated, fp32 is as fast and more exact.
 

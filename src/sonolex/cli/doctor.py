@@ -67,8 +67,11 @@ def diagnosis() -> str:
 
 
 def _bf16(device: torch.device) -> str:
-    """Return whether `precision="auto"` means bf16 there."""
-    return "bf16 in hardware" if devices.has_real_bf16(device) else "no bf16 in hardware, so auto precision is fp32"
+    """Return what `precision="auto"` means there."""
+    precision = devices.auto_precision(device)
+    if precision == "bf16-mixed":
+        return "bf16 in hardware"
+    return f"no bf16 in hardware, so auto precision is {'fp16' if precision == '16-mixed' else 'fp32'}"
 
 
 def _audio_formats(soundfile) -> list[str]:

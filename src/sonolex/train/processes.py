@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision.amp import MixedPrecision
 from lightning_fabric.strategies import DDPStrategy
 
-from sonolex.devices import AUTO, find_device, has_real_bf16
+from sonolex.devices import AUTO, auto_precision, find_device
 from sonolex.train.run import Run
 
 
@@ -52,9 +52,5 @@ def _require_one_each(name: str, wanted: torch.device, processes: int) -> None:
 
 
 def _precision(run: Run, device: torch.device) -> Any:
-    """Return the run's precision; "auto" is bf16 where the device itself has it, and fp16 where only CUDA has that."""
-    if run.precision != "auto":
-        return run.precision
-    if has_real_bf16(device):
-        return "bf16-mixed"
-    return "16-mixed" if device.type == "cuda" else "32-true"
+    """Return the run's precision on a device."""
+    return auto_precision(device) if run.precision == "auto" else run.precision
