@@ -62,7 +62,7 @@ def device_names() -> list[str]:
 
 
 def auto_precision(device: torch.device) -> str:
-    """Return what a run's precision "auto" is there: bf16 where it is real, fp16 where only CUDA has that, else fp32."""
+    """Return what precision "auto" is there: bf16 where it is real, fp16 where only CUDA has that, else fp32."""
     if has_real_bf16(device):
         return "bf16-mixed"
     return "16-mixed" if device.type == "cuda" else "32-true"
