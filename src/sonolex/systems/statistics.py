@@ -140,17 +140,20 @@ class Statistics(System):
     def _audio(self, batch: Batch) -> Tensor:
         """Return standardised statistics (B, F); the mean of all clips, 0, for a clip without audio."""
         if batch.frames is None:
-            return torch.zeros(len(batch), self.config.num_audio, device=self.scale_C.device)
+            assert batch.tokens is not None
+            return self.scale_C.new_zeros(batch.tokens.valid.shape[0], self.config.num_audio)
         z_BF = (batch.frames.values[:, 0] - self.centre_F) / self.spread_F
         return z_BF.clamp(-FARTHEST, FARTHEST) * batch.frames.valid[:, :1]
 
     def _terms(self, batch: Batch) -> Tensor:
         """Return TF-IDF (B, V) with logarithmic counts, of length ``text_scale``; zeros for a clip without words."""
-        counts_BV = torch.zeros(len(batch), self.config.num_terms, device=self.scale_C.device)
+        rows = batch.frames if batch.tokens is None else batch.tokens
+        assert rows is not None
+        counts_BV = self.scale_C.new_zeros(rows.valid.shape[0], self.config.num_terms)
         if batch.tokens is None or not self.config.num_terms:
             return counts_BV
         tokens_BL, valid_BL, _ = batch.tokens
-        counts_BV.scatter_add_(1, tokens_BL, valid_BL.to(counts_BV))
+        counts_BV = counts_BV.scatter_add(1, tokens_BL, valid_BL.to(counts_BV))
         found_BV = torch.where(counts_BV > 0, 1 + counts_BV.clamp_min(1).log(), 0.0) * self.idf_V
         return found_BV / found_BV.norm(dim=1, keepdim=True).clamp_min(1e-12) * self.config.text_scale
 
