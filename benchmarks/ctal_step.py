@@ -15,7 +15,7 @@ from benchmarks._timing import claim, interleaved, ratio, table
 from sonolex.data.sampler import Sampler
 from sonolex.nn.dropout import drawn_from, number_dropouts
 from sonolex.systems.ctal import Ctal, CtalConfig
-from sonolex.types import Batch
+from sonolex.types import Batch, Padded
 
 FRAMES_PER_S, LETTERS_PER_S = 80, 4
 BATCH_CLIPS = 4
@@ -33,9 +33,9 @@ def run() -> None:
     random = [pool[np.random.default_rng(1).permutation(len(pool))][:BATCH_CLIPS]]
     bucketed = [min(sampler.epoch(0), key=lambda b: abs(durations[b].mean() - durations[random[0]].mean()))]
     batches = {"random": _batch(durations[random[0]]), "bucketed": _batch(durations[bucketed[0]])}
-    useful = {name: float(b.frames_valid_BT.sum()) for name, b in batches.items()}  # type: ignore[union-attr]
+    useful = {name: float(b.frames.valid.sum()) for name, b in batches.items()}  # type: ignore[union-attr]
     for name, batch in batches.items():
-        print(f"  {name}: useful share {useful[name] / batch.frames_valid_BT.numel():.2f}")  # type: ignore[union-attr]
+        print(f"  {name}: useful share {useful[name] / batch.frames.valid.numel():.2f}")  # type: ignore[union-attr]
     fused = torch.optim.AdamW(ours.parameters(), lr=1e-5, fused=True)
     plain = torch.optim.AdamW(released.parameters(), lr=1e-5, fused=False, foreach=False)
     seconds = interleaved(
@@ -54,7 +54,7 @@ def run() -> None:
     peer = "as released, fp32, bucketed"
     claim("CTAL step fp32, sorted batch, over as released", ratio(seconds, "ours, fp32, bucketed", peer), 1.1)
     claim("CTAL step bf16, sorted batch, over as released fp32", ratio(seconds, "ours, bf16, bucketed", peer), 2.0)
-    share = useful["random"] / batches["random"].frames_valid_BT.numel()  # type: ignore[union-attr]
+    share = useful["random"] / batches["random"].frames.valid.numel()  # type: ignore[union-attr]
     claim(
         "variable length, fp32: bucketed over randomly ordered",
         ratio(seconds, "ours, fp32, bucketed", "ours, fp32, random"),
@@ -70,10 +70,8 @@ def _batch(durations_s: np.ndarray) -> Batch:
     tokens_BL = torch.randint(5, 30_000, (len(tokens), int(tokens.max())), generator=generator)
     return Batch(
         tuple(f"clip{i}" for i in range(len(frames))),
-        frames_BTF=frames_BTF,
-        frames_valid_BT=torch.arange(int(frames.max()))[None] < frames[:, None],
-        tokens_BL=tokens_BL,
-        tokens_valid_BL=torch.arange(int(tokens.max()))[None] < tokens[:, None],
+        frames=Padded.of(frames_BTF, torch.arange(int(frames.max()))[None] < frames[:, None]),
+        tokens=Padded.of(tokens_BL, torch.arange(int(tokens.max()))[None] < tokens[:, None]),
         seeds=tuple(range(len(frames))),
     )
 
@@ -88,18 +86,22 @@ def _step_as_released(model: Ctal, optimizer: torch.optim.Optimizer, batch: Batc
     """The same losses from logits and frames at every position, masked afterwards, as the released code does."""
     batch = model.corrupt(batch)
     extras = batch.extras
-    assert batch.tokens_BL is not None and batch.frames_BTF is not None
-    assert batch.tokens_valid_BL is not None and batch.frames_valid_BT is not None
+    tokens, frames = batch.tokens, batch.frames
+    assert tokens is not None and frames is not None
     states = model.states(
-        (extras["corrupted_tokens_BL"], batch.tokens_valid_BL), (extras["corrupted_frames_BTF"], batch.frames_valid_BT)
+        tokens.with_values(extras["corrupted_tokens_BL"]), frames.with_values(extras["corrupted_frames_BTF"])
     )
     logits = model.mlm_head(states["text"][0], model.text_embedding.token.weight)
-    targets = batch.tokens_BL.masked_fill(~extras["chosen_tokens_BL"], -100)
+    targets = tokens.values.masked_fill(~_chosen(extras["hidden_tokens_N"], tokens.valid), -100)
     mlm = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
     predicted = model.mcam_head(states["audio"][0])
-    chosen = extras["chosen_frames_BT"][..., None]
-    mcam = ((predicted - batch.frames_BTF).abs() * chosen).sum() / chosen.expand_as(predicted).sum()
+    chosen = _chosen(extras["hidden_frames_N"], frames.valid)[..., None]
+    mcam = ((predicted - frames.values).abs() * chosen).sum() / chosen.expand_as(predicted).sum()
     _update(model, optimizer, mlm + mcam)
+
+
+def _chosen(places_N: torch.Tensor, valid_BT: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(valid_BT).flatten().index_fill(0, places_N, True).view_as(valid_BT)
 
 
 def _update(model: Ctal, optimizer: torch.optim.Optimizer, total: torch.Tensor) -> None:

@@ -16,7 +16,7 @@ from benchmarks._timing import claim, interleaved, ratio, table
 from sonolex.systems.base import System
 from sonolex.systems.ssast import Ssast, SsastConfig
 from sonolex.systems.vcr_ast import VcrAst, VcrAstConfig
-from sonolex.types import Batch, Losses
+from sonolex.types import Batch, Losses, Padded
 
 BATCH, FRAMES = 2, 512
 SIZES = {"table_frames": FRAMES, "hidden_share": 250 / 256}
@@ -58,8 +58,9 @@ def _step_of(model: System, *, fused: bool, bf16: bool = False):
     generator = torch.Generator().manual_seed(0)
     batch = Batch(
         tuple(f"clip{i}" for i in range(BATCH)),
-        frames_BTF=torch.randn(BATCH, FRAMES, 128, generator=generator),
-        frames_valid_BT=torch.ones(BATCH, FRAMES, dtype=torch.bool),
+        frames=Padded.of(
+            torch.randn(BATCH, FRAMES, 128, generator=generator), torch.ones(BATCH, FRAMES, dtype=torch.bool)
+        ),
         seeds=tuple(range(BATCH)),
     )
 

@@ -21,16 +21,17 @@ def test_workers_and_cache_change_nothing(workers, corpus, processor):
     for _ in range(2):  # the second time from the cache
         for a, b in zip(plain.batches(ROWS, epoch=2), other.batches(ROWS, epoch=2), strict=True):
             assert a.clip_ids == b.clip_ids and a.seeds == b.seeds
-            assert torch.equal(a.frames_BTF, b.frames_BTF) and torch.equal(a.tokens_BL, b.tokens_BL)
+            assert torch.equal(a.frames.values, b.frames.values) and torch.equal(a.tokens.values, b.tokens.values)
+            assert a.frames.lengths == b.frames.lengths == tuple(a.frames.valid.sum(1).tolist())
 
 
 def test_views_change_with_the_epoch_and_are_off_in_evaluation(corpus, processor):
     loading = Loading(num_workers=0, views=Views(gain_db=10, vtlp=0.2))
     training = Loader(corpus, processor, loading=loading, training=True)
     evaluation = Loader(corpus, processor, loading=loading)
-    first, second = (next(iter(training.batches(ROWS, epoch=e))).frames_BTF for e in (0, 1))
+    first, second = (next(iter(training.batches(ROWS, epoch=e))).frames.values for e in (0, 1))
     assert not torch.equal(first, second)
-    first, second = (next(iter(evaluation.batches(ROWS, epoch=e))).frames_BTF for e in (0, 1))
+    first, second = (next(iter(evaluation.batches(ROWS, epoch=e))).frames.values for e in (0, 1))
     assert torch.equal(first, second)
 
 
@@ -56,15 +57,15 @@ def test_partners_are_never_the_clip_itself_nor_one_that_says_the_same(corpus, p
     for seed in range(8):
         loader = Loader(corpus, processor, loading=Loading(num_workers=0, partners=0.5), seed=seed)
         (batch,) = loader.batches([np.arange(40)])
-        has_partner = batch.partner_valid_BT.any(1)
+        has_partner = batch.partners.valid.any(1)
         drawn += int(has_partner.sum())
         for row in has_partner.nonzero()[:, 0].tolist():
-            frames = batch.partner_frames_BTF[row, batch.partner_valid_BT[row]]
+            frames = batch.partners.values[row, batch.partners.valid[row]]
             same = [i for i, s in sounds.items() if s.shape == frames.shape and torch.equal(s, frames)]
             assert row not in same
             assert all(spoken[i].lower() != spoken[row].lower() for i in same)
         (halves, _) = loader.batches([np.arange(20), np.arange(20, 40)])
-        shown = halves.partner_valid_BT.any(1)
+        shown = halves.partners.valid.any(1)
         assert torch.equal(shown, has_partner[:20])  # whatever the batch
     assert drawn / 320 == pytest.approx(0.5, abs=0.08)
 
@@ -87,7 +88,7 @@ def test_modalities_are_dropped_at_their_rate_and_never_both(corpus, processor):
     audio, text, total = 0, 0, 0
     for epoch in range(12):
         for batch in loader.batches([np.arange(len(corpus))], epoch=epoch):
-            has_audio, has_text = batch.frames_valid_BT.any(1), batch.tokens_valid_BL.any(1)
+            has_audio, has_text = batch.frames.valid.any(1), batch.tokens.valid.any(1)
             assert (has_audio | has_text).all()
             audio, text, total = audio + int(has_audio.sum()), text + int(has_text.sum()), total + len(batch)
     assert audio / total == pytest.approx(0.7, abs=0.07) and text / total == pytest.approx(0.7, abs=0.07)
@@ -95,7 +96,7 @@ def test_modalities_are_dropped_at_their_rate_and_never_both(corpus, processor):
 
 def test_a_modality_that_is_not_wanted_is_not_read(corpus, processor):
     batch = next(iter(Loader(corpus, processor, loading=Loading(modalities=("text",))).batches(ROWS)))
-    assert batch.frames_BTF is None and batch.tokens_BL is not None
+    assert batch.frames is None and batch.tokens is not None
 
 
 def broken(corpus, tmp_path, count):
@@ -152,4 +153,4 @@ def test_an_excerpt_at_the_start_of_a_file_is_not_the_whole_file(tmp_path, proce
     rows = [{"id": "part", "audio": "long.wav", "offset_s": 0.0, "duration_s": 0.5}, {"id": "all", "audio": "long.wav"}]
     loader = Loader(manifest_from_rows(rows, root=tmp_path), processor, loading=Loading(num_workers=0))
     (batch,) = loader.batches([np.arange(2)])
-    assert batch.frames_valid_BT.sum(1).tolist() == [26, 101]
+    assert batch.frames.lengths == (26, 101)

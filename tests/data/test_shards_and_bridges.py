@@ -32,7 +32,7 @@ def test_sharded_clips_are_read_like_files(corpus, processor, tmp_path):
     assert probe_audio(str(again[45].audio)).duration_s == pytest.approx(corpus[45].duration_s)
     rows = [np.arange(0, 48, 5), np.arange(3, 30, 4)]
     for a, b in zip(*(Loader(m, processor, loading=Loading()).batches(rows) for m in (again, corpus)), strict=True):
-        assert a.clip_ids == b.clip_ids and bool((a.frames_BTF == b.frames_BTF).all())
+        assert a.clip_ids == b.clip_ids and bool((a.frames.values == b.frames.values).all())
 
 
 def test_shards_are_read_from_a_filesystem_address(corpus, tmp_path):

@@ -7,6 +7,7 @@ from sonolex.nn.embeddings import FrameEmbedding, stack_frames
 from sonolex.nn.heads import ClassHead, FrameHead, TokenHead
 from sonolex.nn.pooling import AttentionPool, masked_max, masked_mean
 from sonolex.nn.transformer import CrossAttention, SelfAttention, attends_to_valid
+from sonolex.types import Padded
 
 VALID = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
 
@@ -68,9 +69,9 @@ def test_stacking_loses_no_frame_and_zeroes_padding():
 def test_a_frame_embedding_is_the_same_alone_and_padded(stem, step):
     embed = FrameEmbedding(6, 50, 8, stem=stem, frames_per_step=step, dropout=0.0, eps=1e-6).eval()
     clip = torch.randn(1, 17, 6)
-    alone, alone_valid = embed(clip, torch.ones(1, 17, dtype=torch.bool))
+    alone, alone_valid = embed(Padded.of(clip, torch.ones(1, 17, dtype=torch.bool)))
     padded = torch.cat([clip, torch.randn(1, 9, 6)], 1)
-    together, valid = embed(padded, torch.arange(26)[None] < 17)
+    together, valid = embed(Padded.of(padded, torch.arange(26)[None] < 17))
     assert valid.sum() == alone_valid.sum() == -(-17 // step)
     assert torch.allclose(together[:, : alone.shape[1]], alone, atol=1e-6)
 

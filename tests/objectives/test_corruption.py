@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sonolex.objectives import corruption
+from sonolex.types import Padded
 
 
 def generator(seed: int) -> torch.Generator:
@@ -84,7 +85,7 @@ def test_a_clip_is_corrupted_the_same_in_every_batch():
     rows[1, :9], valid[1, :9] = clip, True
     rows[2], valid[2] = 7, True
     generators = [generator(s) for s in (1, 3, 2)]
-    chosen, corrupted = corruption.each_clip(corruption.corrupt_words, rows, valid, generators, **words)
+    chosen, corrupted = corruption.each_clip(corruption.corrupt_words, Padded.of(rows, valid), generators, **words)
     assert torch.equal(chosen[1, :9], alone_chosen) and torch.equal(corrupted[1, :9], alone)
     assert not chosen[0].any() and torch.equal(corrupted[0], rows[0])
     assert not chosen[1, 9:].any() and torch.equal(corrupted[1, 9:], rows[1, 9:])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sonolex.objectives import masked
+from sonolex.places import places_where
 
 
 def test_cross_entropy_of_even_logits_is_log_of_the_number_of_classes_per_row():
@@ -30,13 +31,17 @@ def test_no_chosen_position_gives_zero_not_nan():
     assert masked.l1_sum(torch.zeros(0, 5), torch.zeros(0, 5)).item() == 0
 
 
+def info_nce(predicted, target, chosen, *, axis):
+    return masked.patch_info_nce_sum(predicted, target, chosen, places_where(chosen), axis=axis).item()
+
+
 def test_info_nce_of_two_patches_by_hand_along_either_axis():
     # Scores: prediction 1 · patches (2, 0), prediction 2 · patches (1, 1); a third patch is not chosen.
     predicted = torch.tensor([[[2.0, 0.0], [1.0, 1.0], [9.0, 9.0]]])
     target = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]])
     chosen = torch.tensor([[True, True, False]])
-    paper = masked.patch_info_nce_sum(predicted, target, chosen, axis="paper").item()
-    code = masked.patch_info_nce_sum(predicted, target, chosen, axis="code").item()
+    paper = info_nce(predicted, target, chosen, axis="paper")
+    code = info_nce(predicted, target, chosen, axis="code")
     assert paper == pytest.approx(math.log(1 + math.exp(-2)) + math.log(2))
     assert code == pytest.approx(2 * math.log(1 + math.exp(-1)))
 
@@ -44,15 +49,15 @@ def test_info_nce_of_two_patches_by_hand_along_either_axis():
 def test_info_nce_starts_at_ln_n_and_padding_changes_nothing():
     chosen = torch.tensor([[True, True, True, False], [True, False, False, False]])
     zeros = torch.zeros(2, 4, 5)
-    loss = masked.patch_info_nce_sum(zeros, zeros, chosen, axis="paper").item()
+    loss = info_nce(zeros, zeros, chosen, axis="paper")
     assert loss == pytest.approx(3 * math.log(3))  # a clip with one chosen patch has nothing to compare with
     with pytest.raises(ValueError, match="axis"):
-        masked.patch_info_nce_sum(zeros, zeros, chosen, axis="both")
+        info_nce(zeros, zeros, chosen, axis="both")
 
 
 def test_autocast_does_not_take_info_nce_in_half_precision():
     torch.manual_seed(0)
     predicted, target, chosen = torch.randn(2, 6, 8), torch.randn(2, 6, 8), torch.ones(2, 6, dtype=torch.bool)
-    plain = masked.patch_info_nce_sum(predicted, target, chosen, axis="paper").item()
+    plain = info_nce(predicted, target, chosen, axis="paper")
     with torch.autocast("cpu", torch.bfloat16):
-        assert masked.patch_info_nce_sum(predicted, target, chosen, axis="paper").item() == plain
+        assert info_nce(predicted, target, chosen, axis="paper") == plain

@@ -65,7 +65,7 @@ def test_states_and_pooled_vector_equal_transformers_given_the_same_weights(thei
     batch = processor.collate([processor.example(f"c{i}", front=f, text=None) for i, f in enumerate(frames)])
     ours = model.encode(batch)
     with torch.no_grad():
-        given = theirs(batch.frames_BTF)
+        given = theirs(batch.frames.values)
     assert torch.allclose(ours.pooled_BD, given.pooler_output, atol=1e-4)
     # Their patches run along time within a band, ours along bands within a column.
     ours_by_band = ours.streams["audio"][:, 2:].reshape(3, 7, 3, 32).transpose(1, 2).flatten(1, 2)
@@ -197,10 +197,10 @@ def test_dropped_patches_are_not_seen():
     batch = model.corrupt(processor.collate([processor.example("c", front=front, text=None, seed=5)]))
     before = model.pretraining_rows(batch)["first"]
     hidden = batch.extras["first_hidden_BP"][0].reshape(16, 4)
-    changed = batch.extras["first_BTF"].clone()
+    changed = batch.extras["first"].values.clone()
     for column, row in hidden.nonzero().tolist():
         changed[0, 4 * column : 4 * column + 4, 4 * row : 4 * row + 4] = 9.0
-    batch.extras["first_BTF"] = changed
+    batch.extras["first"] = batch.extras["first"].with_values(changed)
     assert torch.equal(before, model.pretraining_rows(batch)["first"])
     column, row = (~hidden).nonzero()[0].tolist()
     changed[0, 4 * column, 4 * row] += 1.0

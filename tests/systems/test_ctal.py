@@ -8,7 +8,7 @@ import torch
 from sonolex.pretrained.bert import import_roberta
 from sonolex.systems.base import build_system, count_parameters
 from sonolex.systems.ctal import Ctal, CtalConfig, orthogonal_term
-from sonolex.types import Batch
+from sonolex.types import Batch, Padded
 from tests.conftest import TINY
 
 
@@ -45,7 +45,7 @@ def test_the_text_stream_equals_transformers_roberta():
     tokens_BL[~valid_BL] = 1
     with torch.inference_mode():
         expected = theirs(tokens_BL, attention_mask=valid_BL.long()).last_hidden_state
-        found, _ = ours.states((tokens_BL, valid_BL), None)["text"]
+        found, _ = ours.states(Padded.of(tokens_BL, valid_BL), None)["text"]
     assert (expected - found)[valid_BL].abs().max() < 1e-5
 
 
@@ -57,8 +57,8 @@ def test_causal_audio_attention_hears_no_future_and_bidirectional_does():
     for attention, expect_same in (("causal", True), ("bidirectional", False)):
         config = replace(TINY, audio_attention=attention, stem="linear", frames_per_step=1)
         model = build_system("ctal", config).eval()
-        first, _ = model.states(None, (frames, valid))["audio"]
-        second, _ = model.states(None, (changed, valid))["audio"]
+        first, _ = model.states(None, Padded.of(frames, valid))["audio"]
+        second, _ = model.states(None, Padded.of(changed, valid))["audio"]
         assert torch.allclose(first[:, :15], second[:, :15], atol=1e-6) == expect_same
 
 
@@ -72,10 +72,8 @@ def test_the_orthogonal_penalty_counts_only_clips_with_both_modalities():
     model = build_system("ctal", TINY).eval()
     batch = Batch(
         ("a", "b"),
-        frames_BTF=torch.randn(2, 12, TINY.num_features),
-        frames_valid_BT=torch.ones(2, 12, dtype=torch.bool),
-        tokens_BL=torch.tensor([[0, 7, 2], [1, 1, 1]]),
-        tokens_valid_BL=torch.tensor([[True] * 3, [False] * 3]),
+        frames=Padded.of(torch.randn(2, 12, TINY.num_features), torch.ones(2, 12, dtype=torch.bool)),
+        tokens=Padded.of(torch.tensor([[0, 7, 2], [1, 1, 1]]), torch.tensor([[True] * 3, [False] * 3])),
     )
     term = model.encode(batch).penalties["orthogonal"]
     assert term.count == 1.0 and 0.0 <= term.sum.item() <= 2.0
@@ -87,9 +85,7 @@ def test_fusion_streams_leave_the_other_modality_out_of_the_vector():
     for uses, moves_with_audio in (("text", False), ("audio", True), ("both", True)):
         model = build_system("ctal", replace(TINY, fusion_streams=uses)).eval()
         vectors = [
-            model.encode(
-                Batch(("a",), frames_BTF=f, frames_valid_BT=valid, tokens_BL=tokens, tokens_valid_BL=tokens_valid)
-            ).pooled_BD
+            model.encode(Batch(("a",), frames=Padded.of(f, valid), tokens=Padded.of(tokens, tokens_valid))).pooled_BD
             for f in (frames, frames + torch.randn_like(frames))
         ]
         assert torch.allclose(*vectors) != moves_with_audio
@@ -102,10 +98,11 @@ def test_every_short_clip_keeps_a_masked_span():
             batch = model.corrupt(
                 Batch(
                     ("a",),
-                    frames_BTF=torch.randn(1, num_frames, TINY.num_features),
-                    frames_valid_BT=torch.ones(1, num_frames, dtype=torch.bool),
+                    frames=Padded.of(
+                        torch.randn(1, num_frames, TINY.num_features), torch.ones(1, num_frames, dtype=torch.bool)
+                    ),
                     seeds=(seed,),
                 )
             )
-            chosen = int(batch.extras["chosen_frames_BT"].sum())
+            chosen = int(batch.extras["hidden_frames_N"].numel())
             assert chosen >= 1 and (num_frames < 8 or chosen <= num_frames // 2)

@@ -16,7 +16,7 @@ from sonolex.systems.ctal import CtalConfig, CtalFusion
 from sonolex.systems.ctal_rows.base import CtalRowConfig
 from sonolex.systems.ctal_rows.lstm_alignment import AdditiveAttention
 from sonolex.systems.ctal_rows.multi_hop import MultiHopConfig, found_in
-from sonolex.types import Batch
+from sonolex.types import Batch, Padded
 from tests.systems.cases.small import RECURRENT, STREAMS
 
 
@@ -30,10 +30,8 @@ def test_what_a_hop_finds_by_hand():
 def test_hops_look_into_words_and_audio_in_turn():
     batch = Batch(
         ("a",),
-        tokens_BL=torch.tensor([[0, 7, 2]]),
-        tokens_valid_BL=torch.ones(1, 3, dtype=torch.bool),
-        frames_BTF=torch.randn(1, 8, 6),
-        frames_valid_BT=torch.ones(1, 8, dtype=torch.bool),
+        tokens=Padded.of(torch.tensor([[0, 7, 2]]), torch.ones(1, 3, dtype=torch.bool)),
+        frames=Padded.of(torch.randn(1, 8, 6), torch.ones(1, 8, dtype=torch.bool)),
     )
     sizes = RECURRENT | {"num_features": 6, "vocab_size": 20}
     one, two = (build_system("multi_hop", MultiHopConfig(**sizes, num_hops=n)).eval().encode(batch) for n in (1, 2))
@@ -64,25 +62,29 @@ def test_ge2e_by_hand():
     speakers = torch.tensor([4, 4, 7, 7, 9])
     scale, offset = torch.tensor(2.0), torch.tensor(0.5)
     means = {4: vectors[:2].mean(0), 7: vectors[2:4].mean(0), 9: vectors[4]}
+
+    def ge2e(some, of):
+        return ge2e_sum(some, of[:, None] == of, of > 0, scale=scale, offset=offset)
+
     total = 0.0
     for i in range(4):
         own = int(speakers[i])
         centres = means | {own: vectors[i ^ 1]}  # of its own speaker: the only other clip
         scores = {s: 2.0 * float(F.cosine_similarity(vectors[i], c, dim=0)) + 0.5 for s, c in centres.items()}
         total += math.log(sum(math.exp(v) for v in scores.values())) - scores[own]
-    loss, count = ge2e_sum(vectors, speakers, scale=scale, offset=offset)
+    loss, count = ge2e(vectors, speakers)
     assert count == 4 and loss.item() == pytest.approx(total, rel=1e-5)
-    assert ge2e_sum(vectors[:2], speakers[:2], scale=scale, offset=offset)[1] == 0
-    assert ge2e_sum(vectors[[0, 2]], speakers[[0, 2]], scale=scale, offset=offset)[1] == 0
+    assert ge2e(vectors[:2], speakers[:2])[1] == 0
+    assert ge2e(vectors[[0, 2]], speakers[[0, 2]])[1] == 0
 
 
 def streams_batch(audio_shift=0.0, word=7):
     return Batch(
         ("a",),
-        tokens_BL=torch.tensor([[0, word, 9, 2]]),
-        tokens_valid_BL=torch.ones(1, 4, dtype=torch.bool),
-        frames_BTF=torch.linspace(0, 1, 16 * 40).view(1, 16, 40) + audio_shift,
-        frames_valid_BT=torch.ones(1, 16, dtype=torch.bool),
+        tokens=Padded.of(torch.tensor([[0, word, 9, 2]]), torch.ones(1, 4, dtype=torch.bool)),
+        frames=Padded.of(
+            torch.linspace(0, 1, 16 * 40).view(1, 16, 40) + audio_shift, torch.ones(1, 16, dtype=torch.bool)
+        ),
     )
 
 

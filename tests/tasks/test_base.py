@@ -5,7 +5,7 @@ import torch
 
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
-from sonolex.types import Batch, Losses, Term
+from sonolex.types import Batch, Losses, Padded, Term
 from tests.conftest import TINY
 from tests.tasks.parts import BATCH, system
 
@@ -27,8 +27,7 @@ def test_a_model_encodes_once_for_all_tasks():
     made.encode = lambda batch: calls.append(1) or original(batch)  # type: ignore[method-assign]
     batch = Batch(
         ("a", "b", "c"),
-        frames_BTF=torch.randn(3, 9, TINY.num_features),
-        frames_valid_BT=torch.ones(3, 9, dtype=torch.bool),
+        frames=Padded.of(torch.randn(3, 9, TINY.num_features), torch.ones(3, 9, dtype=torch.bool)),
         labels=BATCH.labels,
     )
     assert set(model(model.prepare(batch)).terms) == {"a", "b", "orthogonal"} and len(calls) == 1

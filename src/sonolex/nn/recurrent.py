@@ -66,7 +66,7 @@ def _one_way(network: nn.GRU | nn.LSTM, x_BTF: Tensor, layer: str) -> Tensor:
 def _scanned(
     gated: bool, x_BTF: Tensor, input_weight: Tensor, state_weight: Tensor, input_bias: Tensor, state_bias: Tensor
 ) -> Tensor:
-    """Return the states of a GRU (``gated``) or LSTM step by step: an exported program of torch's has a fixed length."""
+    """Return the states of a GRU (``gated``) or LSTM, step by step; exported, torch's own would have a fixed length."""
     from torch._higher_order_ops.scan import scan  # not public yet
 
     def gru_step(state: tuple[Tensor, ...], inputs_BG: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:

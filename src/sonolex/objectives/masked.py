@@ -29,8 +29,11 @@ def patch_info_nce_sum(
 ) -> Tensor:
     """Return the summed InfoNCE of chosen patches against the other chosen patches of their clip, in float32.
 
-    ``chosen_N`` are the places of the chosen ones (`sonolex.places`). ``axis="paper"`` (SSAST eq. 1): each prediction is compared with all chosen patches; "code": each patch with all
+    ``axis="paper"`` (SSAST eq. 1): each prediction is compared with all chosen patches; "code": each patch with all
     predictions, as the released code does. A clip with n chosen patches starts at n · ln n.
+
+    Args:
+        chosen_N: the places of ``chosen_BP`` (`sonolex.places`).
 
     Raises:
         ValueError: an unknown axis.

@@ -23,7 +23,7 @@ from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
 from sonolex.processors.base import Processor, ProcessorConfig, label_fields
 from sonolex.systems.base import System, SystemConfig, system_type
-from sonolex.types import Batch, Encoding, Padded, Example
+from sonolex.types import Batch, Encoding, Example, Padded
 
 FIELDS = ("frames", "samples", "tokens")
 SMALLEST = 1e-7  # of a share, so that its logarithm is finite

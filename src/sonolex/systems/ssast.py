@@ -35,9 +35,9 @@ from sonolex.nn.spectrogram_transformer import (
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import masked
 from sonolex.objectives.corruption import hide_patches
+from sonolex.places import at_places, places_where
 from sonolex.pretrained.ast import import_ast_or_deit
 from sonolex.pretrained.base import ImportReport
-from sonolex.places import at_places, places_where
 from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
@@ -183,9 +183,7 @@ class Ssast(System):
         if c.masks == "separate":
             drawn_BPD = self._hidden_states(patches_BPK, valid_BP, draw_BP)
         guesses_BPK = self.find_head(found_BPD)
-        info_nce = masked.patch_info_nce_sum(
-            guesses_BPK, patches_BPK, find_BP, batch.extras["find_N"], axis=c.nce_axis
-        )
+        info_nce = masked.patch_info_nce_sum(guesses_BPK, patches_BPK, find_BP, batch.extras["find_N"], axis=c.nce_axis)
         draw_N = batch.extras["draw_N"]
         mse = masked.mse_sum(self.draw_head(at_places(drawn_BPD, draw_N)), at_places(patches_BPK, draw_N))
         return {

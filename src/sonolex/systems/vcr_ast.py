@@ -223,7 +223,9 @@ class VcrAst(System):
         return masked_TF
 
     def _hidden(self, lengths: list[int], generators: list[Generator]) -> tuple[Tensor, Tensor]:
-        """Return patches_B, the number of each clip's, and hidden_BP of one view (section 5.2.1: 250 of 256 patches); a clip of one patch keeps it.
+        """Return each clip's number of patches and hidden_BP, of one view (section 5.2.1: 250 of 256 patches).
+
+        A clip of one patch keeps it.
 
         assumption: both views have hidden patches, each its own; the thesis does not say.
         """

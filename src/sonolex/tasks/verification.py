@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from sonolex.floors import Parts
 from sonolex.labels import class_name
-from sonolex.objectives.masked import cross_entropy_sum
 from sonolex.scores.verification import SCORER
 from sonolex.systems.base import System
 from sonolex.tasks.base import MISSING, Task, TaskConfig

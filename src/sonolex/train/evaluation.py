@@ -84,19 +84,20 @@ def evaluate(
         if with_losses:
             for name, term in model.separate_losses(batch).terms.items():
                 entry = sums.setdefault(name, [0.0, 0.0, term.weight])
-                entry[0], entry[1] = entry[0] + float(term.sum), entry[1] + term.count
+                entry[0], entry[1] = entry[0] + float(term.sum), entry[1] + float(term.count)
             for name, x_BD in model.rows(batch).items():
                 for clip_id, row in zip(batch.clip_ids, x_BD.float().cpu(), strict=True):
                     compared.setdefault(clip_id, {})[name] = row
         scores, pooled_BD = model.predict(batch) if needs_encoding else ({}, None)
+        found = scores if pooled_BD is None else scores | {"pooled": pooled_BD}
+        found = {name: x.cpu().numpy() for name, x in found.items()}
         for i, clip_id in enumerate(batch.clip_ids):
-            rows[clip_id] = {n: s[i].cpu().numpy() for n, s in scores.items()}
-            rows[clip_id]["pooled"] = None if pooled_BD is None else pooled_BD[i].cpu().numpy()
+            rows[clip_id] = {"pooled": None} | {name: x[i] for name, x in found.items()}
     own = (rows, sums, compared)
     rows, sums, compared = _joined([own] if world_size == 1 else group.gathered(own))
     # Objectives that compare clips see the whole part at once, so that the batches it was read in change nothing.
     for name, term in _joint_terms(model, compared, device).items():
-        sums[name] = [float(term.sum), term.count, term.weight]
+        sums[name] = [float(term.sum), float(term.count), term.weight]
     return _scored(model, manifest, rows, sums)
 
 

@@ -41,13 +41,16 @@ def joint_pass(
     drawing: Callable[[Batch], AbstractContextManager[None]],
     gather: Callable[[Any], list[Any]],
     rank: int,
+    world_size: int,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> JointPass:
     """Return the terms and row gradients of one step; the objectives' own parameters get their gradient here.
 
     Args:
         batches: of this process; None where it has no clips.
         drawing: decides dropout, so that both embeddings of a batch are the same.
-        gather: every process's value, on every process; ``rank`` is this one's place among them.
+        gather: every process's value, on every process; ``rank`` is this one's place among ``world_size``.
+        scaler: of gradients; the objectives' own parameters get scaled ones, as all others do, and the rows do not.
     """
     own: list[dict[str, Tensor]] = []
     for batch in batches:
@@ -56,22 +59,24 @@ def joint_pass(
             continue
         with torch.no_grad(), autocast(), drawing(batch):
             own.append({n: x.float() for n, x in model.rows(batch.to(device)).items()})
-    by_process = gather([{n: x.cpu() for n, x in rows.items()} for rows in own])
+    # Between processes rows travel through the CPU.
+    by_process = gather([{n: x.cpu() for n, x in rows.items()} for rows in own]) if world_size > 1 else [own]
     # Every process joins the same rows in the same order: first by batch, then by process, as one process would.
     order = [rows for by_batch in zip(*by_process, strict=True) for rows in by_batch if rows]
     if not order:  # no clip of the step could be used
         return JointPass()
     joined = {n: torch.cat([rows[n] for rows in order]).to(device).requires_grad_() for n in order[0]}
+    scale = torch.ones((), device=device) if scaler is None else scaler.scale(torch.ones((), device=device))
     with autocast():
         terms = model.joint_losses(joined)
-        Losses(terms).total.backward()
+        (Losses(terms).total * scale).backward()
     gradients: list[Rows | None] = []
     start = 0
     for by_batch in zip(*by_process, strict=True):
         for process, rows in enumerate(by_batch):
             size = len(next(iter(rows.values()), ()))
             if process == rank:
-                part = {n: x.grad[start : start + size] for n, x in joined.items() if x.grad is not None}
+                part = {n: x.grad[start : start + size] / scale for n, x in joined.items() if x.grad is not None}
                 # A process without clips passes some clip through, and nothing back.
                 gradients.append(part if size else {n: x.new_zeros(()) for n, x in part.items()})
             start += size

@@ -28,6 +28,11 @@ class Journal:
             drop_half_line(self.path)
         self._board = _board(folder / "tensorboard") if active else None
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the journal was opened."""
+        return round(time.time() - self._started, 3)
+
     def write(self, event: str, measured: Mapping[str, float] | None = None, /, **values: Any) -> None:
         """Append one event.
 
@@ -37,7 +42,7 @@ class Journal:
         """
         if not self.active:
             return
-        own = {"event": event, "time_s": round(time.time() - self._started, 3), **values}
+        own = {"event": event, "time_s": self.elapsed_s, **values}
         named = {f"{name} (measured)" if name in own else name: value for name, value in (measured or {}).items()}
         line, values = own | named, values | named
         append_line(self.path, json.dumps(line))
@@ -57,11 +62,11 @@ class Journal:
 @contextmanager
 def progress_bar(
     name: str, num_steps: int, *, num_epochs: int, done: int, quiet: bool
-) -> Iterator[Callable[[Mapping[str, Any], float], None]]:
+) -> Iterator[Callable[[Mapping[str, Any], float | None], None]]:
     """Show a bar of optimiser steps inside, which leaves its last line behind.
 
-    The function it gives takes the loop's state after each step, and the step's loss. It shows the epoch, the time
-    left, and the last and the best score on the selection part.
+    The function it gives takes the loop's state after each step, and the last loss that is known. It shows the epoch,
+    the time left, and the last and the best score on the selection part.
     """
     if quiet:
         yield lambda state, loss: None
@@ -72,8 +77,9 @@ def progress_bar(
     with Progress(*columns, TextColumn("{task.fields[said]}", markup=False)) as bar:
         task = bar.add_task(visible(name), total=num_steps, completed=done, said="")
 
-        def advance(state: Mapping[str, Any], loss: float) -> None:
-            said = [f"epoch {min(state['epoch'] + 1, num_epochs)} of {num_epochs}", f"loss {loss:.3f}"]
+        def advance(state: Mapping[str, Any], loss: float | None) -> None:
+            said = [f"epoch {min(state['epoch'] + 1, num_epochs)} of {num_epochs}"]
+            said += [] if loss is None else [f"loss {loss:.3f}"]
             if state.get("value") is not None:
                 said.append(f"validation {state['value']:.3f} (best {state['best']:.3f})")
             bar.update(task, completed=state["step"], said=", ".join(said))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from sonolex.data.loader import FeatureCache, Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
@@ -36,6 +37,7 @@ from sonolex.train.folder import entered, finished
 from sonolex.train.honesty import require_same_run, require_unseen_report, write_heard
 from sonolex.train.joint import JointPass, joint_pass
 from sonolex.train.journal import Journal, progress_bar, waited
+from sonolex.train.losses import StepLosses
 from sonolex.train.manifests import batching_s, load_sources
 from sonolex.train.preflight import require_fitting, require_labels
 from sonolex.train.processes import launched
@@ -125,6 +127,7 @@ class _Training:
         num_steps = sum(self._num_steps(e) for e in range(budget.epochs))
         self.num_steps = min(num_steps, budget.max_steps or num_steps)
         self.journal = Journal(folder, active=fabric.is_global_zero)
+        self.losses = StepLosses(self.journal, every=budget.journal_steps)
         if start.random_names:
             self.journal.write("init", init_from=run.init_from, random_weights=start.random_names)
         for part, report in start.imports.items():
@@ -135,11 +138,17 @@ class _Training:
         self.validation: float | None = None  # the last score on the selection part
         self.state: dict[str, Any] = dict.fromkeys(("epoch", "step_in_epoch", "step", "stale", "waited", "halvings"), 0)
         self.state |= {"train_s": 0.0, "load_s": 0.0, "best": None, "best_step": None}
+        self.scaler = getattr(fabric.strategy.precision, "scaler", None)  # of gradients, where the precision is fp16
+        if self.scaler is not None:
+            self.state |= {"loss_scale": self.scaler.get_scale(), "steps_at_scale": 0}
 
     def go(self) -> dict[str, Any]:
         saved = group.said_by_first(lambda: checkpoint.latest_checkpoint(self.folder / "checkpoints"))
         if saved is not None:
             self.state = checkpoint.load_training_state(saved, self.model, self.optimizer, fresh=self.state)
+            if self.scaler is not None:
+                scaling = {"scale": self.state["loss_scale"], "_growth_tracker": self.state["steps_at_scale"]}
+                self.scaler.load_state_dict(self.scaler.state_dict() | scaling)
             self.journal.write("resume", step=self.state["step"])
             self._keep_only(saved)
         quiet = self.quiet or not self.fabric.is_global_zero
@@ -157,63 +166,59 @@ class _Training:
             state, self._listing_bad_clips(self._steps(state["epoch"], start=state["step_in_epoch"]))
         ):
             started = time.perf_counter()
-            losses = self._step(batches)
+            self._step(batches)
             state["step"] += 1
             state["step_in_epoch"] += 1
             state["train_s"] += time.perf_counter() - started
-            bar(state | {"value": self.validation}, losses["total"])
+            bar(state | {"value": self.validation}, self.losses.last)
             if state["step"] >= self.num_steps:
                 break
             if budget.checkpoint_steps and state["step"] % budget.checkpoint_steps == 0:
                 self._save_state()
+        self.losses.read()
         self.journal.write_bad_clips(group.gathered(self._bad_clips()), step=state["step"])
         state["epoch"], state["step_in_epoch"] = state["epoch"] + 1, 0
         if state["epoch"] % budget.evaluate_epochs == 0 or self._finished():
             self._select()
         self._save_state()
 
-    def _step(self, batches: StepBatches) -> dict[str, float]:
-        """One optimiser step over several batches; returns the means of its loss terms."""
+    def _step(self, batches: StepBatches) -> None:
+        """One optimiser step over several batches. Nothing in it waits for the device."""
         run, state, fabric = self.run, self.state, self.fabric
         lr = optim.rate(run.optim, self.num_steps, **{n: state[n] for n in ("step", "epoch", "halvings")})
         optim.set_rate(self.optimizer, lr)
         counts, num_clips = self._counts(batches)
-        sums = dict.fromkeys(counts, 0.0)
+        sums: list[tuple[str, Tensor]] = []
+        terms: Mapping[str, Term] = {}
         joint = self._joint_pass(batches)
         for i, batch in enumerate(batches):
             idle = batch is None
             batch = self._idle_batch() if batch is None else batch
             with fabric.no_backward_sync(self.module, enabled=i < len(batches) - 1), self._drawing(batch):
                 losses = self.module(batch.to(fabric.device), joint.of_batch(i))
-                # What compares clips and found the whole step in this batch says its own count.
-                counts |= {n: t.count for n, t in losses.terms.items() if n not in counts}
+                terms = losses.terms
+                # A term that compares the clips of the step, which are all in this batch, counts them itself.
+                counts |= {n: t.count for n, t in terms.items() if n not in counts}
                 # DDP averages gradients over processes; the counts are already global, so undo its division.
                 total = losses.total_over(counts)
                 fabric.backward(total * (0.0 if idle else fabric.world_size))
             if not idle:
-                for name, term in losses.terms.items():
-                    sums[name] = sums.get(name, 0.0) + float(term.sum.detach())
-        means = self._means(sums, counts, losses.terms, joint.terms)
-        if not math.isfinite(means["total"]):
-            own = [c for b in batches if b is not None for c in b.clip_ids]
-            ids = [c for some in group.gathered(own) for c in some]
-            raise ValueError(
-                f"loss must be finite, but is {means} at step {state['step']} (clips {ids}). "
-                "Lower the learning rate, or look at these clips."
-            )
+                sums += [(name, term.sum) for name, term in terms.items()]
         optim.drop_gradients(self.model, self.held)
         norm = self._clip_gradients()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.journal.write(
-            "step",
-            means,
+        self.losses.add(
+            sums,
+            counts,
+            terms,
+            joint.terms,
+            gradient_norm=norm,
+            clip_ids=[c for b in batches if b is not None for c in b.clip_ids],
             step=state["step"] + 1,
             lr=lr,
-            gradient_norm=norm,
             clips=num_clips,
         )
-        return means
 
     def _joint_pass(self, batches: StepBatches) -> JointPass:
         """Compute objectives that compare clips over all batches of the step, unless one batch is the whole step."""
@@ -227,6 +232,8 @@ class _Training:
             drawing=self._drawing,
             gather=group.gathered,
             rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+            scaler=self.scaler,
         )
 
     @contextmanager
@@ -255,7 +262,7 @@ class _Training:
     def _num_steps(self, epoch: int) -> int:
         return -(-len(self.sampler.epoch(epoch)) // self.run.budget.accumulate)
 
-    def _counts(self, batches: StepBatches) -> tuple[dict[str, float], int]:
+    def _counts(self, batches: StepBatches) -> tuple[dict[str, float | Tensor], int]:
         """Return how many items each term of the step averages over, and its clips, over all processes."""
         counts: dict[str, float] = {}
         num_clips = 0
@@ -266,23 +273,13 @@ class _Training:
         found = group.gathered((counts, num_clips))
         return group.summed([c for c, _ in found]), sum(n for _, n in found)
 
-    def _means(
-        self,
-        sums: dict[str, float],
-        counts: dict[str, float],
-        terms: Mapping[str, Term],
-        joint_terms: Mapping[str, Term],
-    ) -> dict[str, float]:
-        sums = group.summed(group.gathered(sums))
-        means = {name: sums[name] / max(counts.get(name, 0.0), 1.0) for name in sums}
-        means |= {name: float(term.mean) for name, term in joint_terms.items()}
-        weights = {name: term.weight for name, term in {**terms, **joint_terms}.items()}
-        return means | {"total": sum(weights.get(n, 1.0) * means[n] for n in means)}
-
-    def _clip_gradients(self) -> float:
+    def _clip_gradients(self) -> Tensor:
+        """Scale the gradient down to the limit of its norm; return the norm before."""
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer.optimizer)
         limit = self.run.optim.clip_norm or math.inf
         trained = [p for p in self.model.parameters() if p.grad is not None]
-        return float(torch.nn.utils.clip_grad_norm_(trained, limit))
+        return torch.nn.utils.clip_grad_norm_(trained, limit)
 
     def _idle_batch(self) -> Batch:
         """Return some batch for a process that has no clips in a step; its loss is multiplied by 0."""
@@ -367,6 +364,10 @@ class _Training:
             checkpoint.save_model(place, self.model, self.processor, provenance=provenance)
 
     def _save_state(self) -> None:
+        self.losses.read()  # so that no weights are saved after a loss that is not finite
+        if self.scaler is not None:
+            scaling = self.scaler.state_dict()
+            self.state |= {"loss_scale": scaling["scale"], "steps_at_scale": scaling["_growth_tracker"]}
         if not self.fabric.is_global_zero:
             return
         new = self.folder / "checkpoints" / f"step-{self.state['step']:09d}-{self.state['epoch']:05d}"

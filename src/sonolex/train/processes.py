@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision.amp import MixedPrecision
 from lightning_fabric.strategies import DDPStrategy
 
 from sonolex.devices import AUTO, find_device, has_real_bf16
@@ -25,10 +26,16 @@ def launched(run: Run, *, device: str = AUTO) -> Fabric:
     if processes > 1:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
         _require_one_each(device, wanted, here)
-        backend = "nccl" if wanted.type == "cuda" else "gloo"
+        # What the CPU knows (counts, losses that were read) goes from CPU to CPU.
+        backend = "cpu:gloo,cuda:nccl" if wanted.type == "cuda" else "gloo"
         strategy = DDPStrategy(find_unused_parameters=True, process_group_backend=backend)
         options = {"devices": here, "strategy": strategy}
-    fabric = Fabric(accelerator=wanted.type, precision=_precision(run, wanted), **options)
+    precision = _precision(run, wanted)
+    if precision == "16-mixed" and wanted.type == "cpu":  # Fabric offers it on GPUs alone, but its parts do it here
+        options["plugins"] = MixedPrecision("16-mixed", "cpu")
+    else:
+        options["precision"] = precision
+    fabric = Fabric(accelerator=wanted.type, **options)
     fabric.launch()
     return fabric
 
@@ -45,7 +52,9 @@ def _require_one_each(name: str, wanted: torch.device, processes: int) -> None:
 
 
 def _precision(run: Run, device: torch.device) -> Any:
-    """Return the run's precision; "auto" is bf16 where the device itself has it."""
+    """Return the run's precision; "auto" is bf16 where the device itself has it, and fp16 where only CUDA has that."""
     if run.precision != "auto":
         return run.precision
-    return "bf16-mixed" if has_real_bf16(device) else "32-true"
+    if has_real_bf16(device):
+        return "bf16-mixed"
+    return "16-mixed" if device.type == "cuda" else "32-true"

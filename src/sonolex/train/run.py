@@ -141,6 +141,7 @@ class Budget:
         accumulate: batches an optimiser step averages over (as one batch of their sum).
         evaluate_epochs: evaluate on the selection part every so many epochs.
         checkpoint_steps: also save this often within an epoch; 0 only at evaluations.
+        journal_steps: losses are read from the device and written this many steps at a time; it changes no result.
         select: "best" (on the selection part) or "last" checkpoint for the report.
         select_by: metric that "best" means, e.g. "macro_f1"; default: the mean of the tasks' primary metrics,
             where a pre-training counts minus the weighted total of its own loss terms.
@@ -157,6 +158,7 @@ class Budget:
     accumulate: int = 1
     evaluate_epochs: int = 1
     checkpoint_steps: int = 0
+    journal_steps: int = 10
     select: str = "best"
     select_by: str = ""
     patience: int = 0
@@ -166,8 +168,8 @@ class Budget:
         one_of("balance", self.balance, BALANCES)
         if (self.balance == "none") != (not self.balance_by):
             raise ValueError("`balance` and `balance_by` must be given together.")
-        if self.epochs < 1 or self.accumulate < 1 or self.evaluate_epochs < 1:
-            raise ValueError("`epochs`, `accumulate` and `evaluate_epochs` must be at least 1.")
+        if min(self.epochs, self.accumulate, self.evaluate_epochs, self.journal_steps) < 1:
+            raise ValueError("`epochs`, `accumulate`, `evaluate_epochs` and `journal_steps` must be at least 1.")
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ class Run:
             must be its own. A name of an earlier run of the same recipe means that run's folder.
         pretrained: published checkpoints (local folders or ``hub:ORG/NAME``) by the part of the system they fill, e.g.
             ``{"bert": "hub:google-bert/bert-base-uncased"}``; not together with ``init_from``.
-        precision: "32-true", "bf16-mixed" or "auto" (bf16 where the machine has it).
+        precision: "32-true", "bf16-mixed", "16-mixed" (fp16 with scaled gradients), or "auto": bf16 where the device
+            has it, fp16 on CUDA devices without, else fp32.
         seed: of weights, order, masks and views.
         frozen_classifier: "none" trains; "linear" (logistic regression), "svm", "nearest" (neighbours by cosine) and
             "noisy" (a small network, for vectors of another modality than it learns from) leave the system as it is
@@ -212,7 +215,7 @@ class Run:
         names = [t.name for t in self.tasks]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"`tasks` must be at least one, with different names, but are {names}.")
-        one_of("precision", self.precision, ("auto", "32-true", "bf16-mixed"))
+        one_of("precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed"))
 
 
 _PARTS = ("train", "selection", "report")

@@ -17,7 +17,6 @@ from sonolex.nn.transformer import PostNormLayer, attends_to_valid
 from sonolex.systems.ctal import (
     Ctal,
     States,
-    Stream,
     TextReferredAudioLayer,
     audio_embedding,
     encoding_layers,

@@ -39,7 +39,11 @@ class Roberta(Ctal):
 
     def states(self, tokens: Padded | None, frames: Padded | None) -> States:
         """Return the states of words; there are no others."""
-        return {} if tokens is None else {"text": through(self.text_layers, self.text_embedding(tokens.values), tokens.valid)}
+        return (
+            {}
+            if tokens is None
+            else {"text": through(self.text_layers, self.text_embedding(tokens.values), tokens.valid)}
+        )
 
 
 SYSTEM = Roberta
