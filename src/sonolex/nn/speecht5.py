@@ -93,10 +93,7 @@ class RelativeAttention(nn.Module):
         output_attentions: bool = False,
         cache_position: None = None,
     ) -> tuple[Tensor, None]:
-        """Return states (B, T, D), and None for the weights.
-
-        ``attention_mask`` is True where a query may look (B, 1, 1 or T, S); ``position_bias`` is (T, T, D / heads).
-        """
+        """Return states (B, T, D), and None for the weights; ``position_bias`` is (T, T, D / heads)."""
         others_BSD = hidden_states if key_value_states is None else key_value_states
         query = self._heads(self.q_proj(hidden_states) * self.scaling)
         scores = query @ self._heads(self.k_proj(others_BSD)).transpose(-1, -2)
@@ -104,7 +101,7 @@ class RelativeAttention(nn.Module):
             # (B, H, T, D / H) x (T, S, D / H) -> (B, H, T, S)
             scores = scores + (query.transpose(1, 2) @ position_bias.transpose(-1, -2)).transpose(1, 2)
         if attention_mask is not None:
-            scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+            scores = scores + attention_mask
         mixed = self.dropout(scores.softmax(-1)) @ self._heads(self.v_proj(others_BSD))
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), None
 
@@ -193,10 +190,11 @@ def with_positions(entrance: Any, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
 
 def encoder_states(encoder: Any, x_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, ...]:
     """Return an encoder's states before and after every layer."""
-    attends, positions_TTD = attends_to_valid(valid_BT), encoder.embed_positions(x_BTD)
+    options = {"attention_mask": _added(attends_to_valid(valid_BT), x_BTD.dtype)}
+    options["position_bias"] = encoder.embed_positions(x_BTD)
     states = [encoder.dropout(encoder.layer_norm(x_BTD))]
     for layer in encoder.layers:
-        states.append(layer(states[-1], attention_mask=attends, position_bias=positions_TTD)[0])
+        states.append(layer(states[-1], **options)[0])
     return tuple(states)
 
 
@@ -204,10 +202,17 @@ def decoder_states(
     decoder: Any, x_BTD: Tensor, valid_BT: Tensor, states_BSD: Tensor, states_valid_BS: Tensor
 ) -> Tensor:
     """Return a decoder's last states (B, T, D): each position sees those before it, and an encoder's states."""
-    past, states = attends_to_valid(valid_BT, causal=True), attends_to_valid(states_valid_BS)
+    past = _added(attends_to_valid(valid_BT, causal=True), x_BTD.dtype)
+    options = {"encoder_hidden_states": states_BSD}
+    options["encoder_attention_mask"] = _added(attends_to_valid(states_valid_BS), states_BSD.dtype)
     for layer in decoder.layers:
-        x_BTD = layer(x_BTD, past, encoder_hidden_states=states_BSD, encoder_attention_mask=states)[0]
+        x_BTD = layer(x_BTD, past, **options)[0]
     return x_BTD
+
+
+def _added(attends: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what is added to scores: 0 where a query may look, elsewhere the lowest number there is."""
+    return torch.zeros_like(attends, dtype=dtype).masked_fill(~attends, torch.finfo(dtype).min)
 
 
 class UnitHead(nn.Module):
