@@ -136,7 +136,8 @@ def speech_features(entrance: Any, audio: Padded) -> tuple[Padded, Tensor | None
     if isinstance(entrance, SpectrogramEntrance):
         return audio.with_values(entrance.project(audio.values)), None
     samples_BS = audio.values * audio.valid
-    samples_BS = F.pad(samples_BS, (0, torch.sym_max(0, SHORTEST - samples_BS.shape[1])))
+    short: Any = torch.sym_max(0, SHORTEST - samples_BS.shape[1])
+    samples_BS = F.pad(samples_BS, (0, short))
     lengths_B, longest = audio.valid.sum(1), samples_BS.shape[1]
     alike = audio.lengths is not None and all(max(n, SHORTEST) == longest for n in audio.lengths)
     features_BTC = _convolved(entrance.feature_encoder, samples_BS, None if alike else lengths_B.clamp_min(SHORTEST))

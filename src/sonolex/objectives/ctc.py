@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ def ctc_sum(logits: Padded, letters: Padded, chosen: Sequence[int], *, blank: in
     log_BTV = logits.values.float().log_softmax(-1)
     if not chosen:
         return 0 * log_BTV.sum()
-    steps, sizes = ([lengths[i] for i in chosen] for lengths in (logits.lengths, letters.lengths))
     chosen_N = torch.tensor(chosen).to(log_BTV.device, non_blocking=True)
     log_TNV, letters_NL = log_BTV[chosen_N].transpose(0, 1), letters.values[chosen_N]
-    return F.ctc_loss(log_TNV, letters_NL, steps, [n - 1 for n in sizes], blank=blank, reduction="none").sum()
+    sizes: Any = [logits.lengths[i] for i in chosen], [letters.lengths[i] - 1 for i in chosen]
+    return F.ctc_loss(log_TNV, letters_NL, *sizes, blank=blank, reduction="none").sum()

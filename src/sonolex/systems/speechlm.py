@@ -233,7 +233,7 @@ class SpeechLm(System):
         taken_BN = ((units_BLM != NO_UNIT) & real_BL[..., None]).flatten(1)
         silent_B1 = real_BL.any(1, keepdim=True) & ~taken_BN.any(1, keepdim=True)
         first_N = torch.arange(taken_BN.shape[1], device=taken_BN.device) == 0
-        longest = torch.sym_min(taken_BN.shape[1], self.config.unit_positions)
+        longest: Any = torch.sym_min(taken_BN.shape[1], self.config.unit_positions)
         if num_units is not None:
             longest = max([1, *num_units])
         places_BT, valid_BT, _ = kept_places(taken_BN | (silent_B1 & first_N), longest)

@@ -263,10 +263,7 @@ class SpeechT5(System):
         if self.reader is not None:
             return self.reader(states, valid_BT)
         query_B1D = torch.zeros_like(states[-1][:, :1])
-        return self._decoded(query_B1D, torch.ones_like(valid_BT[:, :1]), states[-1], valid_BT)[:, 0]
-
-    def _decoded(self, x_BTD: Tensor, valid_BT: Tensor, states_BLD: Tensor, states_valid_BL: Tensor) -> Tensor:
-        return decoder_states(self.decoder, x_BTD, valid_BT, states_BLD, states_valid_BL)
+        return decoder_states(self.decoder, query_B1D, torch.ones_like(valid_BT[:, :1]), states[-1], valid_BT)[:, 0]
 
     # ---- What is hidden, drawn and counted --------------------------------------------------------------------------
 
@@ -415,7 +412,7 @@ class SpeechT5(System):
             encoded_BTD = self._mixed("speech", encoded_BTD, extras)
             (target_BTF, target_valid_BT, _), mel_N = extras["mel"], extras["mel_N"]
             inputs_BTD, inputs_valid_BT = self.spectrogram.inputs(target_BTF, target_valid_BT)
-            decoded_BTD = self._decoded(inputs_BTD, inputs_valid_BT, encoded_BTD, valid_BT)
+            decoded_BTD = decoder_states(self.decoder, inputs_BTD, inputs_valid_BT, encoded_BTD, valid_BT)
             drawn_BTF, stop_BT = (x[:, : target_BTF.shape[1]] for x in self.spectrogram.outputs(decoded_BTD))
             drawn = masked.l1_sum(at_places(drawn_BTF, mel_N), at_places(target_BTF, mel_N))
             terms["spectrogram"] = Term(drawn, counts["spectrogram"], weight=1.0)
@@ -436,7 +433,7 @@ class SpeechT5(System):
         start_B1 = torch.full_like(tokens_BL[:, :1], self.config.end_id)  # fairseq's decoders start with </s>
         seen_BL = torch.cat([start_B1, tokens_BL[:, :-1]], 1)
         inputs_BLD = self.text.embed_tokens(seen_BL) + self.letter_positions(seen_BL)
-        decoded_BLD = self._decoded(inputs_BLD, valid_BL, states_BLD, infilled_valid_BL)
+        decoded_BLD = decoder_states(self.decoder, inputs_BLD, valid_BL, states_BLD, infilled_valid_BL)
         letters_N = batch.extras["letters_N"]
         logits_NV = F.linear(at_places(decoded_BLD, letters_N), self.text.embed_tokens.weight)
         loss = masked.cross_entropy_sum(logits_NV, at_places(tokens_BL, letters_N))
