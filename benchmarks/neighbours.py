@@ -22,7 +22,7 @@ from sonolex.audio.patches import cut_blocks
 from sonolex.data.loader import Loader, Loading, clip_seed
 from sonolex.data.manifest import Manifest
 from sonolex.recipes.calm_tables import recipe
-from sonolex.systems.calm import Calm, draw_pairs
+from sonolex.systems.calm import Calm, draw_pairs, pairs_by_rate
 from sonolex.train.checkpoint import load_model
 from sonolex.train.manifests import load_sources
 from sonolex.types import Batch
@@ -73,14 +73,13 @@ def _show(name: str, system: Calm, batches: list[Batch], clips: Manifest, *, tra
 @torch.inference_mode()
 def _pairs(system: Calm, batch: Batch, gap: int, *, trained: bool) -> tuple[Tensor, Tensor]:
     """Return a block of each clip and the one ``gap`` further (B, 2, D), and which clips have both."""
-    assert batch.frames_BTF is not None and batch.frames_valid_BT is not None
-    lengths = batch.frames_valid_BT.sum(1).tolist()
+    assert batch.frames is not None and batch.frames.lengths is not None
     generators = [Generator().manual_seed(clip_seed(0, 0, i)) for i in batch.clip_ids]
-    pairs_B3 = draw_pairs(system.config.blocks, lengths, generators, gap=gap)
+    pairs_B3 = draw_pairs(system.config.blocks, batch.frames.lengths, generators, gap=gap)
     there_B = pairs_B3[:, 2] >= 0
     if trained:
-        return system.audio.of_pairs(batch.frames_BTF, batch.frames_valid_BT, pairs_B3), there_B
-    blocks_BNSF, valid_BNS = cut_blocks(batch.frames_BTF, batch.frames_valid_BT, system.config.blocks[0])
+        return system.audio.of_pairs(batch.frames, pairs_by_rate(pairs_B3, len(system.config.blocks))), there_B
+    blocks_BNSF, (valid_BNS, *_) = cut_blocks(batch.frames, system.config.blocks[0])
     share_BNS1 = (valid_BNS / valid_BNS.sum(2, keepdim=True).clamp_min(1))[..., None]
     means_BNF = (blocks_BNSF * share_BNS1).sum(2)
     chosen_B2 = pairs_B3[:, 1:].clamp_min(0)

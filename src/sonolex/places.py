@@ -18,9 +18,9 @@ def places_of(lengths: Sequence[int], longest: int) -> Tensor:
     >>> places_of((2, 0, 1), 3)
     tensor([0, 1, 6])
     """
-    lengths_B = torch.tensor(lengths, dtype=torch.int64)
-    firsts_B = torch.arange(len(lengths_B)) * longest - (lengths_B.cumsum(0) - lengths_B)
-    return torch.arange(int(lengths_B.sum())) + firsts_B.repeat_interleave(lengths_B)
+    lengths_B, number = torch.tensor(lengths, dtype=torch.int64), sum(lengths)
+    firsts_B = torch.arange(len(lengths)) * longest - (lengths_B.cumsum(0) - lengths_B)
+    return torch.arange(number) + firsts_B.repeat_interleave(lengths_B, output_size=number)
 
 
 def places_where(chosen_BT: Tensor) -> Tensor:

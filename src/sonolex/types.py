@@ -72,8 +72,8 @@ class Padded(NamedTuple):
 
     def to(self, device: torch.device, *, non_blocking: bool = True) -> Padded:
         """Return it on ``device``."""
-        moved = (x.to(device, non_blocking=non_blocking) for x in (self.values, self.valid))
-        return Padded(*moved, self.lengths)
+        values, valid = (x.to(device, non_blocking=non_blocking) for x in (self.values, self.valid))
+        return Padded(values, valid, self.lengths)
 
     def with_values(self, values: Tensor) -> Padded:
         """Return other values of the same rows."""

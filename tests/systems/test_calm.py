@@ -9,13 +9,21 @@ import torch
 
 from sonolex.audio.patches import Blocks, Grid, cut_blocks
 from sonolex.nn.heads import FrameHead
-from sonolex.objectives.contrastive import nt_xent_sum
 from sonolex.objectives.corruption import choose_runs
 from sonolex.systems.base import build_system, count_parameters
-from sonolex.systems.calm import PATCHES, Calm, CalmConfig, CalmProcessor, CalmProcessorConfig, SpecTran
+from sonolex.systems.calm import (
+    PATCHES,
+    Calm,
+    CalmConfig,
+    CalmProcessor,
+    CalmProcessorConfig,
+    SpecTran,
+    Standardised,
+)
 from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
-from sonolex.types import Batch, Example
+from sonolex.types import Batch, Example, Padded
+from tests.systems import test_lengths
 
 SIZES = {"num_layers": 2, "width": 32, "num_heads": 4, "ffn_width": 64, "max_tokens": 40}
 SMALL = CalmConfig(**SIZES, blocks=(Blocks(12, 6),), grid=Grid(6, 8, 3, 4, num_mels=16))
@@ -70,52 +78,13 @@ def test_blocks_lose_no_frame_and_do_not_depend_on_padding(num_frames):
     blocks = Blocks(50, 30)
     frames_BTF = torch.randn(2, 400, 4)
     valid_BT = torch.arange(400) < torch.tensor([[num_frames], [400]])
-    cut_BNSF, valid_BNS = cut_blocks(frames_BTF, valid_BT, blocks)
+    cut_BNSF, (valid_BNS, own_BN, counts) = cut_blocks(Padded.of(frames_BTF, valid_BT), blocks)
     assert int(valid_BNS[0].any(1).sum()) == blocks.num_blocks(num_frames)
+    assert torch.equal(valid_BNS.any(2), own_BN)
+    assert counts == (blocks.num_blocks(num_frames), blocks.num_blocks(400))
     seen = {30 * n + s for n, s in valid_BNS[0].nonzero().tolist()}
     assert seen == set(range(num_frames))
     assert torch.equal(cut_BNSF[1, 3], frames_BTF[1, 90:140])
-
-
-def test_nt_xent_by_hand():
-    anchors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    positives = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 3.0]])
-    root = 2**-0.5
-    scores = torch.tensor([[1.0, root, 0.0], [0.0, root, 1.0], [root, 1.0, root]]) / 0.5
-    every = scores.exp()
-    own = scores.diagonal()
-    with_positive = (every.sum(1).log() - own).sum()
-    found, count = nt_xent_sum(anchors, positives, temperature=0.5, symmetric=False)
-    assert count == 3
-    assert float(found) == pytest.approx(float(with_positive), rel=1e-5)
-    both = (with_positive + (every.sum(0).log() - own).sum()) / 2
-    assert float(nt_xent_sum(anchors, positives, temperature=0.5)[0]) == pytest.approx(float(both), rel=1e-5)
-    others = every - torch.diag(every.diagonal())
-    as_printed = (others.sum(1).log() - own).sum()
-    options = {"temperature": 0.5, "symmetric": False, "denominator": "without_positive"}
-    assert float(nt_xent_sum(anchors, positives, **options)[0]) == pytest.approx(float(as_printed), rel=1e-5)
-
-
-def test_without_the_positive_the_loss_has_no_lower_bound():
-    rows = torch.eye(3)
-    losses = [
-        float(nt_xent_sum(rows, rows, temperature=t, denominator="without_positive")[0]) for t in (0.1, 0.01, 0.001)
-    ]
-    assert losses[0] < -20 and losses[1] < 5 * losses[0] and losses[2] < 5 * losses[1]
-    assert float(nt_xent_sum(rows, rows, temperature=0.001)[0]) >= 0
-
-
-def test_clips_with_one_transcript_are_no_negatives_of_each_other():
-    anchors, positives = torch.randn(4, 8), torch.randn(4, 8)
-    same = torch.zeros(4, 4, dtype=torch.bool)
-    same[0, 1] = same[1, 0] = True
-    found, _ = nt_xent_sum(anchors, positives, temperature=0.1, same_NN=same)
-    scores = torch.nn.functional.cosine_similarity(anchors[:, None], positives[None], dim=-1) / 0.1
-    kept = scores.masked_fill(same, -torch.inf)
-    by_hand = ((kept.logsumexp(1) + kept.logsumexp(0)) / 2 - scores.diagonal()).sum()
-    assert float(found) == pytest.approx(float(by_hand), rel=1e-5)
-    everything_same = torch.ones(4, 4, dtype=torch.bool)
-    assert nt_xent_sum(anchors, positives, temperature=0.1, same_NN=everything_same)[1] == 0
 
 
 def test_runs_of_blocks_are_hidden_as_often_as_the_paper_says():
@@ -131,8 +100,8 @@ def test_runs_of_blocks_are_hidden_as_often_as_the_paper_says():
 def test_mam_asks_for_the_log_mel_of_hidden_blocks_and_nothing_else(processor, corpus):
     system = system_of(replace(SMALL, stage="hide"), processor).eval()
     batch = system.corrupt(batch_of(processor, corpus))
-    chosen_BN = batch.extras["hidden_blocks_0_BN"]
-    blocks_BNSF, valid_BNS = cut_blocks(batch.frames_BTF, batch.frames_valid_BT, SMALL.blocks[0])
+    chosen_BN = batch.extras["hidden_0_BN"]
+    blocks_BNSF, (valid_BNS, *_) = cut_blocks(batch.frames, SMALL.blocks[0])
     assert batch.counts["mam"] == int(valid_BNS[chosen_BN].sum()) * 16
     with torch.no_grad():
         for head in system.mam_heads:
@@ -147,18 +116,19 @@ def test_hidden_blocks_cannot_be_seen(processor, corpus):
     """With everything hidden, the states do not depend on the sound."""
     system = system_of(replace(SMALL, stage="hide", block_share=1.0), processor).eval()
     batch = system.corrupt(batch_of(processor, corpus, ("audio",)))
-    other = replace(batch, frames_BTF=torch.randn_like(batch.frames_BTF))
-    tokens = [system.audio(b.frames_BTF, b.frames_valid_BT, hidden=b.extras) for b in (batch, other)]
-    states = [system._states(None, None, t).pooled_BD for t in tokens]
+    other = replace(batch, frames=batch.frames.with_values(torch.randn_like(batch.frames.values)))
+    tokens = [system.audio(b.frames, hidden=b.extras) for b in (batch, other)]
+    states = [system._states(None, t).pooled_BD for t in tokens]
     assert torch.equal(*states)
 
 
 def test_neighbours_share_frames_unless_a_gap_is_asked_for(processor, corpus):
     for gap, shared in ((1, 6), (2, 0)):
         system = system_of(replace(SMALL, neighbour_gap=gap), processor)
-        pairs = system.corrupt(batch_of(processor, corpus)).extras["pairs_B3"]
-        both = pairs[pairs[:, 2] >= 0]
-        assert len(both) and (both[:, 2] - both[:, 1] == gap).all()
+        blocks = system.corrupt(batch_of(processor, corpus)).extras["pairs_0_N3"].tolist()
+        times = {(clip, which): time for clip, which, time in blocks}
+        gaps = [times[clip, 1] - times[clip, 0] for clip, which in times if which == 1]
+        assert gaps and set(gaps) == {gap}
         assert SMALL.blocks[0].frames - gap * SMALL.blocks[0].hop == shared
 
 
@@ -194,12 +164,47 @@ def test_a_clip_without_words_in_a_mixed_batch_has_no_text_vector(processor, cor
     alone = [batch_of(processor, corpus, m, rows=[i]) for i, m in enumerate((("audio", "text"), ("audio",), ("text",)))]
 
     def example(batch):
-        audio = None if batch.frames_BTF is None else batch.frames_BTF[0]
-        return Example(batch.clip_ids[0], audio, None if batch.tokens_BL is None else batch.tokens_BL[0])
+        audio, tokens = (None if x is None else x.values[0] for x in (batch.frames, batch.tokens))
+        return Example(batch.clip_ids[0], audio, tokens)
 
     mixed = system.encode(processor.collate([example(batch) for batch in alone]))
     assert mixed.aligned["text"][1].abs().sum() == 0 == mixed.aligned["audio"][2].abs().sum()
     assert torch.allclose(mixed.pooled_BD, torch.cat([system.encode(b).pooled_BD for b in alone]), atol=1e-5)
+
+
+def test_spaces_are_standardised_over_the_clips_that_have_a_vector():
+    ours, theirs = Standardised(5, affine=False), torch.nn.BatchNorm1d(5, affine=False)
+    x_ND, known_N = 3 * torch.randn(6, 5) + 2, torch.tensor([True, False, True, True, False, True])
+    found_ND = ours(x_ND, known_N)
+    torch.testing.assert_close(found_ND[known_N], theirs(x_ND[known_N]))
+    assert not found_ND[~known_N].any()
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    before = ours.running_mean.clone(), ours.running_var.clone()
+    for few_N in (torch.zeros(6, dtype=torch.bool), torch.arange(6) == 3):
+        assert torch.equal(ours(x_ND, few_N), x_ND)  # fewer than two have no deviation
+    assert torch.equal(ours.running_mean, before[0]) and torch.equal(ours.running_var, before[1])
+    torch.testing.assert_close(ours.eval()(x_ND, known_N), theirs.eval()(x_ND))
+
+
+@pytest.mark.parametrize("align", ["block", "transformer"])
+def test_aligned_vectors_are_exported_too(corpus, align):
+    config = replace(SMALL, align=align, spaces="standardised", pooled="aligned")
+    test_lengths.test_encode_is_exported_for_every_length_and_batch("calm", config, corpus)
+
+
+def test_a_joint_loss_is_that_of_the_clips_that_have_both(processor, corpus):
+    """Clips without sound, words or a second block stay among the rows, and count for nothing."""
+    system = system_of(replace(SMALL, spaces="standardised"), processor).train()
+    kinds = ((("audio", "text"), range(5)), (("audio",), [5]), (("text",), [6]))
+    parts = [batch_of(processor, corpus, modalities, rows=rows) for modalities, rows in kinds]
+    with torch.no_grad():
+        rows = [system.pretraining_rows(system.corrupt(part)) for part in parts]
+        all_rows = {n: torch.cat([r[n] for r in rows]) for n in rows[0]}
+        mixed, alone = system.joint_losses(all_rows), system.joint_losses(rows[0])
+    assert mixed["alignment"].count == alone["alignment"].count == 5
+    assert float(mixed["alignment"].sum) == pytest.approx(float(alone["alignment"].sum), rel=1e-5)
+    assert mixed["neighbours"].count == all_rows["facts"][:, 1].sum()
 
 
 def test_alignment_brings_a_clip_and_its_words_together(processor, corpus):
@@ -251,7 +256,7 @@ def test_words_alone_go_through_bert_as_transformers_does(tmp_path):
     tokens = torch.randint(5, 60, (3, 12))
     valid = torch.arange(12) < torch.tensor([[12], [5], [1]])
     with torch.no_grad():
-        found = ours.encode(Batch(("a", "b", "c"), tokens_BL=tokens, tokens_valid_BL=valid))
+        found = ours.encode(Batch(("a", "b", "c"), tokens=Padded.of(tokens, valid)))
         states = theirs(input_ids=tokens, attention_mask=valid.long(), output_hidden_states=True).hidden_states[-1]
     assert torch.allclose(found.pooled_BD, states[:, 0], atol=1e-5)
     with pytest.raises(ValueError, match="gpt"):
@@ -280,8 +285,8 @@ def test_the_same_sound_at_another_time_is_another_token(processor):
     """Positions are as large as what stands there: a model has to see whether pitch rises or falls."""
     system = build_system("calm", Calm.matched(replace(SMALL, width=128, num_heads=4), processor)).eval()
     frames_BTF, valid_BT = torch.randn(1, 1, 16).expand(1, 48, 16), torch.ones(1, 48, dtype=torch.bool)
-    audio = system.audio(frames_BTF, valid_BT)
-    joined = system.embedding(None, None, audio.x_BND, audio.valid_BN, audio_times_T=audio.times_T)
+    audio = system.audio(Padded.of(frames_BTF, valid_BT))
+    joined = system.embedding(None, Padded(audio.x_BND, audio.valid_BN), audio_times_T=audio.times_T)
     first, later = joined.split(joined.x_BLD)[1][0, [0, 3]]
     assert torch.allclose(audio.x_BND[0, 0], audio.x_BND[0, 3], atol=1e-6)
     assert torch.cosine_similarity(first, later, dim=0).item() < 0.9

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from sonolex.objectives.contrastive import ge2e_sum
 from sonolex.processors.log_mel_and_tokens import LogMelAndTokensProcessor
 from sonolex.systems.base import build_system, count_parameters, system_type
 from sonolex.systems.ctal import CtalConfig, CtalFusion
@@ -54,28 +52,6 @@ def test_a_word_is_given_its_frames_by_hand():
     found = attention(torch.zeros(1, 1, 2), frames, valid)[0, 0]
     weight = math.e / (math.e + 1)  # scores 2 · 0.5 and 0
     assert found.tolist() == pytest.approx([weight * math.atanh(0.5), (1 - weight) * 4.0])
-
-
-def test_ge2e_by_hand():
-    """Two speakers of two clips and one of one, whose clip is only compared with."""
-    vectors = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0], [-1.0, 0.0]]), dim=-1)
-    speakers = torch.tensor([4, 4, 7, 7, 9])
-    scale, offset = torch.tensor(2.0), torch.tensor(0.5)
-    means = {4: vectors[:2].mean(0), 7: vectors[2:4].mean(0), 9: vectors[4]}
-
-    def ge2e(some, of):
-        return ge2e_sum(some, of[:, None] == of, of > 0, scale=scale, offset=offset)
-
-    total = 0.0
-    for i in range(4):
-        own = int(speakers[i])
-        centres = means | {own: vectors[i ^ 1]}  # of its own speaker: the only other clip
-        scores = {s: 2.0 * float(F.cosine_similarity(vectors[i], c, dim=0)) + 0.5 for s, c in centres.items()}
-        total += math.log(sum(math.exp(v) for v in scores.values())) - scores[own]
-    loss, count = ge2e(vectors, speakers)
-    assert count == 4 and loss.item() == pytest.approx(total, rel=1e-5)
-    assert ge2e(vectors[:2], speakers[:2])[1] == 0
-    assert ge2e(vectors[[0, 2]], speakers[[0, 2]])[1] == 0
 
 
 def streams_batch(audio_shift=0.0, word=7):

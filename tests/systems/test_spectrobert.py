@@ -13,6 +13,7 @@ from sonolex import text as text_
 from sonolex.audio.patches import Grid
 from sonolex.audio.views import Views
 from sonolex.nn.conv_stack import AudioProjection, ConvStack
+from sonolex.places import places_where
 from sonolex.pretrained.bert import import_bert
 from sonolex.pretrained.files import read_config, read_weights
 from sonolex.pretrained.wav2vec2 import import_conv_stack
@@ -29,7 +30,8 @@ from sonolex.tasks.base import Model, build_task
 from sonolex.tasks.classification import ClassificationConfig
 from sonolex.train import optim
 from sonolex.train.run import Optim
-from sonolex.types import Batch
+from sonolex.types import Batch, Padded
+from tests.systems import test_lengths
 
 SIZES = {"num_layers": 2, "width": 32, "num_heads": 2, "ffn_width": 64, "conv_width": 8, "dropout": 0.0}
 SIZES |= {"attention_dropout": 0.0, "num_positions": 64, "max_tokens": 16, "window_positions": 100}
@@ -40,6 +42,10 @@ SPECIAL = {"vocab_size": 60, "start_id": 2, "end_id": 3, "mask_id": 4, "first_wo
 def small(**changes):
     torch.manual_seed(0)
     return SpectroBert(SpectroBertConfig(**(SIZES | SPECIAL | {"grid": GRID} | changes))).eval()
+
+
+def full(values):
+    return Padded.of(values, torch.ones(values.shape[:2], dtype=torch.bool))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,7 @@ def test_states_of_words_equal_transformers_bert(bert_folder):
     tokens = torch.randint(5, 60, (3, 12))
     valid = torch.arange(12) < torch.tensor([[12], [5], [1]])
     with torch.no_grad():
-        found = ours.encode(Batch(("a", "b", "c"), tokens_BL=tokens, tokens_valid_BL=valid))
+        found = ours.encode(Batch(("a", "b", "c"), tokens=Padded.of(tokens, valid)))
         output = theirs(input_ids=tokens, attention_mask=valid.long(), output_hidden_states=True)
     assert torch.allclose(found.streams["text"][valid], output.hidden_states[-1][valid], atol=1e-5)
     assert torch.allclose(found.pooled_BD, output.hidden_states[-1][:, 0], atol=1e-5)
@@ -123,8 +129,9 @@ def test_convolutions_equal_wav2vec2_and_ignore_padding():
     wave = torch.randn(1, 2000)
     with torch.no_grad():
         expected = theirs.feature_extractor(wave).transpose(1, 2)
-        found, valid = stack(wave, torch.tensor([2000]))
-        assert valid.all() and torch.allclose(found, expected, atol=1e-4)
+        for lengths in (None, torch.tensor([2000])):
+            found, valid = stack(wave, lengths)
+            assert valid.all() and torch.allclose(found, expected, atol=1e-4)
         assert torch.allclose(project(found), theirs.feature_projection(expected)[0], atol=1e-4)
         padded = torch.cat([wave, torch.randn(1, 900)], 1)
         again, valid = stack(padded, torch.tensor([2000]))
@@ -154,17 +161,14 @@ def test_a_long_clip_is_the_mean_of_its_windows_and_none_of_it_is_lost():
     model = small()
     frames = torch.randn(1, 250, 8)
     tokens = torch.tensor([[2, 7, 9, 3]])
-    words = {"tokens_BL": tokens, "tokens_valid_BL": tokens > 0}
-    long = model.encode(Batch(("c",), frames_BTF=frames, frames_valid_BT=torch.ones(1, 250, dtype=torch.bool), **words))
+    words = Padded.of(tokens, tokens > 0)
+    long = model.encode(Batch(("c",), frames=full(frames), tokens=words))
     parts = [frames[:, s : s + 100] for s in (0, 100, 150)]
-    ones = torch.ones(1, 100, dtype=torch.bool)
-    alone = [model.encode(Batch(("c",), frames_BTF=p, frames_valid_BT=ones, **words)) for p in parts]
+    alone = [model.encode(Batch(("c",), frames=full(p), tokens=words)) for p in parts]
     assert torch.allclose(long.pooled_BD, torch.stack([a.pooled_BD for a in alone]).mean(0), atol=1e-6)
     assert long.streams["audio"].shape[1] == sum(a.streams["audio"].shape[1] for a in alone)
     frames[0, 249] += 5.0
-    changed = model.encode(
-        Batch(("c",), frames_BTF=frames, frames_valid_BT=torch.ones(1, 250, dtype=torch.bool), **words)
-    )
+    changed = model.encode(Batch(("c",), frames=full(frames), tokens=words))
     assert not torch.allclose(long.pooled_BD, changed.pooled_BD)
 
 
@@ -185,6 +189,14 @@ def test_samples_may_take_the_place_of_spectrograms():
         processor.finish(torch.zeros(40_001), "clip-9")
     with pytest.raises(ValueError, match="waveform"):
         SpectroBert.matched(SpectroBertConfig(**SIZES), processor)
+
+
+def test_samples_of_any_number_and_length_go_through_one_exported_program(corpus, monkeypatch):
+    config = SpectroBertProcessorConfig(audio="waveform", rate_hz=8000, max_frames=400, vocab_size=60, max_tokens=16)
+    monkeypatch.setitem(test_lengths.PROCESSORS, "spectrobert", config)
+    sizes = SIZES | {"audio": "waveform", "window_positions": 12_000, "together": 2, "num_layers": 1}
+    args = ("spectrobert", SpectroBertConfig(**sizes), corpus)
+    test_lengths.test_encode_is_exported_for_every_length_and_batch(*args)
 
 
 @pytest.mark.parametrize("preset", FREEZING)
@@ -215,8 +227,8 @@ def test_frozen_groups_draw_no_dropout_and_do_not_move():
     optim.training_mode(trained)
     tokens = torch.randint(5, 60, (2, 8))
     batch = Batch(
-        ("a", "b"), frames_BTF=torch.randn(2, 40, 8), frames_valid_BT=torch.ones(2, 40, dtype=torch.bool),
-        tokens_BL=tokens, tokens_valid_BL=tokens > 0, labels={"answer": ("yes", "no")}, seeds=(1, 2),
+        ("a", "b"), frames=full(torch.randn(2, 40, 8)), tokens=full(tokens), labels={"answer": ("yes", "no")},
+        seeds=(1, 2),
     )  # fmt: skip
     assert torch.equal(model.encode(batch).pooled_BD, model.encode(batch).pooled_BD)
     before = {k: v.clone() for k, v in trained.state_dict().items()}
@@ -233,31 +245,29 @@ def test_pretraining_hides_words_only_and_knows_which_pairs_belong_together():
     tokens = torch.randint(5, 60, (2, 14))
     tokens[:, 0], tokens[:, -1] = 2, 3
     frames, partner = torch.randn(2, 40, 8), torch.randn(2, 60, 8)
-    valid, partner_valid = torch.ones(2, 40, dtype=torch.bool), torch.zeros(2, 60, dtype=torch.bool)
+    partner_valid = torch.zeros(2, 60, dtype=torch.bool)
     partner_valid[1, :50] = True
     batch = model.corrupt(
         Batch(
             ("a", "b"),
-            frames_BTF=frames,
-            frames_valid_BT=valid,
-            tokens_BL=tokens,
+            frames=full(frames),
+            tokens=full(tokens),
             seeds=(1, 2),
-            tokens_valid_BL=torch.ones(2, 14, dtype=torch.bool),
-            partner_frames_BTF=partner,
-            partner_valid_BT=partner_valid,
+            partners=Padded.of(partner, partner_valid),
         )
     )
+    audio = batch.extras["audio"]
     assert batch.extras["matched_B"].tolist() == [True, False]
-    assert torch.equal(batch.extras["audio"][0, :40], frames[0])
-    assert torch.equal(batch.extras["audio"][1, :50], partner[1, :50])
-    assert batch.extras["audio_valid"].sum(1).tolist() == [40, 50]
-    chosen = batch.extras["chosen_tokens_BL"]
+    assert torch.equal(audio.values[0, :40], frames[0])
+    assert torch.equal(audio.values[1, :50], partner[1, :50])
+    assert audio.valid.sum(1).tolist() == [40, 50]
+    chosen = batch.extras["corrupted_tokens_BL"] != tokens
+    assert places_where(chosen).equal(batch.extras["hidden_tokens_N"]) and chosen.any(1).all()
     assert (batch.extras["corrupted_tokens_BL"][chosen] == 4).all() and not chosen[:, [0, -1]].any()
     assert batch.counts == {"mlm": 2.0, "sap": 2.0}  # the printed sum counts clips, not words
     terms = model.pretraining_losses(batch)
-    probability = torch.sigmoid(model.sap_head(model._states(
-        batch.extras["corrupted_tokens_BL"], batch.tokens_valid_BL, batch.extras["audio"], batch.extras["audio_valid"]
-    ).pooled_BD))[:, 0]  # fmt: skip
+    states = model._states(batch.tokens.with_values(batch.extras["corrupted_tokens_BL"]), audio)
+    probability = torch.sigmoid(model.sap_head(states.pooled_BD))[:, 0]
     by_hand = -torch.log(probability[0]) - torch.log(1 - probability[1])
     assert terms["sap"].sum.item() == pytest.approx(by_hand.item(), rel=1e-5) and terms["sap"].weight == 0.5
 

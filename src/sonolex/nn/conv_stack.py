@@ -46,21 +46,24 @@ class ConvStack(nn.Module):
             length = 0 if length < kernel else 1 + (length - kernel) // stride
         return length
 
-    def forward(self, signal_NS: Tensor, lengths_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Return steps (N, T, width) and their validity (N, T)."""
+    def forward(self, signal_NS: Tensor, lengths_N: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return steps (N, T, width) and their validity (N, T). Without ``lengths_N`` no row is padded (faster)."""
         x_NCT = signal_NS[:, None]
         for i, convolution in enumerate(self.convolutions):
             x_NCT = convolution(x_NCT)
-            lengths_N = torch.div(lengths_N - KERNELS[i], STRIDES[i], rounding_mode="floor").add(1).clamp_min(0)
+            if lengths_N is not None:
+                lengths_N = torch.div(lengths_N - KERNELS[i], STRIDES[i], rounding_mode="floor").add(1).clamp_min(0)
             if i == 0:
                 x_NCT = self._normalised(x_NCT, lengths_N)
             x_NCT = F.gelu(x_NCT)
-        valid_NT = torch.arange(x_NCT.shape[-1], device=x_NCT.device) < lengths_N[:, None]
-        return x_NCT.transpose(1, 2), valid_NT
+        x_NTC = x_NCT.transpose(1, 2)
+        if lengths_N is None:
+            return x_NTC, torch.ones(x_NTC.shape[:2], dtype=torch.bool, device=x_NTC.device)
+        return x_NTC, torch.arange(x_NTC.shape[1], device=x_NTC.device) < lengths_N[:, None]
 
-    def _normalised(self, x_NCT: Tensor, lengths_N: Tensor) -> Tensor:
+    def _normalised(self, x_NCT: Tensor, lengths_N: Tensor | None) -> Tensor:
         """Return the channels with mean 0 and deviation 1 over each row's valid steps."""
-        if bool((lengths_N == x_NCT.shape[-1]).all()):
+        if lengths_N is None:
             return F.group_norm(x_NCT, x_NCT.shape[1], self.norm_weight, self.norm_bias, 1e-5)
         valid_N1T = (torch.arange(x_NCT.shape[-1], device=x_NCT.device) < lengths_N[:, None])[:, None]
         x_NCT = x_NCT.float()

@@ -3,76 +3,103 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from sonolex.places import at_places, places_of
+from sonolex.types import Padded
 
 
 @dataclass(frozen=True)
 class Windows:
     """Windows of a batch of clips, in order. Every clip has at least one; the last one ends with the clip.
 
+    Only the clips' own N of B · W windows are computed where the clips' lengths are known.
+
     Attributes:
-        owners: the clip of each window.
-        starts: its first position.
-        size: positions of a window.
-        num_clips: in the batch.
+        shape: clips B, and windows W of the longest.
+        places_N: where the windows are in (B, W).
+        starts_N: first position of each in its clip.
+        valid_N: whether it is one that its clip has.
+        size: positions of a window; those of the longest clip if they are fewer.
+        lengths: valid positions of each, where known.
     """
 
-    owners: tuple[int, ...]
-    starts: tuple[int, ...]
+    shape: tuple[int, int]
+    places_N: Tensor
+    starts_N: Tensor
+    valid_N: Tensor
     size: int
-    num_clips: int
+    lengths: tuple[int, ...] | None
 
     @classmethod
-    def over(cls, valid_BT: Tensor, size: int) -> Windows:
-        """Return the windows that cover clips of these lengths without overlap, but for the last one's."""
-        owners: list[int] = []
-        starts: list[int] = []
-        for clip, length in enumerate(valid_BT.sum(1).tolist()):
-            first = sorted({*range(0, max(1, length - size), size), max(0, length - size)})
-            owners += [clip] * len(first)
-            starts += first
-        return cls(tuple(owners), tuple(starts), size, len(valid_BT))
+    def over(cls, clips: Padded, size: int) -> Windows:
+        """Return the windows that cover clips without overlap, but for the last one's."""
+        (num_clips, longest), device, lengths = clips.valid.shape, clips.valid.device, None
+        most: Any = torch.sym_max(1, (longest + size - 1) // size)
+        within: Any = torch.sym_min(size, longest)
+        # No tensor (B, W) here: torch's would ask, in an exported program too, whether W is 1.
+        if clips.lengths is None:
+            places_N = torch.arange(num_clips * most, device=device)
+        else:
+            counts = [max(1, -(-n // size)) for n in clips.lengths]
+            places_N = places_of(counts, most).to(device, non_blocking=True)
+            lengths = tuple(min(n, size) for n, count in zip(clips.lengths, counts, strict=True) for _ in range(count))
+        firsts_N, lengths_N = places_N % most * size, clips.valid.sum(1).index_select(0, places_N // most)
+        starts_N = torch.minimum(firsts_N, (lengths_N - size).clamp_min(0))
+        valid_N = (firsts_N < lengths_N) | (firsts_N == 0)
+        return cls((num_clips, most), places_N, starts_N, valid_N, within, lengths)
+
+    @property
+    def owners_N(self) -> Tensor:
+        """The clip of each window."""
+        return self.places_N // self.shape[1]
 
     @property
     def single(self) -> bool:
-        """Whether every clip is one window."""
-        return len(self.owners) == self.num_clips
+        """Whether every clip is one window, and nothing has to be copied. An exported program cannot choose."""
+        return not torch.compiler.is_exporting() and self.shape[1] == 1
 
-    def cut(self, x_BT: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the windows' values (N, size, …) and validity; shorter ones are padded at their end."""
+    def cut(self, clips: Padded) -> Padded:
+        """Return the windows (N, size, …); that of a shorter clip is padded at its end."""
         if self.single:
-            return x_BT, valid_BT
-        short = max(0, max(self.starts) + self.size - x_BT.shape[1])
-        x_BT = F.pad(x_BT, (0, 0) * (x_BT.ndim - 2) + (0, short))
-        valid_BT = F.pad(valid_BT, (0, short))
-        pairs = list(zip(self.owners, self.starts, strict=True))
-        pieces = torch.stack([x_BT[b, s : s + self.size] for b, s in pairs])
-        return pieces, torch.stack([valid_BT[b, s : s + self.size] for b, s in pairs])
+            return clips
+        firsts_N = self.owners_N * clips.valid.shape[1] + self.starts_N
+        places_NS = firsts_N[:, None] + torch.arange(self.size, device=firsts_N.device)
+        values, valid = (at_places(x_BT, places_NS.flatten()).unflatten(0, places_NS.shape) for x_BT in clips[:2])
+        return Padded(values, valid, self.lengths)
 
-    def repeated(self, x_B: Tensor | None) -> Tensor | None:
+    def repeated(self, rows: Padded) -> Padded:
         """Return each clip's row once for each of its windows."""
-        return x_B if x_B is None or self.single else x_B[list(self.owners)]
+        if self.single:
+            return rows
+        values, valid = (x_B.index_select(0, self.owners_N) for x_B in rows[:2])
+        return Padded(values, valid)
 
     def averaged(self, x_N: Tensor) -> Tensor:
         """Return the mean of each clip's windows (B, …)."""
         if self.single:
             return x_N
-        owners_N = torch.tensor(self.owners, device=x_N.device)
-        sums_B = x_N.new_zeros(self.num_clips, *x_N.shape[1:]).index_add(0, owners_N, x_N)
-        counts_B = torch.bincount(owners_N, minlength=self.num_clips).view(-1, *[1] * (x_N.ndim - 1))
+        valid_N = self.valid_N.view(-1, *[1] * (x_N.ndim - 1))
+        sums_B, counts_B = (
+            y_N.new_zeros(self.shape[0], *y_N.shape[1:]).index_add(0, self.owners_N, y_N)
+            for y_N in (x_N * valid_N, valid_N.to(x_N.dtype))
+        )
         return sums_B / counts_B
 
     def chained(self, x_NTD: Tensor, valid_NT: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each clip's valid states of all its windows one after the other (B, T, D), and their validity."""
+        """Return the states of all windows of a clip one after the other (B, W · T, D), and their validity.
+
+        Where a clip has several windows all of them are full, so nothing but the end is padding.
+        """
         if self.single:
             return x_NTD, valid_NT
-        rows: list[list[Tensor]] = [[] for _ in range(self.num_clips)]
-        for owner, x_TD, valid_T in zip(self.owners, x_NTD, valid_NT, strict=True):
-            rows[owner].append(x_TD[valid_T])
-        joined = [torch.cat(r) for r in rows]
-        longest = max(1, *(len(r) for r in joined))
-        valid_BT = torch.stack([torch.arange(longest, device=x_NTD.device) < len(r) for r in joined])
-        return torch.stack([F.pad(r, (0, 0, 0, longest - len(r))) for r in joined]), valid_BT
+        return self._in_rows(x_NTD), self._in_rows(valid_NT & self.valid_N[:, None])
+
+    def _in_rows(self, x_NT: Tensor) -> Tensor:
+        num_clips, most = self.shape
+        all_NT = x_NT.new_zeros(num_clips * most, *x_NT.shape[1:]).index_copy(0, self.places_N, x_NT)
+        # (B * W, T, …) -> (B, W * T, …)
+        return all_NT.flatten(0, 1).unflatten(0, (num_clips, most * x_NT.shape[1]))

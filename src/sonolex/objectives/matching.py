@@ -10,28 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sonolex.types import Padded
 
-def with_partners(
-    audio_BT: Tensor, valid_BT: Tensor, partner_BT: Tensor | None, partner_valid_BT: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return audio and validity with every partner in the place of the clip's own, and matched_B.
+
+def with_partners(audio: Padded, partners: Padded | None) -> tuple[Padded, Tensor]:
+    """Return audio with every partner in the place of the clip's own, and matched_B; for tensors on the CPU.
 
     Args:
-        audio_BT: frames (B, T, F) or samples (B, S).
-        partner_valid_BT: an all-False row where a clip has no partner.
+        audio: frames (B, T, F) or samples (B, S).
+        partners: the same of other clips; an empty row where a clip has no partner.
     """
-    size = len(audio_BT)
-    if partner_BT is None or partner_valid_BT is None:
-        return audio_BT, valid_BT, torch.ones(size, dtype=torch.bool)
-    matched_B = ~partner_valid_BT.any(1)
-    longest = max(audio_BT.shape[1], partner_BT.shape[1])
-    audio_BT, partner_BT = _lengthened(audio_BT, longest), _lengthened(partner_BT, longest)
-    valid_BT, partner_valid_BT = _lengthened(valid_BT, longest), _lengthened(partner_valid_BT, longest)
-    choose_B = matched_B.view(-1, *[1] * (audio_BT.ndim - 1))
-    audio_BT = torch.where(choose_B, audio_BT, partner_BT)
-    valid_BT = torch.where(matched_B[:, None], valid_BT, partner_valid_BT)
-    used = max(1, int(valid_BT.sum(1).max()))
-    return audio_BT[:, :used], valid_BT[:, :used], matched_B
+    if partners is None:
+        return audio, torch.ones(len(audio.values), dtype=torch.bool)
+    assert audio.lengths is not None and partners.lengths is not None
+    lengths = tuple(other or own for own, other in zip(audio.lengths, partners.lengths, strict=True))
+    longest, matched_B = max((1, *lengths)), torch.tensor(partners.lengths) == 0
+    choose_B = matched_B.view(-1, *[1] * (audio.values.ndim - 1))
+    chosen_BT = torch.where(choose_B, *(_of_length(x.values, longest) for x in (audio, partners)))
+    return Padded(chosen_BT, torch.arange(longest) < torch.tensor(lengths)[:, None], lengths), matched_B
 
 
 def match_loss_sum(logits_N: Tensor, matched_N: Tensor) -> Tensor:
@@ -39,6 +35,6 @@ def match_loss_sum(logits_N: Tensor, matched_N: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits_N.float(), matched_N.float(), reduction="sum")
 
 
-def _lengthened(rows_BT: Tensor, longest: int) -> Tensor:
-    short = longest - rows_BT.shape[1]
-    return F.pad(rows_BT, (0, 0) * (rows_BT.ndim - 2) + (0, short)) if short else rows_BT
+def _of_length(rows_BT: Tensor, length: int) -> Tensor:
+    """Return rows padded or cut to so many places."""
+    return F.pad(rows_BT, (0, 0) * (rows_BT.ndim - 2) + (0, length - rows_BT.shape[1]))

@@ -35,10 +35,10 @@ from sonolex.audio.patches import Blocks, Grid, cut_blocks, cut_patches
 from sonolex.configs import one_of
 from sonolex.nn import bert
 from sonolex.nn.dropout import Dropout, drawn_apart, drawn_for
-from sonolex.nn.embeddings import Conv2dStem, HiddenPatch, NormalisedPatches
+from sonolex.nn.embeddings import Conv2dStem, HiddenPatch, NormalisedPatches, every
 from sonolex.nn.fusion import JoinedEmbedding
 from sonolex.nn.heads import FrameHead, Temperature, TokenHead
-from sonolex.nn.pooling import masked_mean
+from sonolex.nn.pooling import masked_mean, mean_of_present
 from sonolex.nn.transformer import (
     PostNormLayer,
     PreNormLayer,
@@ -48,12 +48,13 @@ from sonolex.nn.transformer import (
 )
 from sonolex.objectives import corruption, masked
 from sonolex.objectives.contrastive import nt_xent_sum
+from sonolex.places import at_places, places_where, put_at_places
 from sonolex.pretrained.base import ImportReport
 from sonolex.pretrained.bert import bert_sizes, import_bert
 from sonolex.pretrained.files import read_weights
 from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
-from sonolex.types import Batch, Encoding, Term
+from sonolex.types import Batch, Encoding, Padded, Term
 
 PATCHES = Grid(frames=10, bins=16, stride_frames=5, stride_bins=8, num_mels=64)
 """10 × 16 with a stride of (5, 8) (section 5.1): 63 patches of a block."""
@@ -237,7 +238,7 @@ class SpecTran(nn.Module):
     def forward(self, patches_NPK: Tensor, valid_NP: Tensor) -> Tensor:
         """Return one vector per block (N, out_width) from its patches, of which there are at most ``num_patches``."""
         x_NPD = self.project(patches_NPK) + self.position[: patches_NPK.shape[1]]
-        first_N1D = self.first.to(x_NPD.dtype).expand(len(x_NPD), 1, -1)
+        first_N1D = self.first.to(x_NPD.dtype).expand(x_NPD.shape[0], 1, -1)
         x_NPD = self.dropout(torch.cat([first_N1D, x_NPD], 1))
         attends_N1PP = attends_to_valid(F.pad(valid_NP, (1, 0), value=True))
         for layer in self.layers:
@@ -279,59 +280,53 @@ class AcousticTokens(nn.Module):
         if self.rate is not None:
             nn.init.normal_(self.rate.weight, std=0.02)
 
-    def forward(self, frames_BTF: Tensor, valid_BT: Tensor, *, hidden: Mapping[str, Tensor] | None = None) -> Tokens:
-        """Return the tokens of a batch; ``hidden`` has, by `hidden_name`, which blocks (B, N) are filled instead."""
-        vectors, valid, times = [], [], []
-        for rate, (blocks_BNSF, frames_valid_BNS) in enumerate(self._cut(frames_BTF, valid_BT)):
-            valid_BN = frames_valid_BNS.any(2)
-            with drawn_for(*valid_BN.nonzero(as_tuple=True)):
-                encoded_ND = self._encoded(rate, blocks_BNSF[valid_BN], frames_valid_BNS[valid_BN])
-            x_BND = encoded_ND.new_zeros(*valid_BN.shape, self.width)
-            x_BND[valid_BN] = encoded_ND
+    def forward(self, frames: Padded, *, hidden: Mapping[str, Tensor] | None = None) -> Tokens:
+        """Return the tokens of a batch; ``hidden`` has, as ``hidden_0_BN`` …, which blocks are filled instead."""
+        vectors, valid = [], []
+        for rate, blocks in enumerate(self.blocks):
+            blocks_BNSF, real = cut_blocks(frames, blocks)
+            places_N, num_blocks = real.places(), real.valid.shape[1]
+            with drawn_for(places_N // num_blocks, places_N % num_blocks):
+                encoded_ND = self._encoded(rate, at_places(blocks_BNSF, places_N), at_places(real.values, places_N))
+            x_BND = put_at_places(encoded_ND, places_N, real.valid)
             if hidden is not None:
                 fill_D = encoded_ND.new_zeros(()) if self.fill is None else self.fill.vector_D.to(x_BND.dtype)
-                x_BND = torch.where(hidden[hidden_name(rate)][..., None], fill_D, x_BND)
+                x_BND = torch.where(hidden[f"hidden_{rate}_BN"][..., None], fill_D, x_BND)
             vectors.append(x_BND if self.rate is None else x_BND + self.rate.weight[rate])
-            valid.append(valid_BN)
-            times.append(torch.arange(valid_BN.shape[1], device=valid_BN.device))
+            valid.append(real.valid)
         parts = tuple(v.shape[1] for v in valid)
-        times.append(times[-1][-1:] + 1)
+        times = [torch.arange(n, device=frames.valid.device) for n in (*parts[:-1], parts[-1] + 1)]
         return Tokens(torch.cat(vectors, 1), torch.cat(valid, 1), torch.cat(times), parts)
 
-    def of_pairs(
-        self, frames_BTF: Tensor, valid_BT: Tensor, pairs_B3: Tensor, *, known: Tokens | None = None
-    ) -> Tensor:
+    def of_pairs(self, frames: Padded, pairs: Mapping[str, Tensor], *, known: Tokens | None = None) -> Tensor:
         """Return the vectors of A^t and A^(t+1) of each clip (B, 2, D), zeros where it lacks one.
 
         Args:
-            pairs_B3: from `draw_pairs`.
+            pairs: from `pairs_by_rate`.
             known: all tokens of the batch, if they are there; without them only the two blocks are encoded.
         """
-        vectors_B2D = torch.zeros(len(pairs_B3), 2, self.width, device=pairs_B3.device)
+        vectors_B2D = torch.zeros(frames.valid.shape[0], 2, self.width, device=frames.valid.device)
         start = 0
-        for rate, (blocks_BNSF, frames_valid_BNS) in enumerate(self._cut(frames_BTF, valid_BT)):
-            clip_N, which_N = ((pairs_B3[:, :1] == rate) & (pairs_B3[:, 1:] >= 0)).nonzero(as_tuple=True)
-            place_N = pairs_B3[clip_N, 1 + which_N]
+        for rate, blocks in enumerate(self.blocks):
+            blocks_BNSF, real = cut_blocks(frames, blocks)
+            clip_N, which_N, time_N = pairs[f"pairs_{rate}_N3"].unbind(1)
             if known is not None:
-                block_ND = known.x_BND[clip_N, start + place_N]
+                block_ND = known.x_BND[clip_N, start + time_N]
             else:
-                with drawn_for(clip_N, place_N):
-                    block_ND = self._encoded(rate, blocks_BNSF[clip_N, place_N], frames_valid_BNS[clip_N, place_N])
+                with drawn_for(clip_N, time_N):
+                    block_ND = self._encoded(rate, blocks_BNSF[clip_N, time_N], real.values[clip_N, time_N])
             vectors_B2D = vectors_B2D.index_put((clip_N, which_N), block_ND.float())
             start += blocks_BNSF.shape[1]
         return vectors_B2D
 
-    def _cut(self, frames_BTF: Tensor, valid_BT: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [cut_blocks(frames_BTF, valid_BT, blocks) for blocks in self.blocks]
-
     def _encoded(self, rate: int, blocks_NSF: Tensor, valid_NS: Tensor) -> Tensor:
-        if not len(blocks_NSF):
+        if blocks_NSF.shape[0] == 0:
             return blocks_NSF.new_zeros(0, self.width)
         if self.stems is None:
-            patches_NPK, valid_NP = cut_patches(blocks_NSF, valid_NS, self.grid)
+            patches_NPK, valid_NP, _ = cut_patches(Padded(blocks_NSF, valid_NS), self.grid)
         else:
             patches_NPK = self.stems[rate](blocks_NSF[:, None], valid_NS)
-            valid_NP = valid_NS[:, :: self.grid.strides[0]]
+            valid_NP = every(valid_NS, self.grid.strides[0])
         encoded_ND = self.spectrans[rate](patches_NPK, valid_NP)
         return F.layer_norm(encoded_ND, encoded_ND.shape[-1:])
 
@@ -391,7 +386,7 @@ class Calm(System):
         self.learned_temperature = Temperature(c.temperature) if c.learn_temperature else None
         self.spaces = nn.ModuleDict()
         if c.spaces == "standardised":
-            self.spaces.update({n: nn.BatchNorm1d(c.width, affine=False) for n in ("audio", "text")})
+            self.spaces.update({n: Standardised(c.width, affine=False) for n in ("audio", "text")})
 
     @property
     def joint_objectives(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -408,18 +403,18 @@ class Calm(System):
         extras: dict[str, Tensor] = {}
         counts: dict[str, float] = {}
         if "alignment" in self.objectives:  # 4.3: "one set of A_ij, A_i(j+1), T_i from each utterance i"
-            valid_BT = batch.frames_valid_BT
-            lengths = [0] * len(batch) if valid_BT is None else valid_BT.sum(1).tolist()
-            pairs_B3 = draw_pairs(c.blocks, lengths, generators, gap=c.neighbour_gap)
-            extras |= {"pairs_B3": pairs_B3, "keys_BK": _text_keys(batch)}
+            pairs_B3 = draw_pairs(c.blocks, _lengths(batch.frames, batch), generators, gap=c.neighbour_gap)
+            extras |= pairs_by_rate(pairs_B3, len(c.blocks))
+            has_text_B1 = torch.tensor(_lengths(batch.tokens, batch))[:, None] > 0
+            has_B3 = torch.cat([pairs_B3[:, 1:] >= 0, has_text_B1], 1)
+            extras["facts_BK"] = torch.cat([has_B3.float(), _text_keys(batch)], 1)
         if "mlm" in self.objectives:
-            if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
+            if batch.tokens is not None:
                 # 4.5: "a special [MASK] token replaces 15% of the input tokens"
                 masked_share, random_share = {"always": (1.0, 0.0), "bert": (0.8, 0.1)}[c.mask_rule]
                 chosen_BL, corrupted_BL = corruption.each_clip(
                     corruption.corrupt_words,
-                    batch.tokens_BL,
-                    batch.tokens_valid_BL,
+                    batch.tokens,
                     generators,
                     share=c.token_share,
                     masked=masked_share,
@@ -428,16 +423,20 @@ class Calm(System):
                     first_word_id=c.first_word_id,
                     vocab_size=c.vocab_size,
                 )
-                extras |= {"chosen_tokens_BL": chosen_BL, "corrupted_tokens_BL": corrupted_BL}
+                extras |= {"hidden_tokens_N": places_where(chosen_BL), "corrupted_tokens_BL": corrupted_BL}
                 counts["mlm"] = float(chosen_BL.sum())
-            if batch.frames_BTF is not None and batch.frames_valid_BT is not None:
+            if batch.frames is not None:
                 # 4.5: "10% of audio representations and the representations from the subsequent 2 frames"
                 counts["mam"] = 0.0
+                validity = batch.frames.with_values(batch.frames.valid)  # what is in the blocks does not matter here
                 for rate, blocks in enumerate(c.blocks):
-                    _, valid_BNS = cut_blocks(batch.frames_BTF, batch.frames_valid_BT, blocks)
-                    chosen_BN = hide_blocks(valid_BNS.any(2), generators, share=c.block_share, run=c.block_run)
-                    extras[hidden_name(rate)] = chosen_BN
-                    counts["mam"] += float(valid_BNS[chosen_BN].sum()) * c.grid.num_mels
+                    _, real = cut_blocks(validity, blocks)
+                    hidden_BN = hide_blocks(real, generators, share=c.block_share, run=c.block_run)
+                    hidden_N = places_where(hidden_BN)
+                    frames_valid_NS = at_places(real.values, hidden_N)
+                    extras |= {f"hidden_{rate}_BN": hidden_BN, f"hidden_{rate}_N": hidden_N}
+                    extras[f"hidden_frames_{rate}_N"] = places_where(frames_valid_NS)
+                    counts["mam"] += float(frames_valid_NS.sum()) * c.grid.num_mels
         return batch.adding(extras=extras, counts=counts)
 
     # ---- 4.3 Contrastive Acoustic Language Pretraining --------------------------------------------------------------
@@ -446,22 +445,17 @@ class Calm(System):
         """Return A^t, A^(t+1) and T of each clip, and which of them it has, for the loss over the effective batch."""
         if "alignment" not in self.objectives:
             return {}
-        pairs_B3 = batch.extras["pairs_B3"]
+        facts_BK = batch.extras["facts_BK"]
+        none_BD = torch.zeros(len(batch), self.config.width, device=facts_BK.device)
+        rows = {"anchor": none_BD, "neighbour": none_BD, "text": none_BD, "facts": facts_BK}
         tokens = None if self.config.align == "block" else self._acoustic_tokens(batch)
-        pairs_B2D = torch.zeros(len(batch), 2, self.config.width, device=pairs_B3.device)
-        if batch.frames_BTF is not None and batch.frames_valid_BT is not None:
-            pairs_B2D = self.audio.of_pairs(batch.frames_BTF, batch.frames_valid_BT, pairs_B3, known=tokens)
-        anchor_BD, neighbour_BD = pairs_B2D.unbind(1)
-        has_text_B = torch.zeros(len(batch), device=pairs_B3.device)
-        text_BD = torch.zeros_like(anchor_BD)
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            has_text_B = batch.tokens_valid_BL.any(1).float()
-            text_BD = self._text_summary(batch.tokens_BL, batch.tokens_valid_BL)
-        facts_BK = torch.stack([(pairs_B3[:, 1] >= 0).float(), (pairs_B3[:, 2] >= 0).float(), has_text_B], 1)
-        facts_BK = torch.cat([facts_BK, batch.extras["keys_BK"]], 1)
-        rows = {"anchor": anchor_BD, "neighbour": neighbour_BD, "text": text_BD, "facts": facts_BK}
+        if batch.frames is not None:
+            pairs_B2D = self.audio.of_pairs(batch.frames, batch.extras, known=tokens)
+            rows["anchor"], rows["neighbour"] = pairs_B2D.unbind(1)
+        if batch.tokens is not None:
+            rows["text"] = self._text_summary(batch.tokens)
         if self.config.align != "block":
-            rows["audio"] = self._audio_summary(tokens, len(batch))
+            rows["audio"] = none_BD if tokens is None else self._audio_summary(tokens)
         return rows
 
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
@@ -472,45 +466,43 @@ class Calm(System):
         temperature = c.temperature if self.learned_temperature is None else self.learned_temperature()
         options = {"temperature": temperature, "denominator": c.denominator, "symmetric": c.symmetric}
 
-        anchor_ND, neighbour_ND = rows["anchor"][has_neighbour_N], rows["neighbour"][has_neighbour_N]
-        loss, count = nt_xent_sum(anchor_ND, neighbour_ND, **options)
+        # A clip that lacks one of a pair is no negative of any other, and so is not counted.
+        apart_NN = ~(has_neighbour_N[:, None] & has_neighbour_N)
+        loss, count = nt_xent_sum(rows["anchor"], rows["neighbour"], same_NN=apart_NN, **options)
         terms = {"neighbours": Term(loss, count, weight=1.0)}
 
         both_N = has_audio_N & has_text_N
-        keys_NK = facts_NK[both_N, 3:]
-        same_NN = (keys_NK[:, None] == keys_NK[None]).all(2) if c.same_text == "ignored" else None
-        audio_ND = self._in_space("audio", rows.get("audio", rows["anchor"])[both_N])
-        text_ND = self._in_space("text", rows["text"][both_N])
-        loss, count = nt_xent_sum(audio_ND, text_ND, same_NN=same_NN, **options)
+        apart_NN = ~(both_N[:, None] & both_N)
+        if c.same_text == "ignored":
+            apart_NN = apart_NN | (facts_NK[:, None, 3:] == facts_NK[None, :, 3:]).all(2)
+        audio_ND = self._in_space("audio", rows.get("audio", rows["anchor"]), both_N)
+        text_ND = self._in_space("text", rows["text"], both_N)
+        loss, count = nt_xent_sum(audio_ND, text_ND, same_NN=apart_NN, **options)
         return terms | {"alignment": Term(loss, count, weight=c.text_weight)}  # α
 
-    def _text_summary(self, tokens_BL: Tensor, valid_BL: Tensor) -> Tensor:
+    def _text_summary(self, tokens: Padded) -> Tensor:
         """Return T: one vector per transcript, read without audio (B, D)."""
         with drawn_apart("text"):
-            states = self._states(tokens_BL, valid_BL, None)
+            states = self._states(tokens, None)
         if self.config.summary == "cls":
             return states.pooled_BD
-        places_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
-        words_BL = (places_L > 0) & (places_L < valid_BL.sum(1, keepdim=True) - 1)
+        places_L = torch.arange(tokens.valid.shape[1], device=tokens.valid.device)
+        words_BL = (places_L > 0) & (places_L < tokens.valid.sum(1, keepdim=True) - 1)
         return masked_mean(states.streams["text"], words_BL)
 
-    def _audio_summary(self, audio: Tokens | None, size: int) -> Tensor:
+    def _audio_summary(self, audio: Tokens) -> Tensor:
         """Return one vector per clip's audio, read without text (B, D)."""
-        if audio is None:
-            return torch.zeros(size, self.config.width, device=self.mlm_head.bias.device)
         if self.config.align != "transformer":
             return masked_mean(audio.x_BND, audio.valid_BN)
         with drawn_apart("audio"):
-            states = self._states(None, None, audio)
+            states = self._states(None, audio)
         return (
             states.pooled_BD if self.config.summary == "cls" else masked_mean(states.streams["audio"], audio.valid_BN)
         )
 
-    def _in_space(self, modality: str, x_ND: Tensor) -> Tensor:
-        """Return vectors as the cosine compares them; fewer than two have no statistics of their own."""
-        if modality not in self.spaces or (self.training and len(x_ND) < 2):
-            return x_ND
-        return self.spaces[modality](x_ND)
+    def _in_space(self, modality: str, x_ND: Tensor, known_N: Tensor) -> Tensor:
+        """Return vectors as the cosine compares them."""
+        return self.spaces[modality](x_ND, known_N) if modality in self.spaces else x_ND
 
     # ---- 4.4 Multimodal transformer ---------------------------------------------------------------------------------
 
@@ -524,51 +516,43 @@ class Calm(System):
 
     def encode(self, batch: Batch) -> Encoding:
         """Return the states of words and acoustic tokens, and [CLS] (4.6, 5.2: the supervised heads operate on it)."""
-        if batch.frames_BTF is None and batch.tokens_BL is None:
+        if batch.frames is None and batch.tokens is None:
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
         audio = self._acoustic_tokens(batch)
         if self.aligns_modalities:
-            return self._aligned(batch, audio)
-        states = self._states(batch.tokens_BL, batch.tokens_valid_BL, audio)
+            return self._aligned(batch.tokens, audio)
+        states = self._states(batch.tokens, audio)
         return Encoding(states.pooled_BD, states.streams, states.valid, layers=states.layers)
 
-    def _aligned(self, batch: Batch, audio: Tokens | None) -> Encoding:
+    def _aligned(self, tokens: Padded | None, audio: Tokens | None) -> Encoding:
         """Return unit vectors by modality as ``aligned``, zeros where a clip lacks one; its vector is their mean."""
         vectors: dict[str, tuple[Tensor, Tensor]] = {}
         if audio is not None:
-            vectors["audio"] = self._audio_summary(audio, len(batch)), audio.valid_BN
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            vectors["text"] = self._text_summary(batch.tokens_BL, batch.tokens_valid_BL), batch.tokens_valid_BL
-        present = {n: valid.any(1, keepdim=True) for n, (_, valid) in vectors.items()}
-        aligned = {n: F.normalize(self._in_space(n, x).float(), dim=-1) * present[n] for n, (x, _) in vectors.items()}
-        total_BD, count_B1 = (torch.stack(list(part.values())).sum(0) for part in (aligned, present))
-        return Encoding(total_BD / count_B1, aligned=aligned)
+            vectors["audio"] = self._audio_summary(audio), audio.valid_BN.any(1)
+        if tokens is not None:
+            vectors["text"] = self._text_summary(tokens), tokens.valid.any(1)
+        present = {n: known_B[:, None] for n, (_, known_B) in vectors.items()}
+        spaced = {n: self._in_space(n, x_BD, known_B) for n, (x_BD, known_B) in vectors.items()}
+        aligned = {n: F.normalize(x_BD.float(), dim=-1) * present[n] for n, x_BD in spaced.items()}
+        return Encoding(mean_of_present(list(aligned.values()), list(present.values())), aligned=aligned)
 
     def _acoustic_tokens(self, batch: Batch, *, hidden: Mapping[str, Tensor] | None = None) -> Tokens | None:
-        if batch.frames_BTF is None or batch.frames_valid_BT is None:
-            return None
-        return self.audio(batch.frames_BTF, batch.frames_valid_BT, hidden=hidden)
+        return None if batch.frames is None else self.audio(batch.frames, hidden=hidden)
 
-    def _states(self, tokens_BL: Tensor | None, tokens_valid_BL: Tensor | None, audio: Tokens | None) -> _States:
+    def _states(self, tokens: Padded | None, audio: Tokens | None) -> _States:
         """Return the states of [CLS] words [SEP] acoustic tokens [SEP].
 
         Position (time for audio, index for words) and modality embeddings are added to each token, then LayerNorm.
         """
         if audio is None:
-            joined = self.embedding(tokens_BL, tokens_valid_BL, None, None)
+            joined = self.embedding(tokens, None)
         else:
-            joined = self.embedding(
-                tokens_BL,
-                tokens_valid_BL,
-                audio.x_BND,
-                audio.valid_BN,
-                audio_times_T=audio.times_T,
-                audio_parts=audio.parts,
-            )
+            vectors = Padded(audio.x_BND, audio.valid_BN)
+            joined = self.embedding(tokens, vectors, audio_times_T=audio.times_T, audio_parts=audio.parts)
         states = bert.layer_states(self.layers, joined)
         layers, valid = {}, {}
-        if tokens_BL is not None and tokens_valid_BL is not None:
-            layers["text"], valid["text"] = tuple(x[:, : joined.num_text] for x in states), tokens_valid_BL
+        if tokens is not None:
+            layers["text"], valid["text"] = tuple(x[:, : joined.num_text] for x in states), tokens.valid
         if audio is not None:
             layers["audio"], valid["audio"] = tuple(x[:, joined.num_text : -1] for x in states), audio.valid_BN
         return _States(states[-1][:, 0], {n: x[-1] for n, x in layers.items()}, valid, layers)
@@ -584,25 +568,24 @@ class Calm(System):
         terms: dict[str, Term] = {}
         if "mlm" not in self.objectives:
             return terms
-        extras = batch.extras
+        extras, tokens, frames = batch.extras, batch.tokens, batch.frames
         audio = self._acoustic_tokens(batch, hidden=extras)
-        states = self._states(extras.get("corrupted_tokens_BL"), batch.tokens_valid_BL, audio)
-        if "mlm" in batch.counts and batch.tokens_BL is not None:
-            chosen_BL = extras["chosen_tokens_BL"]
-            logits_NV = self.mlm_head(states.streams["text"][chosen_BL], self.embedding.token.weight)
-            loss = masked.cross_entropy_sum(logits_NV, batch.tokens_BL[chosen_BL])
+        states = self._states(tokens and tokens.with_values(extras["corrupted_tokens_BL"]), audio)
+        if tokens is not None:
+            hidden_N = extras["hidden_tokens_N"]
+            logits_NV = self.mlm_head(at_places(states.streams["text"], hidden_N), self.embedding.token.weight)
+            loss = masked.cross_entropy_sum(logits_NV, at_places(tokens.values, hidden_N))
             terms["mlm"] = Term(loss, batch.counts["mlm"], weight=1.0)
-        if audio is not None:
-            assert batch.frames_BTF is not None and batch.frames_valid_BT is not None
-            total, start = torch.zeros((), device=batch.frames_BTF.device), 0
+        if frames is not None:
+            total, start = torch.zeros((), device=frames.values.device), 0
             for rate, blocks in enumerate(self.config.blocks):
-                blocks_BNSF, valid_BNS = cut_blocks(batch.frames_BTF, batch.frames_valid_BT, blocks)
-                chosen_BN, num_blocks = extras[hidden_name(rate)], blocks_BNSF.shape[1]
-                hidden_ND = states.streams["audio"][:, start : start + num_blocks][chosen_BN]
+                blocks_BNSF, _ = cut_blocks(frames, blocks)
+                hidden_N, end = extras[f"hidden_{rate}_N"], start + blocks_BNSF.shape[1]
+                hidden_ND = at_places(states.streams["audio"][:, start:end], hidden_N)
                 predicted_NSF = self.mam_heads[rate](hidden_ND).unflatten(1, (blocks.frames, -1))
-                real_NS = valid_BNS[chosen_BN]
-                total = total + masked.mse_sum(predicted_NSF[real_NS], blocks_BNSF[chosen_BN][real_NS])
-                start += num_blocks
+                drawn_NSF, frames_N = at_places(blocks_BNSF, hidden_N), extras[f"hidden_frames_{rate}_N"]
+                total = total + masked.mse_sum(at_places(predicted_NSF, frames_N), at_places(drawn_NSF, frames_N))
+                start = end
             terms["mam"] = Term(total, batch.counts["mam"], weight=1.0)
         return terms
 
@@ -659,6 +642,27 @@ class _States:
     layers: Mapping[str, tuple[Tensor, ...]]
 
 
+class Standardised(nn.BatchNorm1d):
+    """Each dimension to mean 0 and deviation 1 over the vectors (N, D) that are known; in use, by running statistics.
+
+    The others become zeros. Fewer than two have no statistics, and stay as they are.
+    """
+
+    def forward(self, x_ND: Tensor, known_N: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x_ND)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        known_N1, count = known_N[:, None], known_N.sum()
+        enough = count > 1
+        mean_D = (x_ND.float() * known_N1).sum(0) / count.clamp_min(1)
+        centred_ND = (x_ND - mean_D) * known_N1
+        squares_D = centred_ND.square().sum(0)
+        with torch.no_grad():
+            for running_D, now_D in ((self.running_mean, mean_D), (self.running_var, squares_D / (count - 1))):
+                running_D += torch.where(enough, self.momentum * (now_D - running_D), 0.0)
+        return torch.where(enough, centred_ND / (squares_D / count.clamp_min(1) + self.eps).sqrt(), x_ND)
+
+
 # ---- What is drawn for each clip ------------------------------------------------------------------------------------
 
 
@@ -677,27 +681,37 @@ def draw_pairs(rates: Sequence[Blocks], lengths: Sequence[int], generators: Sequ
     return torch.tensor(pairs)
 
 
-def hide_blocks(valid_BN: Tensor, generators: Sequence[Generator], *, share: float, run: int) -> Tensor:
+def pairs_by_rate(pairs_B3: Tensor, num_rates: int) -> dict[str, Tensor]:
+    """Return (clip, 0 for A^t or 1 for A^(t+1), its time) of the pairs' blocks (N, 3), as ``pairs_0_N3`` and so on."""
+    found = {}
+    for rate in range(num_rates):
+        clip_N, which_N = ((pairs_B3[:, :1] == rate) & (pairs_B3[:, 1:] >= 0)).nonzero(as_tuple=True)
+        found[f"pairs_{rate}_N3"] = torch.stack([clip_N, which_N, pairs_B3[clip_N, 1 + which_N]], 1)
+    return found
+
+
+def hide_blocks(real: Padded, generators: Sequence[Generator], *, share: float, run: int) -> Tensor:
     """Return which blocks of each clip are hidden (B, N), by `corruption.choose_runs`. Section 4.5."""
+    assert real.lengths is not None
     rows = [
-        F.pad(corruption.choose_runs(n, share=share, run=run, generator=g), (0, valid_BN.shape[1] - n))
-        for n, g in zip(valid_BN.sum(1).tolist(), generators, strict=True)
+        F.pad(corruption.choose_runs(n, share=share, run=run, generator=g), (0, real.valid.shape[1] - n))
+        for n, g in zip(real.lengths, generators, strict=True)
     ]
     return torch.stack(rows)
 
 
-def hidden_name(rate: int) -> str:
-    """Return the name under which a rate's hidden blocks travel in a batch's extras."""
-    return f"hidden_blocks_{rate}_BN"
+def _lengths(rows: Padded | None, batch: Batch) -> tuple[int, ...]:
+    """Return each clip's length; 0 where the batch has no such rows."""
+    return (0,) * len(batch) if rows is None or rows.lengths is None else rows.lengths
 
 
 def _text_keys(batch: Batch) -> Tensor:
     """Return the identity of each clip's transcript as KEY_PARTS whole numbers below KEY_LIMIT, in float32."""
-    if batch.tokens_BL is None or batch.tokens_valid_BL is None:
+    if batch.tokens is None:
         return torch.zeros(len(batch), KEY_PARTS)
     rows = []
-    for tokens_L, valid_L in zip(batch.tokens_BL, batch.tokens_valid_BL, strict=True):
-        digest = hashlib.sha256(tokens_L[valid_L].numpy().tobytes()).digest()
+    for tokens_L, length in zip(batch.tokens.values, _lengths(batch.tokens, batch), strict=True):
+        digest = hashlib.sha256(tokens_L[:length].numpy().tobytes()).digest()
         rows.append(np.frombuffer(digest, "<u4")[:KEY_PARTS] % KEY_LIMIT)
     return torch.from_numpy(np.stack(rows).astype(np.float32))
 

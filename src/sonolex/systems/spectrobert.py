@@ -35,19 +35,21 @@ from sonolex.configs import one_of
 from sonolex.nn import bert
 from sonolex.nn.conv_stack import KERNELS, SHORTEST, STRIDES, AudioProjection, ConvStack
 from sonolex.nn.dropout import drawn_for
+from sonolex.nn.embeddings import in_groups
 from sonolex.nn.fusion import JoinedEmbedding
 from sonolex.nn.heads import TokenHead
 from sonolex.nn.pooling import masked_mean
 from sonolex.nn.transformer import PostNormLayer, initialise_normal
 from sonolex.nn.windows import Windows
 from sonolex.objectives import corruption, masked, matching
+from sonolex.places import at_places, places_where, put_at_places
 from sonolex.pretrained.base import ImportReport
 from sonolex.pretrained.bert import bert_sizes, import_bert
 from sonolex.pretrained.files import read_weights
 from sonolex.pretrained.wav2vec2 import import_conv_stack
 from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
-from sonolex.types import Batch, Encoding, Term
+from sonolex.types import Batch, Encoding, Padded, Term
 
 SLICES = Grid(frames=16, bins=128, stride_frames=10, num_mels=128)
 AT_ONCE_BYTES = 16 << 20  # larger tensors are mapped anew in every step, which costs more than their arithmetic
@@ -207,19 +209,18 @@ class PatchTokens(nn.Module):
         """Return the tokens of so many patches."""
         return -(-num_patches // self.together)
 
-    def forward(self, patches_BPK: Tensor, valid_BP: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens (B, T, D) and their validity (B, T)."""
-        signal_NS = patches_BPK[valid_BP]  # padding is not computed
-        parts = signal_NS.split(self._rows_at_once) if len(signal_NS) else [signal_NS]
+    def forward(self, patches: Padded) -> Padded:
+        """Return tokens (B, T, D)."""
+        places_N = patches.places()
+        signal_NS = at_places(patches.values, places_N)
+        # An exported program is for any number of patches, so it cannot choose.
+        parts = [signal_NS] if torch.compiler.is_exporting() else signal_NS.split(self._rows_at_once)
         features_NF = torch.cat([self._features(part_NS) for part_NS in parts])
-        x_BPF = features_NF.new_zeros(*valid_BP.shape, features_NF.shape[-1])
-        x_BPF[valid_BP] = features_NF
-        x_BPD = self.project(x_BPF)
-        return _averaged(x_BPD, valid_BP, self.together)
+        x_BPD = self.project(put_at_places(features_NF, places_N, patches.valid))
+        return _averaged(x_BPD, patches.valid, self.together)
 
     def _features(self, signal_NS: Tensor) -> Tensor:
-        lengths_N = torch.full((len(signal_NS),), signal_NS.shape[1], device=signal_NS.device)
-        steps_NTC, _ = self.stack(signal_NS, lengths_N)
+        steps_NTC, _ = self.stack(signal_NS)
         return steps_NTC.flatten(1) if self.steps == "stacked" else steps_NTC.mean(1)
 
 
@@ -236,25 +237,25 @@ class WaveTokens(nn.Module):
         """Return the tokens of so many samples; a signal shorter than `SHORTEST` is padded to it."""
         return -(-self.stack.num_steps(max(SHORTEST, num_samples)) // self.together)
 
-    def forward(self, samples_BS: Tensor, valid_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens (B, T, D) and their validity (B, T)."""
-        samples_BS = F.pad(samples_BS * valid_BS, (0, max(0, SHORTEST - samples_BS.shape[1])))
+    def forward(self, samples: Padded) -> Padded:
+        """Return tokens (B, T, D)."""
+        samples_BS, valid_BS, known = samples
+        short: Any = torch.sym_max(0, SHORTEST - samples_BS.shape[1])
+        samples_BS = F.pad(samples_BS * valid_BS, (0, short))
         lengths_B = valid_BS.sum(1)
         lengths_B = torch.where(lengths_B > 0, lengths_B.clamp_min(SHORTEST), lengths_B)
-        x_BTC, valid_BT = self.stack(samples_BS, lengths_B)
+        full = known is not None and all(n > 0 and max(n, SHORTEST) == samples_BS.shape[1] for n in known)
+        x_BTC, valid_BT = self.stack(samples_BS, None if full else lengths_B)
         return _averaged(self.project(x_BTC), valid_BT, self.together)
 
 
-def _averaged(x_BTD: Tensor, valid_BT: Tensor, together: int) -> tuple[Tensor, Tensor]:
-    """Return means of ``together`` consecutive valid rows, and the validity of those."""
+def _averaged(x_BTD: Tensor, valid_BT: Tensor, together: int) -> Padded:
+    """Return means of ``together`` consecutive valid places."""
     if together == 1:
-        return x_BTD, valid_BT
-    size, length, width = x_BTD.shape
-    short = -length % together
-    x_BTD, valid_BT = F.pad(x_BTD, (0, 0, 0, short)), F.pad(valid_BT, (0, short))
-    groups_NRD = x_BTD.reshape(-1, together, width)
-    means_ND = masked_mean(groups_NRD, valid_BT.reshape(-1, together))
-    return means_ND.view(size, -1, width), valid_BT.view(size, -1, together).any(-1)
+        return Padded(x_BTD, valid_BT)
+    groups_BNRD, valid_BNR = in_groups(x_BTD, together), in_groups(valid_BT, together)
+    means_MD = masked_mean(groups_BNRD.flatten(0, 1), valid_BNR.flatten(0, 1))
+    return Padded(means_MD.unflatten(0, valid_BNR.shape[:2]), valid_BNR.any(-1))
 
 
 # ---- The whole model -------------------------------------------------------------------------------------------------
@@ -313,45 +314,34 @@ class SpectroBert(System):
 
     def encode(self, batch: Batch) -> Encoding:
         """Return the states of words and audio tokens, and h_CLS, which every head reads (2.4)."""
-        audio, valid = _audio_of(batch)
-        if audio is None and batch.tokens_BL is None:
+        audio = batch.frames or batch.samples
+        if audio is None and batch.tokens is None:
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
-        states = self._states(batch.tokens_BL, batch.tokens_valid_BL, audio, valid)
-        streams = {n: x for n, (x, _) in states.streams.items()}
-        return Encoding(states.pooled_BD, streams, {n: v for n, (_, v) in states.streams.items()})
+        return self._states(batch.tokens, audio)
 
-    def _states(
-        self,
-        tokens_BL: Tensor | None,
-        tokens_valid_BL: Tensor | None,
-        audio: Tensor | None,
-        audio_valid: Tensor | None,
-    ) -> _States:
+    def _states(self, tokens: Padded | None, audio: Padded | None) -> Encoding:
         """Return the states of [CLS] words [SEP] audio tokens [SEP] (2.2.4, 2.2.5).
 
         Differs: every window of a clip is encoded with the clip's words; vectors and text states are means over them.
         """
-        if audio is None or audio_valid is None:
-            joined = self.embedding(tokens_BL, tokens_valid_BL, None, None)
+        if audio is None:
+            joined = self.embedding(tokens, None)
             x_BLD = bert.layer_states(self.layers, joined)[-1]
-            return _States(x_BLD[:, 0], {"text": (x_BLD, joined.valid_BL)})
-        windows = Windows.over(audio_valid, self.config.window_positions)
-        pieces, pieces_valid = windows.cut(audio, audio_valid)
-        tokens_NL, tokens_valid_NL = windows.repeated(tokens_BL), windows.repeated(tokens_valid_BL)
-        with drawn_for(windows.owners, windows.starts):
-            joined = self.embedding(tokens_NL, tokens_valid_NL, *self._audio_tokens(pieces, pieces_valid))
+            return Encoding(x_BLD[:, 0], {"text": x_BLD}, {"text": joined.valid_BL})
+        windows = Windows.over(audio, self.config.window_positions)
+        with drawn_for(windows.owners_N, windows.starts_N):
+            joined = self.embedding(tokens and windows.repeated(tokens), self._audio_tokens(windows.cut(audio)))
             x_NLD = bert.layer_states(self.layers, joined)[-1]
         text_NLD, audio_NTD = joined.split(x_NLD)
-        streams = {"audio": windows.chained(audio_NTD, joined.valid_BL[:, joined.num_text :])}
-        if tokens_BL is not None and tokens_valid_BL is not None:
-            streams["text"] = (windows.averaged(text_NLD), tokens_valid_BL)
-        return _States(windows.averaged(x_NLD[:, 0]), streams)
+        audio_BTD, valid_BT = windows.chained(audio_NTD, joined.valid_BL[:, joined.num_text :])
+        streams, valid = {"audio": audio_BTD}, {"audio": valid_BT}
+        if tokens is not None:
+            streams["text"], valid["text"] = windows.averaged(text_NLD), tokens.valid
+        return Encoding(windows.averaged(x_NLD[:, 0]), streams, valid)
 
-    def _audio_tokens(self, audio: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def _audio_tokens(self, audio: Padded) -> Padded:
         """Return one token per slice (2.2.1, 2.2.2), or per step of the convolutions over samples."""
-        if self.config.audio == "waveform":
-            return self.audio(audio, valid)
-        return self.audio(*cut_patches(audio, valid, self.config.grid))
+        return self.audio(audio if self.config.audio == "waveform" else cut_patches(audio, self.config.grid))
 
     # ---- 2.3 Pre-training -------------------------------------------------------------------------------------------
 
@@ -359,19 +349,16 @@ class SpectroBert(System):
         """Put the partner's audio beside the words where the loader drew one (SAP), and hide words (MLM)."""
         c, extras, counts = self.config, {}, {}
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
-        audio, valid = _audio_of(batch)
-        matched_B = torch.ones(len(batch), dtype=torch.bool)
-        if audio is not None and valid is not None:  # 2.3.3: "half of the input examples"; see `Loading.partners`
-            partner = batch.partner_frames_BTF if batch.partner_frames_BTF is not None else batch.partner_samples_BS
-            seen, seen_valid, matched_B = matching.with_partners(audio, valid, partner, batch.partner_valid_BT)
-            extras |= {"audio": seen, "audio_valid": seen_valid, "matched_B": matched_B}
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
+        audio, tokens = batch.frames or batch.samples, batch.tokens
+        if audio is not None:  # 2.3.3: "half of the input examples"; see `Loading.partners`
+            audio, matched_B = matching.with_partners(audio, batch.partners)
+            extras |= {"audio": audio, "matched_B": matched_B}
+        if tokens is not None:
             # 2.3.2: about 15 % of the tokens, uniformly, each replaced by [MASK]
             masked_share, random_share = {"always": (1.0, 0.0), "bert": (0.8, 0.1)}[c.mask_rule]
             chosen_BL, corrupted_BL = corruption.each_clip(
                 corruption.corrupt_words,
-                batch.tokens_BL,
-                batch.tokens_valid_BL,
+                tokens,
                 generators,
                 share=c.token_share,
                 masked=masked_share,
@@ -380,30 +367,29 @@ class SpectroBert(System):
                 first_word_id=c.first_word_id,
                 vocab_size=c.vocab_size,
             )
-            if c.mlm_on == "matched":
-                chosen_BL = chosen_BL & matched_B[:, None]
-            extras |= {"chosen_tokens_BL": chosen_BL, "corrupted_tokens_BL": corrupted_BL}
+            if c.mlm_on == "matched" and audio is not None:
+                chosen_BL = chosen_BL & extras["matched_B"][:, None]
+            extras |= {"hidden_tokens_N": places_where(chosen_BL), "corrupted_tokens_BL": corrupted_BL}
             counts["mlm"] = float(chosen_BL.sum() if c.mlm_reduction == "mean" else chosen_BL.any(1).sum())
-            if audio is not None and valid is not None:
-                counts["sap"] = float((valid.any(1) & batch.tokens_valid_BL.any(1)).sum())
+            if audio is not None:
+                extras["pairs_N"] = places_where(audio.valid.any(1) & tokens.valid.any(1))
+                counts["sap"] = float(len(extras["pairs_N"]))
         return batch.adding(extras=extras, counts=counts)
 
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         """Return L_MLM and L_SAP; L_total = α L_MLM + β L_SAP with α = β = 0.5 (2.3.4)."""
-        c, extras, terms = self.config, batch.extras, {}
-        if batch.tokens_BL is None or batch.tokens_valid_BL is None:
-            return terms
-        states = self._states(
-            extras["corrupted_tokens_BL"], batch.tokens_valid_BL, extras.get("audio"), extras.get("audio_valid")
-        )
-        chosen_BL = extras["chosen_tokens_BL"]
-        logits_NV = self.mlm_head(states.streams["text"][0][chosen_BL], self.embedding.token.weight)
-        loss = masked.cross_entropy_sum(logits_NV, batch.tokens_BL[chosen_BL])
-        terms["mlm"] = Term(loss, batch.counts["mlm"], weight=c.mlm_weight)  # α
+        c, extras, tokens = self.config, batch.extras, batch.tokens
+        if tokens is None:
+            return {}
+        states = self._states(tokens.with_values(extras["corrupted_tokens_BL"]), extras.get("audio"))
+        hidden_N = extras["hidden_tokens_N"]
+        logits_NV = self.mlm_head(at_places(states.streams["text"], hidden_N), self.embedding.token.weight)
+        loss = masked.cross_entropy_sum(logits_NV, at_places(tokens.values, hidden_N))
+        terms = {"mlm": Term(loss, batch.counts["mlm"], weight=c.mlm_weight)}  # α
         if "sap" in batch.counts:
-            both_B = extras["audio_valid"].any(1) & batch.tokens_valid_BL.any(1)
-            logits_N = self.sap_head(states.pooled_BD[both_B])[:, 0]
-            loss = matching.match_loss_sum(logits_N, extras["matched_B"][both_B])
+            pairs_N = extras["pairs_N"]
+            logits_N = self.sap_head(states.pooled_BD.index_select(0, pairs_N))[:, 0]
+            loss = matching.match_loss_sum(logits_N, extras["matched_B"].index_select(0, pairs_N))
             terms["sap"] = Term(loss, batch.counts["sap"], weight=c.sap_weight)  # β
         return terms
 
@@ -455,20 +441,6 @@ class SpectroBert(System):
                 vocab_size=1000, max_frames=max_frames
             )
         return SpectroBertConfig.base(), SpectroBertProcessorConfig(max_frames=max_frames)
-
-
-@dataclass(frozen=True)
-class _States:
-    """[CLS], and the last states with their validity by modality."""
-
-    pooled_BD: Tensor
-    streams: Mapping[str, tuple[Tensor, Tensor]]
-
-
-def _audio_of(batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-    if batch.frames_BTF is not None:
-        return batch.frames_BTF, batch.frames_valid_BT
-    return batch.samples_BS, batch.samples_valid_BS
 
 
 # ---- 4.2.2 Parameters freezing --------------------------------------------------------------------------------------

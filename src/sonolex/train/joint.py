@@ -41,7 +41,7 @@ def joint_pass(
     drawing: Callable[[Batch], AbstractContextManager[None]],
     gather: Callable[[Any], list[Any]],
     rank: int,
-    world_size: int,
+    world_size: int = 1,
     scaler: torch.amp.GradScaler | None = None,
 ) -> JointPass:
     """Return the terms and row gradients of one step; the objectives' own parameters get their gradient here.
