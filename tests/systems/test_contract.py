@@ -36,16 +36,17 @@ CASES = [pytest.param(name, config, id=f"{name}-{i}") for name, cs in SYSTEMS.it
 MODALITIES = ({"audio", "text"}, {"audio"}, {"text"})
 
 
-@pytest.fixture(scope="module")
-def processors(corpus):
+def created(name, config, corpus):
     transcripts = corpus.column("text")
     waves = [np.sin(np.linspace(0, 100 * i, 8000)).astype(np.float32) for i in range(1, 6)]
-    return {
-        n: system_type(n).processor_type.create(
-            c, transcripts=transcripts, waves=iter(waves), pairs=zip(waves, transcripts, strict=False)
-        )
-        for n, c in PROCESSORS.items()
-    }
+    return system_type(name).processor_type.create(
+        config, transcripts=transcripts, waves=iter(waves), pairs=zip(waves, transcripts, strict=False)
+    )
+
+
+@pytest.fixture(scope="module")
+def processors(corpus):
+    return {name: created(name, config, corpus) for name, config in PROCESSORS.items()}
 
 
 @pytest.mark.parametrize("name", module_names("systems"))

@@ -13,8 +13,11 @@ from sonolex.objectives.corruption import infill
 from sonolex.objectives.ctc import ctc_steps
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor
 from sonolex.systems.base import build_system
+from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.systems.speecht5 import OBJECTIVES, SpeechT5, SpeechT5Config
-from tests.systems.cases.small import SPEECHT5
+from tests.systems import test_contract as contract
+from tests.systems import test_lengths as lengths
+from tests.systems.cases.small import SPEECHLM, SPEECHT5
 
 TINY = SPEECHT5 | {"audio": "waveform"}
 TEXTS = ["the garden was tidy", "a phone", "they had a lucky lesson so early"]
@@ -56,6 +59,33 @@ def test_padding_changes_nothing_of_samples_and_every_parameter_learns(processor
     sum(t.weight * t.mean for t in terms.values()).backward()
     silent = [n for n, p in system.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
     assert not silent
+
+
+def test_a_clip_without_sound_has_no_step_of_speech(processor):
+    """It had one, of zeros, which entered the mean with the vector of its text."""
+    system = built(processor, reader="mean")
+    made = examples(processor, 12_000, 7_000)
+    made[1] = replace(made[1], audio=None, units_T=None)
+    together = system.encode(processor.collate(made))
+    assert together.valid["audio"].sum(1).tolist() == [37, 0]
+    alone = torch.cat([system.encode(processor.collate([e])).pooled_BD for e in made])
+    assert torch.allclose(together.pooled_BD, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "spoken"),
+    [
+        ("speecht5", SpeechT5Config(**(SPEECHT5 | {"audio": "waveform"}), reader="mean", objectives=OBJECTIVES), False),
+        ("speechlm", SpeechLmConfig(**(SPEECHLM | {"audio": "waveform"}), objectives=("units", "penalty")), True),
+    ],
+    ids=["speecht5", "speechlm"],
+)
+def test_samples_are_trained_on_and_exported_without_reading_a_number(name, config, spoken, corpus):
+    config, processor_config = lengths.for_a_minute(config, replace(PROCESSOR, spoken_letters=spoken))
+    processor = contract.created(name, processor_config, corpus)
+    system = contract.built(name, config, processor)
+    lengths.require_nothing_read(system, processor, corpus)
+    lengths.require_export(system.eval().requires_grad_(False), processor)
 
 
 def test_encoder_and_zero_query_equal_transformers_given_the_same_weights(processor):

@@ -41,10 +41,6 @@ def states_of(network: nn.GRU | nn.LSTM, x_BTF: Tensor, valid_BT: Tensor) -> tup
 
 def _forwards(network: nn.GRU | nn.LSTM, x_BTF: Tensor) -> Tensor:
     """Return the states (B, T, H) of the last layer, read from the start."""
-    if network.bidirectional:
-        return _one_way(network, x_BTF, "l0")
-    if not torch.compiler.is_exporting():
-        return network(x_BTF)[0]
     for number in range(network.num_layers):
         x_BTF = _one_way(network, x_BTF, f"l{number}")
     return x_BTF
@@ -56,11 +52,11 @@ def _one_way(network: nn.GRU | nn.LSTM, x_BTF: Tensor, layer: str) -> Tensor:
     weights = [getattr(network, f"{name}_{layer}") for name in names]
     if torch.compiler.is_exporting():
         return _scanned(isinstance(network, nn.GRU), x_BTF, *weights)
-    start_1BH = x_BTF.new_zeros(1, x_BTF.shape[0], network.hidden_size)
-    options = (True, 1, 0.0, network.training, False, True)  # biases, layers, dropout, training, both ways, batch first
+    x_TBF, start_1BH = x_BTF.transpose(0, 1), x_BTF.new_zeros(1, x_BTF.shape[0], network.hidden_size)
+    options = (True, 1, 0.0, network.training, False, False)  # biases, 1 layer, dropout, …, both ways, batch first
     if isinstance(network, nn.GRU):
-        return torch.gru(x_BTF, start_1BH, weights, *options)[0]
-    return torch.lstm(x_BTF, [start_1BH, start_1BH], weights, *options)[0]
+        return torch.gru(x_TBF, start_1BH, weights, *options)[0].transpose(0, 1)
+    return torch.lstm(x_TBF, [start_1BH, start_1BH], weights, *options)[0].transpose(0, 1)
 
 
 def _scanned(

@@ -1,7 +1,8 @@
 """SpeechT5's modules as transformers has them, with dropout of ours, and the speech entrance that SpeechLM shares.
 
-What is theirs is imported where it is used (extra: speecht5). Padding must not change a number: theirs normalises the
-first convolution over padding too, so every clip goes through the convolutions alone.
+What is theirs is imported where it is used (extra: speecht5). Padding must not change a number, and none may be read
+back from the device: theirs normalises the first convolution over padding too, and asks what a mask holds. So the
+convolutions, the encoder and the decoder are gone through here, layer by layer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from sonolex.nn.conv_stack import SHORTEST
 from sonolex.nn.dropout import Dropout
+from sonolex.nn.transformer import attends_to_valid
+from sonolex.types import Padded
 
 STEP_SAMPLES = 320  # of the seven convolutions
 
@@ -128,22 +131,50 @@ class SpectrogramEntrance(nn.Module):
         )
 
 
-def speech_features(entrance: nn.Module, audio_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return states before positions (B, T', D), their validity, and the convolutions' features (waveform only).
-
-    Every clip goes through the convolutions alone: the first one is normalised over time, padding included.
-    """
+def speech_features(entrance: Any, audio: Padded) -> tuple[Padded, Tensor | None]:
+    """Return states before positions (B, T', D), and the convolutions' features (B, T', C; waveform only)."""
     if isinstance(entrance, SpectrogramEntrance):
-        return entrance.project(audio_BTF), valid_BT, None
-    rows = []
-    for samples_S, length in zip(audio_BTF, valid_BT.sum(1).tolist(), strict=True):
-        samples_S = F.pad(samples_S[:length], (0, max(0, SHORTEST - length)))
-        rows.append(entrance.feature_encoder(samples_S[None])[0].T)  # type: ignore[operator]
-    features_BTC = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    steps_T = torch.arange(features_BTC.shape[1], device=features_BTC.device)
-    lengths_B = torch.tensor([len(r) for r in rows], device=features_BTC.device)
-    states_BTD, _ = entrance.feature_projection(features_BTC)  # type: ignore[operator]
-    return states_BTD, steps_T < lengths_B[:, None], features_BTC
+        return audio.with_values(entrance.project(audio.values)), None
+    samples_BS = audio.values * audio.valid
+    short: Any = torch.sym_max(0, SHORTEST - samples_BS.shape[1])
+    samples_BS = F.pad(samples_BS, (0, short))
+    lengths_B, longest = audio.valid.sum(1), samples_BS.shape[1]
+    alike = audio.lengths is not None and all(max(n, SHORTEST) == longest for n in audio.lengths)
+    features_BTC = _convolved(entrance.feature_encoder, samples_BS, None if alike else lengths_B.clamp_min(SHORTEST))
+    states_BTD, _ = entrance.feature_projection(features_BTC)
+    steps_B = torch.where(lengths_B > 0, 1 + (lengths_B - SHORTEST).clamp_min(0) // STEP_SAMPLES, 0)
+    valid_BT = torch.arange(states_BTD.shape[1], device=steps_B.device) < steps_B[:, None]
+    return Padded(states_BTD, valid_BT, audio.lengths and tuple(map(num_conv_steps, audio.lengths))), features_BTC
+
+
+def _convolved(encoder: Any, samples_BS: Tensor, lengths_B: Tensor | None) -> Tensor:
+    """Return features (B, T', C); ``lengths_B`` is None where no row is padded, which is faster."""
+    first, *others = encoder.conv_layers
+    x_BCT = first.conv(samples_BS[:, None])
+    if lengths_B is None:
+        x_BCT = first.layer_norm(x_BCT)
+    else:
+        steps_B = (lengths_B - first.conv.kernel_size[0]) // first.conv.stride[0] + 1
+        x_BCT = _normalised_over_time(x_BCT, steps_B, first.layer_norm)
+    x_BCT = first.activation(x_BCT)
+    for layer in others:
+        x_BCT = layer(x_BCT)
+    return x_BCT.transpose(1, 2)
+
+
+def _normalised_over_time(x_BCT: Tensor, steps_B: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """Return what ``norm`` makes of each channel of each row alone, without its padding."""
+    valid_B1T = (torch.arange(x_BCT.shape[-1], device=x_BCT.device) < steps_B[:, None])[:, None]
+    x_BCT = x_BCT.float()
+    mean_BC1 = (x_BCT * valid_B1T).sum(-1, keepdim=True) / steps_B[:, None, None]
+    variance_BC1 = ((x_BCT - mean_BC1).square() * valid_B1T).sum(-1, keepdim=True) / steps_B[:, None, None]
+    normal_BCT = (x_BCT - mean_BC1) * torch.rsqrt(variance_BC1 + norm.eps)
+    return normal_BCT * norm.weight[:, None] + norm.bias[:, None]
+
+
+def num_conv_steps(num_samples: int) -> int:
+    """Return the steps of the seven convolutions, at least one for a clip that has a sample, 0 for none."""
+    return 1 + max(num_samples - SHORTEST, 0) // STEP_SAMPLES if num_samples else 0
 
 
 def with_convolved_positions(entrance: Any, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
@@ -158,6 +189,33 @@ def with_positions(entrance: Any, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
     return x_BTD + entrance.pos_sinusoidal_embed((~valid_BT).long())
 
 
+def encoder_states(encoder: Any, x_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, ...]:
+    """Return an encoder's states before and after every layer."""
+    options = {"attention_mask": _added(attends_to_valid(valid_BT), x_BTD.dtype)}
+    options["position_bias"] = encoder.embed_positions(x_BTD)
+    states = [encoder.dropout(encoder.layer_norm(x_BTD))]
+    for layer in encoder.layers:
+        states.append(layer(states[-1], **options)[0])
+    return tuple(states)
+
+
+def decoder_states(
+    decoder: Any, x_BTD: Tensor, valid_BT: Tensor, states_BSD: Tensor, states_valid_BS: Tensor
+) -> Tensor:
+    """Return a decoder's last states (B, T, D): each position sees those before it, and an encoder's states."""
+    past = _added(attends_to_valid(valid_BT, causal=True), x_BTD.dtype)
+    options = {"encoder_hidden_states": states_BSD}
+    options["encoder_attention_mask"] = _added(attends_to_valid(states_valid_BS), states_BSD.dtype)
+    for layer in decoder.layers:
+        x_BTD = layer(x_BTD, past, **options)[0]
+    return x_BTD
+
+
+def _added(attends: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what is added to scores: 0 where a query may look, elsewhere the lowest number there is."""
+    return torch.zeros_like(attends, dtype=dtype).masked_fill(~attends, torch.finfo(dtype).min)
+
+
 class UnitHead(nn.Module):
     """HuBERT's scores of hidden units: cosines of the projected state with each unit's vector, over a temperature."""
 
@@ -170,8 +228,3 @@ class UnitHead(nn.Module):
     def forward(self, x_ND: Tensor) -> Tensor:
         """Return logits (N, units)."""
         return F.normalize(self.project(x_ND), dim=-1) @ F.normalize(self.units, dim=-1).T / self.temperature
-
-
-def num_conv_steps(num_samples: int) -> int:
-    """Return the steps of the seven convolutions, for a clip padded to the shortest they take."""
-    return 1 + (max(num_samples, SHORTEST) - SHORTEST) // STEP_SAMPLES

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sonolex.types import Padded
 
 
 def ctc_steps(letters_L: Tensor) -> int:
@@ -16,13 +22,19 @@ def ctc_steps(letters_L: Tensor) -> int:
     return len(letters_L) + int((letters_L[1:] == letters_L[:-1]).sum())
 
 
-def ctc_sum(
-    logits_BTV: Tensor, valid_BT: Tensor, letters_BL: Tensor, letters_valid_BL: Tensor, chosen_B: Tensor, *, blank: int
-) -> Tensor:
-    """Return the summed CTC loss of writing the chosen clips' letters, without their end token, in float32."""
-    log_BTV = logits_BTV.float().log_softmax(-1)
-    if not chosen_B.any():
+def ctc_sum(logits: Padded, letters: Padded, chosen: Sequence[int], *, blank: int) -> Tensor:
+    """Return the summed CTC loss of writing the chosen clips' letters, without their end token, in float32.
+
+    Args:
+        logits: (B, T, V) of each step.
+        letters: ids (B, L).
+        chosen: rows whose letters fit into their steps.
+    """
+    assert logits.lengths is not None and letters.lengths is not None
+    log_BTV = logits.values.float().log_softmax(-1)
+    if not chosen:
         return 0 * log_BTV.sum()
-    steps_N, letters_N = valid_BT.sum(1)[chosen_B], letters_valid_BL.sum(1)[chosen_B] - 1
-    log_TNV = log_BTV[chosen_B].transpose(0, 1)
-    return F.ctc_loss(log_TNV, letters_BL[chosen_B], steps_N, letters_N, blank=blank, reduction="none").sum()
+    chosen_N = torch.tensor(chosen).to(log_BTV.device, non_blocking=True)
+    log_TNV, letters_NL = log_BTV[chosen_N].transpose(0, 1), letters.values[chosen_N]
+    sizes: Any = [logits.lengths[i] for i in chosen], [letters.lengths[i] - 1 for i in chosen]
+    return F.ctc_loss(log_TNV, letters_NL, *sizes, blank=blank, reduction="none").sum()

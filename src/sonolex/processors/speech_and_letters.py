@@ -177,9 +177,17 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         batch = super().collate(examples)
+        if self.letter_units and batch.tokens is not None:
+            spoken = (0 if e.tokens_L is None else self.num_spoken(e.tokens_L) for e in examples)
+            batch = batch.adding(extras={"num_spoken": tuple(spoken)})
         if all(e.units_T is None for e in examples):
             return batch
         return replace(batch, units_BT=pad_rows([e.units_T for e in examples], fill=NO_UNIT).values)
+
+    def num_spoken(self, letters_L: Tensor) -> int:
+        """Return how many units a transcript is spoken as; silent letters alone are one."""
+        sizes = [len(self.letter_units[letter]) for letter in letters_L.tolist() if letter != self.special.end]
+        return max(sum(sizes), min(1, len(sizes)))
 
     def save(self, folder: Path) -> None:
         super().save(folder)

@@ -32,12 +32,13 @@ from torch import Generator, Tensor, nn
 
 from sonolex.configs import one_of
 from sonolex.nn.dropout import drawn_apart, replace_dropout
-from sonolex.nn.embeddings import HiddenPatch
+from sonolex.nn.embeddings import HiddenPatch, kept_places
 from sonolex.nn.pooling import mean_of_present
 from sonolex.nn.readers import READERS, SequenceReader
 from sonolex.nn.speecht5 import (
     SpectrogramEntrance,
     UnitHead,
+    encoder_states,
     num_conv_steps,
     replace_attention,
     speech_features,
@@ -47,11 +48,12 @@ from sonolex.nn.speecht5 import (
 )
 from sonolex.objectives import corruption, masked
 from sonolex.objectives.ctc import ctc_steps, ctc_sum
+from sonolex.places import at_places, places_of, places_where
 from sonolex.pretrained.fairseq import import_speechlm, read_fairseq
 from sonolex.processors.base import pad_rows
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor, require_units
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
-from sonolex.types import Batch, Encoding, Term
+from sonolex.types import NO_UNIT, Batch, Encoding, Padded, Term
 
 OBJECTIVES = ("units", "penalty", "text_ctc", "speech_ctc")
 
@@ -163,6 +165,8 @@ class SpeechLm(System):
         self.unit_embedding = nn.Embedding(c.num_units, c.width)
         self.unit_position = nn.Embedding(c.unit_positions, c.width)
         self.shared_layers = modules.SpeechT5Encoder(shared_sizes)
+        units = pad_rows([torch.tensor(u, dtype=torch.long) for u in c.letter_units], fill=NO_UNIT)
+        self.letter_units_VM = nn.Buffer(units.values.long(), persistent=False)
         # UMLM: a vector for hidden steps, and scores of units after either stack. UCTC: letters from the shared stack
         self.hidden_step = HiddenPatch(c.width) if c.reads("units") else None
         sizes = (c.width, c.unit_width, c.num_units, c.unit_temperature)
@@ -189,11 +193,11 @@ class SpeechLm(System):
         """Return the shared stack's states by modality; a clip's vector is the mean of those its modalities give."""
         layers, valid, vectors = {}, {}, {}
         if (audio := self.audio_input(batch)) is not None:
-            states_BTD, valid["audio"], _ = speech_features(self.speech, *audio)
+            (states_BTD, valid["audio"], _), _ = speech_features(self.speech, audio)
             with drawn_apart("audio"):
                 layers["audio"] = self._shared(self._spoken(states_BTD, valid["audio"]), valid["audio"])
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            units_BT, valid["text"] = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)
+        if batch.tokens is not None:
+            units_BT, valid["text"], _ = self._units_of(batch)
             with drawn_apart("text"):
                 layers["text"] = self._shared(self.unit_embedding(units_BT), valid["text"])
         for name, states in layers.items():
@@ -203,41 +207,47 @@ class SpeechLm(System):
         pooled_BD = mean_of_present(list(vectors.values()), [valid[n].any(1, keepdim=True) for n in vectors])
         return Encoding(pooled_BD, {n: x[-1] for n, x in layers.items()}, valid, layers=layers)
 
-    def audio_input(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        """Return samples or frames, and their validity."""
-        waveform = self.config.audio == "waveform"
-        audio = batch.samples_BS if waveform else batch.frames_BTF
-        valid = batch.samples_valid_BS if waveform else batch.frames_valid_BT
-        return None if audio is None or valid is None else (audio, valid)
+    def audio_input(self, batch: Batch) -> Padded | None:
+        """Return samples or frames."""
+        return batch.samples if self.config.audio == "waveform" else batch.frames
 
     def _spoken(self, states_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         """Return the speech transformer's states."""
         x_BTD = with_convolved_positions(self.speech, states_BTD, valid_BT)
-        return self.speech_layers(x_BTD, attention_mask=valid_BT.long()).last_hidden_state
+        return encoder_states(self.speech_layers, x_BTD, valid_BT)[-1]
 
     def _shared(self, x_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, ...]:
         """Return the shared transformer's states before and after every layer; its positions are added first."""
         x_BTD = x_BTD + self.unit_position(torch.arange(x_BTD.shape[1], device=x_BTD.device))
-        return self.shared_layers(x_BTD, attention_mask=valid_BT.long(), output_hidden_states=True).hidden_states
+        return encoder_states(self.shared_layers, x_BTD, valid_BT)
 
-    def _units_of(self, letters_BL: Tensor, valid_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the units that transcripts are spoken as (B, T), and their validity.
+    def _units_of(self, batch: Batch) -> Padded:
+        """Return the units that transcripts are spoken as (B, T); one whose letters are all silent is one unit, 0.
+
+        The processor counts them (``num_spoken``). Where nobody did, as in an exported program, T is what the letters
+        could be spoken as at most, up to the number of positions.
 
         Raises:
             ValueError: a transcript has more units than there are positions.
         """
-        table, end, most = self.config.letter_units, self.config.end_id, self.config.unit_positions
-        rows = []
-        for row_L, real_L in zip(letters_BL.tolist(), valid_BL.tolist(), strict=True):
-            letters = [letter for letter, real in zip(row_L, real_L, strict=True) if real and letter != end]
-            units = [unit for letter in letters for unit in table[letter]]
-            if len(units) > most:
+        letters, most = batch.tokens, self.config.unit_positions
+        assert letters is not None
+        num_units = batch.extras.get("num_spoken")
+        for clip, number in zip(batch.clip_ids, num_units or (), strict=False):
+            if number > most:
                 raise ValueError(
-                    f"a transcript must be at most {most} units long (`unit_positions`), but is {len(units)}. Cut it."
+                    f"a transcript must be at most {most} units long (`unit_positions`), but is {number} (clip "
+                    f"{clip!r}). Cut it."
                 )
-            rows.append(torch.tensor(units or [0] * bool(letters), dtype=torch.long))
-        units_BT, valid_BT = pad_rows(rows)
-        return units_BT.to(letters_BL.device), valid_BT.to(letters_BL.device)
+        # Room for as many units as any letter has, letter by letter, and which of it is taken
+        units_BLM = self.letter_units_VM[letters.values]
+        real_BL = letters.valid & (letters.values != self.config.end_id)
+        taken_BN = ((units_BLM != NO_UNIT) & real_BL[..., None]).flatten(1)
+        silent_B1 = real_BL.any(1, keepdim=True) & ~taken_BN.any(1, keepdim=True)
+        first_N = torch.arange(taken_BN.shape[1], device=taken_BN.device) == 0
+        longest: Any = torch.sym_min(taken_BN.shape[1], most) if num_units is None else max([1, *num_units])
+        places_BT, valid_BT, _ = kept_places(taken_BN | (silent_B1 & first_N), longest)
+        return Padded(units_BLM.flatten(1).clamp_min(0).gather(1, places_BT), valid_BT, num_units)
 
     # ---- Pre-training -----------------------------------------------------------------------------------------------
 
@@ -255,32 +265,34 @@ class SpeechLm(System):
         if not c.objectives:
             return super().corrupt(batch)
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
-        extras: dict[str, Tensor] = {}
+        extras: dict[str, Any] = {}
         counts: dict[str, float] = {}
-        audio = self.audio_input(batch)
-        lengths_B = [0] * len(batch) if audio is None else audio[1].sum(1).tolist()
-        steps = [num_conv_steps(n) if n and c.audio == "waveform" else n for n in lengths_B]
+        audio, tokens = self.audio_input(batch), batch.tokens
+        steps: tuple[int, ...] = (0,) * len(batch)
+        if audio is not None:
+            assert audio.lengths is not None
+            steps = tuple(map(num_conv_steps, audio.lengths)) if c.audio == "waveform" else audio.lengths
         if any(steps):
             if c.reads("units"):
                 require_units(batch, steps)
-                extras["hidden_BT"] = corruption.hide_runs(steps, generators, share=c.mask_share, run=c.mask_run)
+                hidden_BT = corruption.hide_runs(steps, generators, share=c.mask_share, run=c.mask_run)
                 # Positions "are randomly replaced by corresponding unit embeddings" (study, section 2.3.2); in the code
                 # only those that are not hidden.
                 swapped_BT = corruption.hide_runs(steps, generators, share=c.swap_share, run=c.swap_run)
-                extras["swapped_BT"] = swapped_BT & ~extras["hidden_BT"]
-                counts["units"] = float(extras["hidden_BT"].sum())
+                extras |= {"hidden_BT": hidden_BT, "hidden_N": places_where(hidden_BT)}
+                extras["swapped_BT"] = swapped_BT & ~hidden_BT
+                counts["units"] = float(hidden_BT.sum())
             if c.reads("penalty"):
+                extras["steps_N"] = places_of(steps, max([1, *steps]))
                 counts["penalty"] = float(sum(steps))
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            letters = [
-                row_L[valid_L][:-1] for row_L, valid_L in zip(batch.tokens_BL, batch.tokens_valid_BL, strict=True)
-            ]
-            lengths = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)[1].sum(1).tolist()
-            for name, room in (("text_ctc", lengths), ("speech_ctc", steps)):
+        if tokens is not None:
+            assert tokens.lengths is not None
+            letters = [row_L[: max(0, n - 1)] for row_L, n in zip(tokens.values, tokens.lengths, strict=True)]
+            for name, room in (("text_ctc", batch.extras["num_spoken"]), ("speech_ctc", steps)):
                 if c.reads(name):
                     fits = [len(t) > 0 and ctc_steps(t) <= n for t, n in zip(letters, room, strict=True)]
-                    extras[f"{name}_B"] = torch.tensor(fits)
-                    counts[name] = float(sum(len(t) for t, fit in zip(letters, fits, strict=True) if fit))
+                    extras[name] = tuple(i for i, fit in enumerate(fits) if fit)
+                    counts[name] = float(sum(len(letters[i]) for i in extras[name]))
         return batch.adding(extras=extras, counts=counts)
 
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
@@ -290,46 +302,45 @@ class SpeechLm(System):
         """
         terms: dict[str, Term] = {}
         if (audio := self.audio_input(batch)) is not None:
-            states_BTD, valid_BT, features_BTC = speech_features(self.speech, *audio)
+            states, features_BTC = speech_features(self.speech, audio)
             if "penalty" in batch.counts and features_BTC is not None:
-                squares = features_BTC[valid_BT].float().square().mean(-1).sum()
+                squares = at_places(features_BTC, batch.extras["steps_N"]).float().square().mean(-1).sum()
                 terms["penalty"] = Term(squares, batch.counts["penalty"], weight=10.0)
             if self.hidden_step is not None:
                 with drawn_apart("units"):
-                    terms["units"] = self._unit_term(batch, states_BTD, valid_BT)
+                    terms["units"] = self._unit_term(batch, states.values, states.valid)
             if "speech_ctc" in batch.counts:
                 with drawn_apart("speech_ctc"):
-                    states = self._shared(self._spoken(states_BTD, valid_BT), valid_BT)
-                terms["speech_ctc"] = self._written(batch, states[-1], valid_BT, "speech_ctc", weight=1.0)
-        if "text_ctc" in batch.counts and batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            units_BT, valid_BT = self._units_of(batch.tokens_BL, batch.tokens_valid_BL)
+                    shared = self._shared(self._spoken(states.values, states.valid), states.valid)
+                terms["speech_ctc"] = self._written(batch, states.with_values(shared[-1]), "speech_ctc", weight=1.0)
+        if "text_ctc" in batch.counts and batch.tokens is not None:
+            units = self._units_of(batch)
             with drawn_apart("text_ctc"):
-                states = self._shared(self.unit_embedding(units_BT), valid_BT)
-            terms["text_ctc"] = self._written(batch, states[-1], valid_BT, "text_ctc", weight=0.1)
+                shared = self._shared(self.unit_embedding(units.values), units.valid)
+            terms["text_ctc"] = self._written(batch, units.with_values(shared[-1]), "text_ctc", weight=0.1)
         return terms
 
     def _unit_term(self, batch: Batch, states_BTD: Tensor, valid_BT: Tensor) -> Term:
         """Return UMLM: the summed cross-entropies of hidden steps' units after both stacks, over the hidden steps."""
         assert self.hidden_step is not None and batch.units_BT is not None
-        hidden_BT, units_BT = batch.extras["hidden_BT"], batch.units_BT
+        hidden_BT1, hidden_N = batch.extras["hidden_BT"][..., None], batch.extras["hidden_N"]
         vector_D = self.hidden_step.vector_D.to(states_BTD.dtype)
-        spoken_BTD = self._spoken(torch.where(hidden_BT[..., None], vector_D, states_BTD), valid_BT)
-        swapped_BT1 = batch.extras["swapped_BT"][..., None]
-        mixed_BTD = torch.where(
-            swapped_BT1, self.unit_embedding(units_BT.clamp_min(0)).to(spoken_BTD.dtype), spoken_BTD
-        )
+        spoken_BTD = self._spoken(torch.where(hidden_BT1, vector_D, states_BTD), valid_BT)
+        units_BTD = self.unit_embedding(batch.units_BT.clamp_min(0)).to(spoken_BTD.dtype)
+        mixed_BTD = torch.where(batch.extras["swapped_BT"][..., None], units_BTD, spoken_BTD)
         both = (spoken_BTD, self._shared(mixed_BTD, valid_BT)[-1])
+        units_N = at_places(batch.units_BT, hidden_N)
         losses = [
-            masked.cross_entropy_sum(head(x_BTD[hidden_BT]), units_BT[hidden_BT])
+            masked.cross_entropy_sum(head(at_places(x_BTD, hidden_N)), units_N)
             for head, x_BTD in zip(self.unit_heads, both, strict=True)
         ]
         return Term(losses[0] + losses[1], batch.counts["units"], weight=1.0)
 
-    def _written(self, batch: Batch, states_BTD: Tensor, valid_BT: Tensor, name: str, *, weight: float) -> Term:
+    def _written(self, batch: Batch, states: Padded, name: str, *, weight: float) -> Term:
         """Return the CTC loss of writing the transcript's letters from the shared stack's states."""
-        assert self.writer is not None and batch.tokens_BL is not None and batch.tokens_valid_BL is not None
-        letters, chosen_B = (batch.tokens_BL, batch.tokens_valid_BL), batch.extras[f"{name}_B"]
-        loss = ctc_sum(self.writer(states_BTD), valid_BT, *letters, chosen_B, blank=self.config.blank_id)
+        assert self.writer is not None and batch.tokens is not None
+        logits = states.with_values(self.writer(states.values))
+        loss = ctc_sum(logits, batch.tokens, batch.extras[name], blank=self.config.blank_id)
         return Term(loss, batch.counts[name], weight=weight)
 
     # ---- What sonolex asks of every system --------------------------------------------------------------------------

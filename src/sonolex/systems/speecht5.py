@@ -31,13 +31,15 @@ from torch import Generator, Tensor, nn
 from sonolex.audio import features
 from sonolex.configs import one_of
 from sonolex.nn.dropout import Dropout, drawn_apart, replace_dropout
-from sonolex.nn.embeddings import HiddenPatch
+from sonolex.nn.embeddings import HiddenPatch, every, in_groups
 from sonolex.nn.pooling import masked_mean, mean_of_present
 from sonolex.nn.quantizer import Codebook, code_diversity_loss
 from sonolex.nn.readers import READERS, SequenceReader
 from sonolex.nn.speecht5 import (
     SpectrogramEntrance,
     UnitHead,
+    decoder_states,
+    encoder_states,
     num_conv_steps,
     replace_attention,
     speech_features,
@@ -48,13 +50,14 @@ from sonolex.nn.speecht5 import (
 from sonolex.objectives import corruption, masked
 from sonolex.objectives.contrastive import nt_xent_sum
 from sonolex.objectives.ctc import ctc_steps, ctc_sum
+from sonolex.places import at_places, places_of, places_where
 from sonolex.pretrained.fairseq import read_fairseq, speecht5_names
 from sonolex.pretrained.files import read_weights
 from sonolex.pretrained.speecht5 import import_speecht5
 from sonolex.processors.base import pad_rows
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor, require_units
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
-from sonolex.types import Batch, Encoding, Term
+from sonolex.types import Batch, Encoding, Padded, Term
 
 OBJECTIVES = ("units", "penalty", "spectrogram", "stop", "infilling", "diversity")
 PAIRED = ("transcription", "alignment")
@@ -229,35 +232,28 @@ class SpeechT5(System):
     def encode(self, batch: Batch) -> Encoding:
         """Return the encoder's states by modality; a clip's vector is the mean of those its modalities give."""
         layers, valid, vectors = {}, {}, {}
-        for name, (x_BTD, valid_BT) in self._embedded(batch).items():
+        for name, (x_BTD, valid_BT, _) in self._embedded(batch).items():
             with drawn_apart(name):
-                layers[name], valid[name] = self._encoded(x_BTD, valid_BT), valid_BT
+                layers[name], valid[name] = encoder_states(self.encoder, x_BTD, valid_BT), valid_BT
                 vectors[name] = self._pooled(layers[name], valid_BT)
         if not vectors:
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
         pooled_BD = mean_of_present(list(vectors.values()), [v.any(1, keepdim=True) for v in valid.values()])
         return Encoding(pooled_BD, {n: x[-1] for n, x in layers.items()}, valid, layers=layers)
 
-    def audio_input(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        """Return samples or frames, and their validity."""
-        waveform = self.config.audio == "waveform"
-        audio = batch.samples_BS if waveform else batch.frames_BTF
-        valid = batch.samples_valid_BS if waveform else batch.frames_valid_BT
-        return None if audio is None or valid is None else (audio, valid)
+    def audio_input(self, batch: Batch) -> Padded | None:
+        """Return samples or frames."""
+        return batch.samples if self.config.audio == "waveform" else batch.frames
 
-    def _embedded(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return what the pre-nets make of speech and of text, the encoder's input, and its validity."""
-        inputs: dict[str, tuple[Tensor, Tensor]] = {}
+    def _embedded(self, batch: Batch) -> dict[str, Padded]:
+        """Return what the pre-nets make of speech and of text: the encoder's input."""
+        inputs: dict[str, Padded] = {}
         if (audio := self.audio_input(batch)) is not None:
-            states_BTD, valid_BT, _ = speech_features(self.speech, *audio)
-            inputs["audio"] = with_positions(self.speech, states_BTD, valid_BT), valid_BT
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            inputs["text"] = self.text(batch.tokens_BL), batch.tokens_valid_BL
+            states, _ = speech_features(self.speech, audio)
+            inputs["audio"] = states.with_values(with_positions(self.speech, states.values, states.valid))
+        if batch.tokens is not None:
+            inputs["text"] = batch.tokens.with_values(self.text(batch.tokens.values))
         return inputs
-
-    def _encoded(self, x_BTD: Tensor, valid_BT: Tensor) -> tuple[Tensor, ...]:
-        """Return the encoder's states before and after every layer."""
-        return self.encoder(x_BTD, attention_mask=valid_BT.long(), output_hidden_states=True).hidden_states
 
     def _pooled(self, states: Sequence[Tensor], valid_BT: Tensor) -> Tensor:
         """Return what the decoder answers to one query of zeros (the code's s2c), or what a reader makes of the states.
@@ -266,18 +262,8 @@ class SpeechT5(System):
         """
         if self.reader is not None:
             return self.reader(states, valid_BT)
-        query_B1D = states[-1].new_zeros(len(valid_BT), 1, self.config.width)
-        return self._decoded(query_B1D, None, states[-1], valid_BT)[:, 0]
-
-    def _decoded(self, x_BTD: Tensor, valid_BT: Tensor | None, states_BLD: Tensor, states_valid_BL: Tensor) -> Tensor:
-        assert self.decoder is not None
-        return self.decoder(
-            hidden_states=x_BTD,
-            attention_mask=None if valid_BT is None else valid_BT.long(),
-            encoder_hidden_states=states_BLD,
-            encoder_attention_mask=states_valid_BL.long(),
-            use_cache=False,
-        ).last_hidden_state
+        query_B1D = torch.zeros_like(states[-1][:, :1])
+        return decoder_states(self.decoder, query_B1D, torch.ones_like(valid_BT[:, :1]), states[-1], valid_BT)[:, 0]
 
     # ---- What is hidden, drawn and counted --------------------------------------------------------------------------
 
@@ -299,51 +285,56 @@ class SpeechT5(System):
         if not c.objectives:
             return super().corrupt(batch)
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
-        extras: dict[str, Tensor] = {}
+        extras: dict[str, Any] = {}
         counts: dict[str, float] = {}
-        audio = self.audio_input(batch)
-        steps = [0] * len(batch)
+        audio, tokens = self.audio_input(batch), batch.tokens
+        steps: tuple[int, ...] = (0,) * len(batch)
         if audio is not None:
-            lengths = audio[1].sum(1).tolist()
-            steps = [num_conv_steps(n) if n and c.audio == "waveform" else n for n in lengths]
+            assert audio.lengths is not None
+            steps = tuple(map(num_conv_steps, audio.lengths)) if c.audio == "waveform" else audio.lengths
             if c.reads("units"):
                 require_units(batch, steps)
-                extras["hidden_BT"] = corruption.hide_runs(steps, generators, share=c.mask_share, run=c.mask_run)
-                counts["units"] = float(extras["hidden_BT"].sum())
+                hidden_BT = corruption.hide_runs(steps, generators, share=c.mask_share, run=c.mask_run)
+                extras |= {"hidden_BT": hidden_BT, "hidden_N": places_where(hidden_BT)}
+                counts["units"] = float(hidden_BT.sum())
             if c.reads("penalty"):
+                extras["steps_N"] = places_of(steps, max([1, *steps]))
                 counts["penalty"] = float(sum(steps))
             if c.reads("spectrogram"):
-                extras["mel_BTF"], extras["mel_valid_BT"] = self._drawn_frames(*audio)
-                counts["stop"] = float(extras["mel_valid_BT"].sum())
+                mel = self._drawn_frames(audio)
+                extras |= {"mel": mel, "mel_N": mel.places()}
+                counts["stop"] = float(len(extras["mel_N"]))
                 counts["spectrogram"] = counts["stop"] * c.num_mels
                 if c.reads("diversity"):
                     extras |= self._drawn_codes("speech", steps, generators)
-        if batch.tokens_BL is not None and batch.tokens_valid_BL is not None:
-            letters = [row_L[valid_L] for row_L, valid_L in zip(batch.tokens_BL, batch.tokens_valid_BL, strict=True)]
+        if tokens is not None:
+            assert tokens.lengths is not None
+            letters = [row_L[:n] for row_L, n in zip(tokens.values, tokens.lengths, strict=True)]
             if c.reads("infilling"):
                 rows = [self._infilled(t, g) for t, g in zip(letters, generators, strict=True)]
-                extras["infilled_BL"], extras["infilled_valid_BL"] = pad_rows(rows, fill=c.pad_id)
-                counts["infilling"] = float(sum(map(len, letters)))
+                extras |= {"infilled": pad_rows(rows, fill=c.pad_id), "letters_N": tokens.places()}
+                counts["infilling"] = float(sum(tokens.lengths))
                 if c.reads("diversity"):
                     extras |= self._drawn_codes("infilled", [len(r) for r in rows], generators)
             if c.reads("transcription") and audio is not None:
                 fits = [len(t) > 1 and ctc_steps(t[:-1]) <= n for t, n in zip(letters, steps, strict=True)]
-                extras["transcribed_B"] = torch.tensor(fits)
-                counts["transcription"] = float(sum(len(t) - 1 for t, fit in zip(letters, fits, strict=True) if fit))
+                extras["transcribed"] = tuple(i for i, fit in enumerate(fits) if fit)
+                counts["transcription"] = float(sum(tokens.lengths[i] - 1 for i in extras["transcribed"]))
         return batch.adding(extras=extras, counts=counts)
 
-    def _drawn_frames(self, audio_BT: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the log-mel frames that the decoder draws, normalised by clip, and their validity."""
+    def _drawn_frames(self, audio: Padded) -> Padded:
+        """Return the log-mel frames that the decoder draws, normalised by clip."""
         c = self.config
         if c.audio == "spectrogram":
-            return audio_BT, valid_BT
+            return audio
+        assert audio.lengths is not None
         drawn: list[Tensor | None] = []
-        for row_S, real_S in zip(audio_BT, valid_BT, strict=True):
-            if not real_S.any():
+        for row_S, length in zip(audio.values, audio.lengths, strict=True):
+            if not length:
                 drawn.append(None)
                 continue
             frames_TF = features.clip_fbank(
-                row_S[real_S].numpy(),
+                row_S[:length].numpy(),
                 rate_hz=c.rate_hz,
                 num_mels=c.num_mels,
                 window_ms=DRAWN_WINDOW_MS,
@@ -379,7 +370,7 @@ class SpeechT5(System):
             [torch.rand(int(m.sum()), *shape, generator=g) for m, g in zip(chosen, generators, strict=True)]
         )
         noise_NGV = -torch.log(-torch.log(uniform_NGV.clamp(1e-10, 1 - 1e-7)))
-        return {f"{name}_mixed_BT": pad_rows(chosen)[0].bool(), f"{name}_noise_NGV": noise_NGV}
+        return {f"{name}_mixed_N": places_where(pad_rows(chosen).values), f"{name}_noise_NGV": noise_NGV}
 
     # ---- Pre-training -----------------------------------------------------------------------------------------------
 
@@ -392,79 +383,79 @@ class SpeechT5(System):
         c, terms = self.config, {}
         if (audio := self.audio_input(batch)) is not None and c.reads("units", "penalty", "spectrogram"):
             with drawn_apart("speech"):
-                terms |= self._speech_terms(batch, *audio)
-        if "infilled_BL" in batch.extras:
+                terms |= self._speech_terms(batch, audio)
+        if "infilled" in batch.extras:
             with drawn_apart("infilling"):
                 terms["infilling"] = self._infilling_term(batch)
-        if "transcribed_B" in batch.extras:
+        if "transcribed" in batch.extras:
             with drawn_apart("transcription"):
                 terms["transcription"] = self._transcription_term(batch)
         return terms
 
-    def _speech_terms(self, batch: Batch, audio_BT: Tensor, audio_valid_BT: Tensor) -> dict[str, Term]:
+    def _speech_terms(self, batch: Batch, audio: Padded) -> dict[str, Term]:
         """Return masked units, predicted by the encoder, and the spectrogram, drawn by the decoder."""
         extras, counts, terms = batch.extras, batch.counts, {}
-        states_BTD, valid_BT, features_BTC = speech_features(self.speech, audio_BT, audio_valid_BT)
+        (states_BTD, valid_BT, _), features_BTC = speech_features(self.speech, audio)
         if "penalty" in counts and features_BTC is not None:
-            squares = features_BTC[valid_BT].float().square().mean(-1).sum()
+            squares = at_places(features_BTC, extras["steps_N"]).float().square().mean(-1).sum()
             terms["penalty"] = Term(squares, counts["penalty"], weight=10.0)
         if self.hidden_step is not None:
             hidden_BT1 = extras["hidden_BT"][..., None]
             states_BTD = torch.where(hidden_BT1, self.hidden_step.vector_D.to(states_BTD.dtype), states_BTD)
-        encoded_BTD = self._encoded(with_positions(self.speech, states_BTD, valid_BT), valid_BT)[-1]
+        encoded_BTD = encoder_states(self.encoder, with_positions(self.speech, states_BTD, valid_BT), valid_BT)[-1]
         if self.unit_head is not None and batch.units_BT is not None:  # masked prediction, inspired by HuBERT
-            hidden_BT = extras["hidden_BT"]
-            units_N = batch.units_BT[:, : hidden_BT.shape[1]][hidden_BT]
-            loss = masked.cross_entropy_sum(self.unit_head(encoded_BTD[hidden_BT]), units_N)
+            hidden_N = extras["hidden_N"]
+            logits_NC = self.unit_head(at_places(encoded_BTD, hidden_N))
+            loss = masked.cross_entropy_sum(logits_NC, at_places(batch.units_BT, hidden_N))
             terms["units"] = Term(loss, counts["units"], weight=1.0)
         if self.spectrogram is not None:  # sequence-to-sequence generation, from the masked input too
             encoded_BTD = self._mixed("speech", encoded_BTD, extras)
-            target_BTF, target_valid_BT = extras["mel_BTF"], extras["mel_valid_BT"]
+            (target_BTF, target_valid_BT, _), mel_N = extras["mel"], extras["mel_N"]
             inputs_BTD, inputs_valid_BT = self.spectrogram.inputs(target_BTF, target_valid_BT)
-            decoded_BTD = self._decoded(inputs_BTD, inputs_valid_BT, encoded_BTD, valid_BT)
+            decoded_BTD = decoder_states(self.decoder, inputs_BTD, inputs_valid_BT, encoded_BTD, valid_BT)
             drawn_BTF, stop_BT = (x[:, : target_BTF.shape[1]] for x in self.spectrogram.outputs(decoded_BTD))
-            drawn = masked.l1_sum(drawn_BTF[target_valid_BT], target_BTF[target_valid_BT])
+            drawn = masked.l1_sum(at_places(drawn_BTF, mel_N), at_places(target_BTF, mel_N))
             terms["spectrogram"] = Term(drawn, counts["spectrogram"], weight=1.0)
             last_BT = target_valid_BT & ~F.pad(target_valid_BT[:, 1:], (0, 1))
             stops = F.binary_cross_entropy_with_logits(
-                stop_BT.float(), last_BT.float(), reduction="none", pos_weight=stop_BT.new_tensor(STOP_WEIGHT)
+                stop_BT.float(), last_BT.float(), reduction="none", pos_weight=stop_BT.new_full((), STOP_WEIGHT)
             )
-            terms["stop"] = Term(stops[target_valid_BT].sum(), counts["stop"], weight=1.0)
+            terms["stop"] = Term(at_places(stops, mel_N).sum(), counts["stop"], weight=1.0)
         return terms
 
     def _infilling_term(self, batch: Batch) -> Term:
         """Return the cross-entropy of the whole transcript, written by the decoder from the infilled one."""
-        assert batch.tokens_BL is not None and batch.tokens_valid_BL is not None and self.letter_positions is not None
-        valid_BL = batch.extras["infilled_valid_BL"]
-        states_BLD = self._encoded(self.text(batch.extras["infilled_BL"]), valid_BL)[-1]
+        assert batch.tokens is not None and self.letter_positions is not None
+        infilled_BL, infilled_valid_BL, _ = batch.extras["infilled"]
+        states_BLD = encoder_states(self.encoder, self.text(infilled_BL), infilled_valid_BL)[-1]
         states_BLD = self._mixed("infilled", states_BLD, batch.extras)
-        start_B1 = torch.full_like(batch.tokens_BL[:, :1], self.config.end_id)  # fairseq's decoders start with </s>
-        seen_BL = torch.cat([start_B1, batch.tokens_BL[:, :-1]], 1)
+        tokens_BL, valid_BL, _ = batch.tokens
+        start_B1 = torch.full_like(tokens_BL[:, :1], self.config.end_id)  # fairseq's decoders start with </s>
+        seen_BL = torch.cat([start_B1, tokens_BL[:, :-1]], 1)
         inputs_BLD = self.text.embed_tokens(seen_BL) + self.letter_positions(seen_BL)
-        decoded_BLD = self._decoded(inputs_BLD, batch.tokens_valid_BL, states_BLD, valid_BL)
-        real_BL = batch.tokens_valid_BL
-        logits_NV = F.linear(decoded_BLD[real_BL], self.text.embed_tokens.weight)
-        loss = masked.cross_entropy_sum(logits_NV, batch.tokens_BL[real_BL])
+        decoded_BLD = decoder_states(self.decoder, inputs_BLD, valid_BL, states_BLD, infilled_valid_BL)
+        letters_N = batch.extras["letters_N"]
+        logits_NV = F.linear(at_places(decoded_BLD, letters_N), self.text.embed_tokens.weight)
+        loss = masked.cross_entropy_sum(logits_NV, at_places(tokens_BL, letters_N))
         return Term(loss, batch.counts["infilling"], weight=1.0)
 
     def _transcription_term(self, batch: Batch) -> Term:
         """Return the CTC loss of letters from the encoder's states. Ours in pre-training, the code's in fine-tuning."""
-        assert self.transcriber is not None and batch.tokens_BL is not None and batch.tokens_valid_BL is not None
-        states_BTD, valid_BT = self._embedded(replace(batch, tokens_BL=None))["audio"]
-        logits_BTV = self.transcriber(self._encoded(states_BTD, valid_BT)[-1])
-        letters = (batch.tokens_BL, batch.tokens_valid_BL)
-        chosen_B = batch.extras["transcribed_B"]
-        loss = ctc_sum(logits_BTV, valid_BT, *letters, chosen_B, blank=self.config.blank_id)
+        assert self.transcriber is not None and batch.tokens is not None
+        speech = self._embedded(replace(batch, tokens=None))["audio"]
+        states_BTD = encoder_states(self.encoder, speech.values, speech.valid)[-1]
+        logits, chosen = speech.with_values(self.transcriber(states_BTD)), batch.extras["transcribed"]
+        loss = ctc_sum(logits, batch.tokens, chosen, blank=self.config.blank_id)
         return Term(loss, batch.counts["transcription"], weight=1.0)
 
-    def _mixed(self, name: str, states_BTD: Tensor, extras: Mapping[str, Tensor]) -> Tensor:
+    def _mixed(self, name: str, states_BTD: Tensor, extras: Mapping[str, Any]) -> Tensor:
         """Return states of which some are quantised by the shared codebook, for the decoder's cross-attention."""
         if self.codebook is None:
             return states_BTD
-        mixed_BT = extras[f"{name}_mixed_BT"]
+        mixed_N = extras[f"{name}_mixed_N"]
         noise_NGV = extras[f"{name}_noise_NGV"] if self.training else None
-        quantised_ND, _ = self.codebook(states_BTD[mixed_BT], noise_NGV)
-        return states_BTD.masked_scatter(mixed_BT[..., None], quantised_ND.to(states_BTD.dtype))
+        quantised_ND, _ = self.codebook(at_places(states_BTD, mixed_N), noise_NGV)
+        return states_BTD.flatten(0, 1).index_copy(0, mixed_N, quantised_ND.to(states_BTD.dtype)).view_as(states_BTD)
 
     # ---- Joint pre-training: what compares clips --------------------------------------------------------------------
 
@@ -474,9 +465,9 @@ class SpeechT5(System):
         if not self.joint_objectives:
             return rows
         states = {}
-        for name, (x_BTD, valid_BT) in self._embedded(batch).items():
+        for name, (x_BTD, valid_BT, _) in self._embedded(batch).items():
             with drawn_apart(name):
-                states[name] = self._encoded(x_BTD, valid_BT)[-1], valid_BT
+                states[name] = encoder_states(self.encoder, x_BTD, valid_BT)[-1], valid_BT
         for name in ("audio", "text") if self.config.reads("alignment") else ():
             rows[name] = torch.zeros(len(batch), 1 + self.config.width, device=self.text.embed_tokens.weight.device)
             if name in states:
@@ -494,9 +485,14 @@ class SpeechT5(System):
             codes_NGV = rows["codes"].unflatten(1, (c.codebook_groups, c.codebook_entries))
             terms["diversity"] = Term(code_diversity_loss(codes_NGV), 1, weight=0.1)
         if c.reads("alignment"):
-            both_N = rows["audio"][:, 0].bool() & rows["text"][:, 0].bool()
-            audio_ND, text_ND = (rows[n][both_N, 1:] for n in ("audio", "text"))
-            loss, count = nt_xent_sum(audio_ND, text_ND, temperature=c.alignment_temperature)
+            audio_ND, text_ND = rows["audio"], rows["text"]
+            lacks_N = (audio_ND[:, 0] == 0) | (text_ND[:, 0] == 0)  # nothing is compared with half a pair
+            loss, count = nt_xent_sum(
+                audio_ND[:, 1:],
+                text_ND[:, 1:],
+                temperature=c.alignment_temperature,
+                same_NN=lacks_N[:, None] | lacks_N,
+            )
             terms["alignment"] = Term(loss, count, weight=1.0)
         return terms
 
@@ -597,11 +593,10 @@ class SpectrogramDecoder(nn.Module):
 
     def inputs(self, target_BTF: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Return the decoder's inputs (B, T / reduction, D) and their validity: of each group, the frame before it."""
-        short = -target_BTF.shape[1] % self.reduction
-        target_BTF, valid_BT = F.pad(target_BTF, (0, 0, 0, short)), F.pad(valid_BT, (0, short))
-        seen_BTF = F.pad(target_BTF[:, self.reduction - 1 :: self.reduction], (0, 0, 1, 0))[:, :-1]
+        lasts_BTF = in_groups(target_BTF, self.reduction)[:, :, -1]
+        seen_BTF = F.pad(lasts_BTF, (0, 0, 1, 0))[:, :-1]
         hidden = self.dropout(F.relu(self.second(self.dropout(F.relu(self.first(seen_BTF))))))
-        return self.positions(self.project(hidden)), valid_BT[:, :: self.reduction]
+        return self.positions(self.project(hidden)), every(valid_BT, self.reduction)
 
     def outputs(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Return frames (B, T, F) and the logit that a frame is the last one (B, T)."""
