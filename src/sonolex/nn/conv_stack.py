@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
+NORM_EPS = 1e-5
 SHORTEST = 400  # samples that seven layers need for one step
 
 
@@ -54,24 +55,25 @@ class ConvStack(nn.Module):
             if lengths_N is not None:
                 lengths_N = torch.div(lengths_N - KERNELS[i], STRIDES[i], rounding_mode="floor").add(1).clamp_min(0)
             if i == 0:
-                x_NCT = self._normalised(x_NCT, lengths_N)
+                x_NCT = normalised_over_time(x_NCT, lengths_N, self.norm_weight, self.norm_bias)
             x_NCT = F.gelu(x_NCT)
         x_NTC = x_NCT.transpose(1, 2)
         if lengths_N is None:
             return x_NTC, torch.ones(x_NTC.shape[:2], dtype=torch.bool, device=x_NTC.device)
         return x_NTC, torch.arange(x_NTC.shape[1], device=x_NTC.device) < lengths_N[:, None]
 
-    def _normalised(self, x_NCT: Tensor, lengths_N: Tensor | None) -> Tensor:
-        """Return the channels with mean 0 and deviation 1 over each row's valid steps."""
-        if lengths_N is None:
-            return F.group_norm(x_NCT, x_NCT.shape[1], self.norm_weight, self.norm_bias, 1e-5)
-        valid_N1T = (torch.arange(x_NCT.shape[-1], device=x_NCT.device) < lengths_N[:, None])[:, None]
-        x_NCT = x_NCT.float()
-        count_N11 = lengths_N.clamp_min(1)[:, None, None]
-        mean_NC1 = (x_NCT * valid_N1T).sum(-1, keepdim=True) / count_N11
-        variance_NC1 = ((x_NCT - mean_NC1).square() * valid_N1T).sum(-1, keepdim=True) / count_N11
-        normal_NCT = (x_NCT - mean_NC1) * torch.rsqrt(variance_NC1 + 1e-5)
-        return normal_NCT * self.norm_weight[:, None] + self.norm_bias[:, None]
+
+def normalised_over_time(x_NCT: Tensor, steps_N: Tensor | None, weight_C: Tensor, bias_C: Tensor) -> Tensor:
+    """Return each row's channels with mean 0 and deviation 1 over its own steps; of all of them without ``steps_N``."""
+    if steps_N is None:
+        return F.group_norm(x_NCT, x_NCT.shape[1], weight_C, bias_C, NORM_EPS)
+    valid_N1T = (torch.arange(x_NCT.shape[-1], device=x_NCT.device) < steps_N[:, None])[:, None]
+    x_NCT = x_NCT.float()
+    count_N11 = steps_N.clamp_min(1)[:, None, None]
+    mean_NC1 = (x_NCT * valid_N1T).sum(-1, keepdim=True) / count_N11
+    variance_NC1 = ((x_NCT - mean_NC1).square() * valid_N1T).sum(-1, keepdim=True) / count_N11
+    normal_NCT = (x_NCT - mean_NC1) * torch.rsqrt(variance_NC1 + NORM_EPS)
+    return normal_NCT * weight_C[:, None] + bias_C[:, None]
 
 
 class AudioProjection(nn.Module):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sonolex.nn.conv_stack import SHORTEST
+from sonolex.nn.conv_stack import SHORTEST, normalised_over_time
 from sonolex.nn.dropout import Dropout
 from sonolex.nn.transformer import attends_to_valid
 from sonolex.types import Padded
@@ -151,25 +151,12 @@ def _convolved(encoder: Any, samples_BS: Tensor, lengths_B: Tensor | None) -> Te
     """Return features (B, T', C); ``lengths_B`` is None where no row is padded, which is faster."""
     first, *others = encoder.conv_layers
     x_BCT = first.conv(samples_BS[:, None])
-    if lengths_B is None:
-        x_BCT = first.layer_norm(x_BCT)
-    else:
-        steps_B = (lengths_B - first.conv.kernel_size[0]) // first.conv.stride[0] + 1
-        x_BCT = _normalised_over_time(x_BCT, steps_B, first.layer_norm)
+    steps_B = None if lengths_B is None else (lengths_B - first.conv.kernel_size[0]) // first.conv.stride[0] + 1
+    x_BCT = normalised_over_time(x_BCT, steps_B, first.layer_norm.weight, first.layer_norm.bias)
     x_BCT = first.activation(x_BCT)
     for layer in others:
         x_BCT = layer(x_BCT)
     return x_BCT.transpose(1, 2)
-
-
-def _normalised_over_time(x_BCT: Tensor, steps_B: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """Return what ``norm`` makes of each channel of each row alone, without its padding."""
-    valid_B1T = (torch.arange(x_BCT.shape[-1], device=x_BCT.device) < steps_B[:, None])[:, None]
-    x_BCT = x_BCT.float()
-    mean_BC1 = (x_BCT * valid_B1T).sum(-1, keepdim=True) / steps_B[:, None, None]
-    variance_BC1 = ((x_BCT - mean_BC1).square() * valid_B1T).sum(-1, keepdim=True) / steps_B[:, None, None]
-    normal_BCT = (x_BCT - mean_BC1) * torch.rsqrt(variance_BC1 + norm.eps)
-    return normal_BCT * norm.weight[:, None] + norm.bias[:, None]
 
 
 def num_conv_steps(num_samples: int) -> int:
