@@ -62,10 +62,10 @@ def _spreads(folder: Path, clips) -> dict[str, dict[str, float]]:
     if isinstance(system, VcrAst):
         seen["views"] = torch.cat([system.pretraining_rows(system.corrupt(b))["first"] for b in batches])
         system.expander.train()
-    spreads = {f"representation of {name}": spread(rows_ND) for name, rows_ND in seen.items()}
+    rows = {f"representation of {name}": rows_ND for name, rows_ND in seen.items()}
     if isinstance(system, VcrAst):
-        spreads |= {f"expander of {name}": spread(system.expander(rows_ND)) for name, rows_ND in seen.items()}
-    return spreads
+        rows |= {f"expander of {name}": system.expander(rows_ND) for name, rows_ND in seen.items()}
+    return {name: {m: float(v) for m, v in spread(rows_ND).items()} for name, rows_ND in rows.items()}
 
 
 def _batches(size: int) -> list[np.ndarray]:

@@ -123,7 +123,8 @@ class Blocks:
 
     def num_blocks(self, num_frames: int) -> int:
         """Return the number of blocks of a clip; 0 without frames."""
-        return 0 if num_frames <= 0 else 1 + (torch.sym_max(0, num_frames - self.frames) + self.hop - 1) // self.hop
+        beyond: Any = torch.sym_max(0, num_frames - self.frames)
+        return 0 if num_frames <= 0 else 1 + (beyond + self.hop - 1) // self.hop
 
     def blocks_of(self, lengths_B: Tensor) -> Tensor:
         """Return `num_blocks` of clips of these lengths, without reading them."""

@@ -187,7 +187,8 @@ class _Training:
         run, state, fabric = self.run, self.state, self.fabric
         lr = optim.rate(run.optim, self.num_steps, **{n: state[n] for n in ("step", "epoch", "halvings")})
         optim.set_rate(self.optimizer, lr)
-        counts, num_clips = self._counts(batches)
+        known, num_clips = self._counts(batches)
+        counts: dict[str, float | Tensor] = {**known}
         sums: list[tuple[str, Tensor]] = []
         terms: Mapping[str, Term] = {}
         joint = self._joint_pass(batches)
@@ -262,7 +263,7 @@ class _Training:
     def _num_steps(self, epoch: int) -> int:
         return -(-len(self.sampler.epoch(epoch)) // self.run.budget.accumulate)
 
-    def _counts(self, batches: StepBatches) -> tuple[dict[str, float | Tensor], int]:
+    def _counts(self, batches: StepBatches) -> tuple[dict[str, float], int]:
         """Return how many items each term of the step averages over, and its clips, over all processes."""
         counts: dict[str, float] = {}
         num_clips = 0

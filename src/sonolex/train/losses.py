@@ -59,7 +59,7 @@ class StepLosses:
         numbers = _OnTheirWay(torch.stack([x.detach().float() for *_, x in named]))
         weights = {name: term.weight for name, term in {**terms, **joint}.items()}
         line = {"time_s": self._journal.elapsed_s} | line
-        known = {name: x for name, x in counts.items() if not isinstance(x, Tensor)}
+        known = {name: float(x) for name, x in counts.items() if not isinstance(x, Tensor)}
         self._waiting.append(_Step([n[:2] for n in named], numbers, known, weights, list(clip_ids), line))
         if len(self._waiting) > self._every:
             self._read(self._every)
