@@ -16,7 +16,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ MOST_MEMBERS = 100_000
 MOST_DIMENSIONS = 8
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of torch before 1.6
 PROGRAM = ("constants.pkl", "code/")  # what only a TorchScript archive holds
+T = TypeVar("T")
 
 
 def read_torch(path: Path, *, under: str | None = None, what: str = "a torch checkpoint") -> dict[str, Tensor]:
@@ -42,19 +43,53 @@ def read_torch(path: Path, *, under: str | None = None, what: str = "a torch che
         FileNotFoundError: there is no such file.
         ValueError: it is none, it is a program (TorchScript), or it claims what it does not hold.
     """
+
+    def tensors(archive: _Zip | _Legacy) -> dict[str, Tensor]:
+        content = archive.content if under is None else _item(archive.content, under)
+        if not _holds_tensors(content):
+            raise _Refused("has no weights" + (f" under {under!r}" if under else ""))
+        return _tensors(content, archive)
+
+    return _opened(path, tensors, what=what)
+
+
+def read_torch_groups(path: Path) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of a torch file by the dictionary that holds them: "" for the file itself, else its key.
+
+    Dictionaries further down (an optimiser's moments) are not read. Raises as `read_torch`.
+    """
+
+    def groups(archive: _Zip | _Legacy) -> dict[str, dict[str, Tensor]]:
+        content = archive.content
+        if _holds_tensors(content):
+            return {"": _tensors(content, archive)}
+        holding = {k: v for k, v in content.items() if _holds_tensors(v)} if isinstance(content, dict) else {}
+        if not holding:
+            raise _Refused("has no weights")
+        return {_name(key): _tensors(values, archive) for key, values in holding.items()}
+
+    return _opened(path, groups, what="a torch checkpoint")
+
+
+def _opened(path: Path, read: Callable[[_Zip | _Legacy], T], *, what: str) -> T:
+    """Return what ``read`` makes of a file's archive. Raises as `read_torch`."""
     size = require_file(path)
     try:
         with path.open("rb") as file:
             start = file.read(512)
             file.seek(0)
-            archive = (_Zip if start.startswith(b"PK") else _Legacy)(file, size, start)
-            found = archive.content if under is None else _item(archive.content, under)
-            if not isinstance(found, dict) or not any(isinstance(v, _Placed) for v in found.values()):
-                raise _Refused("has no weights" + (f" under {under!r}" if under else ""))
-            numbers: dict[str, Tensor] = {}
-            return {_name(k): _tensor(v, archive.read, numbers) for k, v in found.items() if isinstance(v, _Placed)}
+            return read((_Zip if start.startswith(b"PK") else _Legacy)(file, size, start))
     except _BROKEN as e:
         raise ValueError(f"{path} must be {what}, but {_reason(e)}.") from None
+
+
+def _holds_tensors(content: Any) -> bool:
+    return isinstance(content, dict) and any(isinstance(v, _Placed) for v in content.values())
+
+
+def _tensors(content: dict, archive: _Zip | _Legacy) -> dict[str, Tensor]:
+    numbers: dict[str, Tensor] = {}
+    return {_name(k): _tensor(v, archive.read, numbers) for k, v in content.items() if isinstance(v, _Placed)}
 
 
 class _Refused(Exception):

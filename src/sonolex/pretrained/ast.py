@@ -1,7 +1,12 @@
-"""AST and DeiT in Hugging Face format (either generation of key names), on any grid of patches."""
+"""AST, SSAST and DeiT on any grid of patches: Hugging Face's format (either generation of names) and the authors' files.
+
+The authors' networks are timm's: one tensor for query, key and value, and other names. SSAST's file also has its patch
+size, the vector of hidden patches and the heads of both objectives.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -10,10 +15,8 @@ from torch import Tensor, nn
 
 from sonolex.nn.embeddings import PatchEmbedding, resize_positions
 from sonolex.pretrained.base import Found, ImportReport
-from sonolex.pretrained.files import read_sizes, read_weights
+from sonolex.pretrained.checkpoint import KINDS, Checkpoint, open_checkpoint
 
-AST_SIZES = ("patch_size", "max_length", "time_stride", "num_mel_bins", "frequency_stride")
-DEIT_SIZES = ("image_size", "patch_size")
 LAYER_NAMES = {
     "attention.output.dense": "attention.out",
     "layernorm_before": "attention_norm",
@@ -34,6 +37,24 @@ RENAMED_IN_5 = {
 """Names of released files by those that transformers 5 writes."""
 
 
+TIMM_NAMES = {
+    r"^cls_token$": "embeddings.cls_token",
+    r"^dist_token$": "embeddings.distillation_token",
+    r"^pos_embed$": "embeddings.position_embeddings",
+    r"^patch_embed\.proj\.": "embeddings.patch_embeddings.projection.",
+    r"^blocks\.(\d+)\.norm1\.": r"encoder.layer.\1.layernorm_before.",
+    r"^blocks\.(\d+)\.norm2\.": r"encoder.layer.\1.layernorm_after.",
+    r"^blocks\.(\d+)\.attn\.proj\.": r"encoder.layer.\1.attention.output.dense.",
+    r"^blocks\.(\d+)\.mlp\.fc1\.": r"encoder.layer.\1.intermediate.dense.",
+    r"^blocks\.(\d+)\.mlp\.fc2\.": r"encoder.layer.\1.output.dense.",
+    r"^norm\.": "layernorm.",
+}
+"""Names of Hugging Face by those of timm, below the ``v.`` of AST and SSAST."""
+AST_STRIDES = (10, 12, 14, 16)
+"""Of the authors' models on 128 bands, whose files do not say theirs."""
+PARTS = ("ast", "ssast", "deit")
+
+
 def import_ast_or_deit(
     sources: Mapping[str, str],
     embedding: PatchEmbedding,
@@ -42,31 +63,72 @@ def import_ast_or_deit(
     *,
     patch: tuple[int, int],
     name: str,
+    objectives: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, ImportReport]:
-    """Fill the encoder of system ``name`` from one "ast" or "deit" checkpoint: a local folder or ``hub:ORG/NAME``.
+    """Fill the encoder of system ``name`` from one AST, SSAST or DeiT: a file, a local folder or ``hub:ORG/NAME``.
 
     Args:
         patch: frames and bands of our patches.
+        objectives: what SSAST's objectives have, by its own names: "mask_embed", "cpredlayer" and "gpredlayer".
 
     Raises:
-        ValueError: another part.
+        ValueError: another part, or a checkpoint of another kind.
     """
     reports = {}
     for part, place in sources.items():
-        if part not in ("ast", "deit"):
-            raise ValueError(f"`pretrained` must name ast or deit for {name}, but names {part!r}.")
-        theirs = read_sizes(place, AST_SIZES if part == "ast" else DEIT_SIZES)
-        if part == "ast":
-            columns = 1 + (theirs["max_length"] - theirs["patch_size"]) // theirs["time_stride"]
-            rows = 1 + (theirs["num_mel_bins"] - theirs["patch_size"]) // theirs["frequency_stride"]
-        else:
-            columns = rows = theirs["image_size"] // theirs["patch_size"]
-        weights = read_weights(place)
-        prefix = "audio_spectrogram_transformer." if part == "ast" else "deit."
-        prefix = prefix if any(k.startswith(prefix) for k in weights) else ""
-        size = (columns, rows)
-        reports[part] = import_ast(embedding, layers, norm, weights, size=size, patch=patch, prefix=prefix)
+        if part not in PARTS:
+            raise ValueError(f"`pretrained` must name {', '.join(PARTS)} for {name}, but names {part!r}.")
+        checkpoint = open_checkpoint(place)
+        if checkpoint.kind.removesuffix("_timm") != part:
+            found = KINDS[checkpoint.kind].name if checkpoint.kind else "of no kind that is known"
+            raise ValueError(f"`pretrained` ({part}) must be a checkpoint of {part}, but {checkpoint.path} is {found}.")
+        weights = encoder_names(checkpoint.weights)
+        size = _table_size(checkpoint, weights)
+        reports[part] = import_ast(embedding, layers, norm, weights, size=size, patch=patch, objectives=objectives)
     return reports
+
+
+def encoder_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return an encoder's tensors under Hugging Face's names without prefix; those of heads keep their own names."""
+    named: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        name = re.sub(r"^(audio_spectrogram_transformer|deit|v)\.", "", key)
+        layer = re.match(r"blocks\.(\d+)\.attn\.qkv\.(weight|bias)$", name)
+        if layer is not None:
+            for part, third in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                named[f"encoder.layer.{layer[1]}.attention.attention.{part}.{layer[2]}"] = third
+            continue
+        for theirs, released in TIMM_NAMES.items():
+            name = re.sub(theirs, released, name)
+        named[_released_name(name)] = value
+    return named
+
+
+def _table_size(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Return how many patches along time and band a checkpoint's table of positions has.
+
+    Raises:
+        ValueError: it has one special token (DeiT without distillation), or fits no stride of AST's.
+    """
+    if "embeddings.distillation_token" not in weights:
+        raise ValueError(f"{checkpoint.path} must have a distillation token beside the class token, but has none.")
+    config, kind = checkpoint.config, checkpoint.kind
+    num_positions = weights["embeddings.position_embeddings"].shape[1] - 2
+    if kind.startswith("deit"):
+        side = math.isqrt(num_positions)
+        return side, side
+    if kind == "ssast":
+        bands, frames = weights["embeddings.patch_embeddings.projection.weight"].shape[2:]
+        return int(weights["p_input_tdim"]) // frames, int(weights["p_input_fdim"]) // bands
+    if config:
+        patch, max_length = config["patch_size"], config.get("max_length", config.get("time_dimension"))
+        columns = 1 + (max_length - patch) // config["time_stride"]
+        return columns, 1 + (config["num_mel_bins"] - patch) // config["frequency_stride"]
+    for stride in AST_STRIDES:
+        rows = 1 + (128 - 16) // stride
+        if num_positions % rows == 0:
+            return num_positions // rows, rows
+    raise ValueError(f"{checkpoint.path} must have a table for 128 bands, but has {num_positions} positions.")
 
 
 def import_ast(
@@ -77,10 +139,10 @@ def import_ast(
     *,
     size: tuple[int, int],
     patch: tuple[int, int],
-    prefix: str = "",
     channels: str = "sum",
+    objectives: Mapping[str, nn.Module] | None = None,
 ) -> ImportReport:
-    """Copy an AST or DeiT encoder in Hugging Face format (either generation of key names); return what was used.
+    """Copy an AST, SSAST or DeiT encoder under the names of `encoder_names`; return what was used.
 
     Positions are cut from the middle where ours are fewer and interpolated where they are more, time first, then
     frequency, as AST's code does.
@@ -90,13 +152,13 @@ def import_ast(
             for DeiT (rows of an image are bands).
         patch: frames and bands of our patch.
         channels: how colour channels become one: "sum" (AST's code) or "mean" (its document).
+        objectives: see `import_ast_or_deit`.
 
     Raises:
         ValueError: a shape differs, by key; our patches are normalised.
     """
     if not isinstance(embedding.project, nn.Linear):
         raise ValueError("`patch_norm` must be 'none' to import AST or DeiT, whose patches are projected linearly.")
-    weights = {_released_name(k.removeprefix(prefix)): v for k, v in weights.items() if k.startswith(prefix)}
     found = Found(weights)
     take = found.take
     take(["embeddings.cls_token"], embedding.special[:1], lambda x: x[0])
@@ -116,7 +178,25 @@ def import_ast(
                 take([f"encoder.layer.{number}.{theirs}.{kind}"], ours[f"{mine}.{kind}"])
     for kind, parameter in norm.named_parameters():
         take([f"layernorm.{kind}"], parameter)
+    if objectives is not None and "mask_embed" in weights:
+        _take_objectives(found, objectives, patch)
     return found.report()
+
+
+def _take_objectives(found: Found, objectives: Mapping[str, nn.Module], patch: tuple[int, int]) -> None:
+    """Copy SSAST's vector of hidden patches and both heads, whose outputs are a patch band by band."""
+    (hidden_D,) = objectives["mask_embed"].parameters()
+    found.take(["mask_embed"], hidden_D, lambda x: x.flatten())
+    for name in ("cpredlayer", "gpredlayer"):
+        for kind, ours in objectives[name].named_parameters():
+            last = kind.startswith("2.")
+            found.take([f"{name}.{kind}"], ours, lambda x, last=last: _by_frame(x, patch) if last else x)
+
+
+def _by_frame(x_KD: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Return the rows of a patch's values (bands · frames, …) frame by frame."""
+    frames, bands = patch
+    return x_KD.unflatten(0, (bands, frames)).transpose(0, 1).flatten(0, 1)
 
 
 def _positions(table_PD: Tensor, size: tuple[int, int], embedding: PatchEmbedding) -> Tensor:

@@ -224,9 +224,12 @@ class Ssast(System):
         return groups | {"norm": [self.norm], "pretraining_heads": heads}
 
     def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
-        """Fill the encoder from one "ast" or "deit" checkpoint: a folder or ``hub:ORG/NAME``."""
+        """Fill the encoder from one "ast", "ssast" or "deit" checkpoint: a file, a folder or ``hub:ORG/NAME``."""
         patch = (self.config.grid.frames, self.config.grid.bins)
-        return import_ast_or_deit(sources, self.embedding, self.layers, self.norm, patch=patch, name=self.name)
+        # The names of the code: the discriminative head finds, the generative one draws
+        objectives = {"mask_embed": self.hidden_patch, "cpredlayer": self.find_head, "gpredlayer": self.draw_head}
+        encoder = (self.embedding, self.layers, self.norm)
+        return import_ast_or_deit(sources, *encoder, patch=patch, name=self.name, objectives=objectives)
 
     @classmethod
     def matched(cls, config: SsastConfig, processor: SpectrogramProcessor) -> SsastConfig:

@@ -319,7 +319,7 @@ class VcrAst(System):
         return groups | {"norm": [self.norm], "pretraining_heads": heads}
 
     def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
-        """Fill the encoder from one "ast" or "deit" checkpoint: a folder or ``hub:ORG/NAME``."""
+        """Fill the encoder from one "ast", "ssast" or "deit" checkpoint: a file, a folder or ``hub:ORG/NAME``."""
         patch = (self.config.grid.frames, self.config.grid.bins)
         return import_ast_or_deit(sources, self.embedding, self.layers, self.norm, patch=patch, name=self.name)
 
