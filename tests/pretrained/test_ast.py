@@ -114,7 +114,7 @@ def test_deit_lies_under_model_and_without_distillation_it_is_refused(tmp_path):
     (report,) = model.import_pretrained({"deit": str(tmp_path / "deit.pth")}).values()
     assert not report.missing
     torch.save({"model": timm_weights(576, (16, 16), channels=3, specials=1)}, tmp_path / "vit.pth")
-    with pytest.raises(ValueError, match=r"must be a checkpoint of deit.*vit\.pth is of no kind that is known"):
+    with pytest.raises(ValueError, match=r"must be a checkpoint of deit.*vit\.pth is of no kind that sonolex knows"):
         model.import_pretrained({"deit": str(tmp_path / "vit.pth")})
     weights = timm_weights(60, (16, 16), prefix="v.", specials=1) | {"mlp_head.0.weight": torch.ones(32)}
     torch.save(weights, tmp_path / "nokd.pth")

@@ -1,4 +1,4 @@
-"""AST, SSAST and DeiT on any grid of patches: Hugging Face's format (either generation of names) and the authors' files.
+"""AST, SSAST and DeiT on any grid of patches, in Hugging Face's format (either generation of names) or their authors'.
 
 The authors' networks are timm's: one tensor for query, key and value, and other names. SSAST's file also has its patch
 size, the vector of hidden patches and the heads of both objectives.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sonolex.nn.embeddings import PatchEmbedding, resize_positions
 from sonolex.pretrained.base import Found, ImportReport
-from sonolex.pretrained.checkpoint import KINDS, Checkpoint, open_checkpoint
+from sonolex.pretrained.checkpoint import Checkpoint, open_checkpoint
 
 LAYER_NAMES = {
     "attention.output.dense": "attention.out",
@@ -80,8 +80,9 @@ def import_ast_or_deit(
             raise ValueError(f"`pretrained` must name {', '.join(PARTS)} for {name}, but names {part!r}.")
         checkpoint = open_checkpoint(place)
         if checkpoint.kind.removesuffix("_timm") != part:
-            found = KINDS[checkpoint.kind].name if checkpoint.kind else "of no kind that is known"
-            raise ValueError(f"`pretrained` ({part}) must be a checkpoint of {part}, but {checkpoint.path} is {found}.")
+            raise ValueError(
+                f"`pretrained` ({part}) must be a checkpoint of {part}, but {checkpoint.path} is {checkpoint.title}."
+            )
         weights = encoder_names(checkpoint.weights)
         size = _table_size(checkpoint, weights)
         reports[part] = import_ast(embedding, layers, norm, weights, size=size, patch=patch, objectives=objectives)

@@ -36,8 +36,11 @@ LAYER_NAMES = {
 
 
 def bert_sizes(place: str | Path) -> dict[str, Any]:
-    """Return the sizes of a BERT checkpoint (folder or ``hub:ORG/NAME``) by our names."""
-    theirs = read_sizes(place, SIZES)
+    """Return the sizes of a BERT checkpoint (folder or ``hub:ORG/NAME``) by our names.
+
+    Old files leave out what then takes the library's default.
+    """
+    theirs = read_sizes(place, SIZES, defaults={"layer_norm_eps": 1e-12})
     return {ours: theirs[name] for name, ours in SIZES.items()}
 
 

@@ -103,6 +103,14 @@ class Checkpoint:
     weights: dict[str, Tensor]
     config: dict[str, Any]
 
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        if self.kind:
+            return KINDS[self.kind].name
+        names = ", ".join(map(repr, list(self.weights)[:3]))
+        return f"of no kind that sonolex knows (it has tensors such as {names})"
+
     def without_prefix(self, *prefixes: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with one of these, without it; all of them if none does."""
         for prefix in prefixes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ def read_config(place: str | Path) -> dict[str, Any]:
     return load_object(checkpoint_folder(place) / "config.json")
 
 
-def read_sizes(place: str | Path, names: Iterable[str]) -> dict[str, Any]:
-    """Return these numbers of a Hugging Face checkpoint's config.json.
+def read_sizes(place: str | Path, names: Iterable[str], *, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return these numbers of a Hugging Face checkpoint's config.json; ``defaults`` are of those that it may leave out.
 
     Raises:
         ValueError: one is missing, or is no number above 0.
     """
-    theirs = read_config(place)
+    theirs = {**(defaults or {}), **read_config(place)}
     wrong = [f"{n} ({theirs.get(n)!r:.40})" for n in names if not _is_size(theirs.get(n), whole=not n.endswith("eps"))]
     if wrong:
         raise ValueError(f"config.json of {place} must have sizes above 0, but not so are {', '.join(wrong)}.")
