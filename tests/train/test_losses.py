@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -28,6 +29,21 @@ def test_however_many_steps_are_read_at_once_the_journal_is_the_same(corpus, tmp
         train(run, tmp_path / str(number), quiet=True)
     assert lines(tmp_path / "1") == lines(tmp_path / "4") == lines(tmp_path / "1000")
     train(small_run(corpus.root, budget=replace(BUDGET, journal_steps=2)), tmp_path / "1", quiet=True)  # the same run
+
+
+def test_a_run_of_an_older_version_goes_on(corpus, tmp_path):
+    """Its recipe.json lacks settings that came later; one that has its default is no difference, another one is."""
+    run = small_run(corpus.root, budget=BUDGET)
+    train(run, tmp_path, quiet=True)
+    file = tmp_path / "recipe.json"
+    settings = json.loads(file.read_text())
+    for place, name in (("budget", "journal_steps"), ("config", "mask_id"), ("processor", "tokenizer")):
+        del settings[place][name]
+    del settings["tasks"][0]["weight"]
+    file.write_text(json.dumps(settings))
+    assert train(run, tmp_path, quiet=True)["steps"] > 0
+    with pytest.raises(ValueError, match="mask_id"):
+        train(replace(run, config=replace(run.config, mask_id=7)), tmp_path, quiet=True)
 
 
 @contextmanager

@@ -86,6 +86,11 @@ def _indexed(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str
     return {k: found[f][k] for k, f in places.items()}
 
 
+def tokenizer_folder(place: str | Path) -> Path:
+    """Return the folder of a tokenizer: any local folder, or that of a checkpoint as ``hub:ORG/NAME``."""
+    return Path(place) if Path(place).is_dir() else checkpoint_folder(place)
+
+
 def checkpoint_folder(place: str | Path) -> Path:
     """Return the local folder of a Hugging Face checkpoint; ``hub:ORG/NAME`` is downloaded."""
     files = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin")

@@ -12,7 +12,7 @@ from torch import Tensor
 from sonolex import text as text_
 from sonolex.audio import features
 from sonolex.configs import one_of
-from sonolex.pretrained.files import checkpoint_folder
+from sonolex.pretrained.files import tokenizer_folder
 from sonolex.processors.frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ class FilterBanksAndWordsConfig(FramesAndTokensConfig):
         range_db: values further below the clip's highest are raised to this range; None keeps all.
         normalise: "fixed" (published: as above), "level" (the clip's own mean stands for ``mean``: level goes), "mean"
             (each band's: level and channel go) or "utterance" (each band to mean 0, deviation 1).
-        tokenizer: folder or ``hub:ORG/NAME`` of a BERT checkpoint whose vocabulary to use; None trains one on the
-            transcripts.
         more_texts: read by the trained tokenizer besides the transcripts, e.g. the questions that fine-tuning will ask.
     """
 
@@ -42,7 +40,6 @@ class FilterBanksAndWordsConfig(FramesAndTokensConfig):
     std: float = features.AUDIOSET_STD
     range_db: float | None = None
     normalise: str = "fixed"
-    tokenizer: str | None = None
     more_texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -61,7 +58,7 @@ class FilterBanksAndWordsProcessor(FramesAndTokensProcessor):
     @classmethod
     def new_tokenizer(cls, config: FilterBanksAndWordsConfig, transcripts: Sequence[str]) -> Tokenizer:
         if config.tokenizer is not None:
-            return text_.load_tokenizer(checkpoint_folder(config.tokenizer))
+            return text_.load_tokenizer(tokenizer_folder(config.tokenizer))
         return text_.train_wordpiece([*transcripts, *config.more_texts], vocab_size=config.vocab_size)
 
     @property

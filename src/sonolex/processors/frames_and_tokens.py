@@ -16,6 +16,7 @@ from sonolex import text as text_
 from sonolex.audio.views import Views
 from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
+from sonolex.pretrained.files import tokenizer_folder
 from sonolex.processors.base import LONG_AUDIO, LONG_TEXT, NO_VIEWS, Processor, ProcessorConfig, label_fields, pad_rows
 from sonolex.types import Batch, Example, Padded
 
@@ -34,6 +35,7 @@ class FramesAndTokensConfig(ProcessorConfig):
         long_clip: "refuse" or "cut" clips beyond max_frames and transcripts beyond max_tokens.
         cleaner: transcript clean-up, a name in `sonolex.text.CLEANERS`.
         vocab_size: of the tokenizer to train.
+        tokenizer: folder or ``hub:ORG/NAME`` of a checkpoint whose tokens to use; None trains one on the transcripts.
     """
 
     hop_ms: float = 10.0
@@ -42,6 +44,7 @@ class FramesAndTokensConfig(ProcessorConfig):
     long_clip: str = "refuse"
     cleaner: str = "ctal"
     vocab_size: int = 30_000
+    tokenizer: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,7 +95,9 @@ class FramesAndTokensProcessor(Processor):
 
     @classmethod
     def new_tokenizer(cls, config: Any, transcripts: Sequence[str]) -> Tokenizer:
-        """Return the tokenizer of a new processor: byte-level BPE, trained on ``transcripts``."""
+        """Return the tokenizer of a new processor: a checkpoint's, or byte-level BPE trained on ``transcripts``."""
+        if config.tokenizer is not None:
+            return text_.load_tokenizer(tokenizer_folder(config.tokenizer))
         return text_.train_byte_bpe(transcripts, vocab_size=config.vocab_size)
 
     def tokens(self, text: str, clip_id: str) -> Tensor:

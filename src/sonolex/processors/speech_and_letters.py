@@ -16,7 +16,7 @@ from sonolex.audio import features, units
 from sonolex.configs import from_json, one_of
 from sonolex.files import load_object, save_json
 from sonolex.objectives.unit_alignment import letter_units
-from sonolex.pretrained.files import checkpoint_folder
+from sonolex.pretrained.files import tokenizer_folder
 from sonolex.processors.base import pad_rows
 from sonolex.processors.frames_and_tokens import FramesAndTokensConfig, FramesAndTokensProcessor
 from sonolex.types import NO_UNIT, Batch, Example
@@ -54,7 +54,6 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
     normalise: bool = False
     num_mels: int = 80
     window_ms: float = 25.0
-    tokenizer: str | None = None
     num_units: int = 0
     unit_column: str = ""
     spoken_letters: bool = False
@@ -141,7 +140,7 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
     @classmethod
     def new_tokenizer(cls, config: Any, transcripts: Sequence[str]) -> Tokenizer:
         if config.tokenizer is not None:
-            return text_.load_tokenizer(checkpoint_folder(config.tokenizer))
+            return text_.load_tokenizer(tokenizer_folder(config.tokenizer))
         train = text_.train_letters if config.symbols == "letters" else text_.train_symbols
         return train(transcripts)
 

@@ -18,8 +18,9 @@ the paper is the default and the code a named option, all of them listed in ``do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,6 +43,9 @@ from sonolex.nn.transformer import (
 )
 from sonolex.objectives import corruption, masked
 from sonolex.places import at_places, places_where
+from sonolex.pretrained.base import ImportReport
+from sonolex.pretrained.checkpoint import open_checkpoint
+from sonolex.pretrained.ctal import ctal_sizes, import_ctal, import_roberta
 from sonolex.processors.log_mel_and_tokens import LogMelAndTokensConfig, LogMelAndTokensProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Padded, Term
@@ -57,8 +61,8 @@ class CtalConfig(SystemConfig):
     """Sizes and variants. Defaults are the paper's BASE (N = 3, A = 12, H = 768); LARGE is ``num_layers=6`` (4.1).
 
     Attributes:
-        vocab_size: sub-word units, 30K (3.1.1); filled in from the processor, as are num_features, max_frames and
-            max_tokens.
+        vocab_size: sub-word units, 30K (3.1.1); filled in from the processor, as are num_features, max_frames,
+            max_tokens, mask_id and first_word_id.
         num_layers, num_heads, width: N of each stream, A and H (4.1).
         ffn_width, dropout, norm_eps: not in the paper; the code's, which are BERT's.
         attention_dropout: on attention probabilities. Differs: the code inherits 0.1 from its library; 0 is 11–20 %
@@ -107,6 +111,8 @@ class CtalConfig(SystemConfig):
     shortest_segment_frames: int = 20
     longest_segment_frames: int = 50
     audio_attention: str = "bidirectional"
+    mask_id: int = text_.MASK_ID
+    first_word_id: int = text_.MASK_ID + 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -128,6 +134,11 @@ class CtalConfig(SystemConfig):
     def large(cls) -> Any:
         """Return CTAL-LARGE, N = 6 (the code calls it "base"): 125.1M parameters, 126.4M with its heads."""
         return cls(num_layers=6)
+
+    @classmethod
+    def like(cls, place: str | Path, **changes: Any) -> Any:
+        """Return the sizes of a released CTAL, or of a RoBERTa, for `Ctal.import_pretrained`: a file or folder."""
+        return cls(**(ctal_sizes(place) | changes))
 
     @classmethod
     def tiny(cls, *, vocab_size: int = 400, **changes: Any) -> Any:
@@ -207,8 +218,8 @@ class Ctal(System):
                 share=c.token_share,
                 masked=0.8,
                 random=0.1,
-                mask_id=text_.MASK_ID,
-                first_word_id=len(text_.SPECIAL_TOKENS),
+                mask_id=c.mask_id,
+                first_word_id=c.first_word_id,
                 vocab_size=c.vocab_size,
             )
             extras |= {"hidden_tokens_N": places_where(chosen_BL), "corrupted_tokens_BL": corrupted_BL}
@@ -290,9 +301,28 @@ class Ctal(System):
         heads = [parts[n] for n in ("mlm_head", "mcam_head") if n in parts]
         return groups | {"pretraining_heads": heads, "fusion": [self.fusion]}
 
+    def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, ImportReport]:
+        """Fill from checkpoints: "ctal" both streams, from a released file; "roberta" the text stream.
+
+        Raises:
+            ValueError: another part, or a checkpoint of another kind or shape.
+        """
+        reports = {}
+        for part, place in sources.items():
+            importer = {"ctal": import_ctal, "roberta": import_roberta}.get(part)
+            if importer is None:
+                raise ValueError(f"`pretrained` must name ctal or roberta for {self.name}, but names {part!r}.")
+            checkpoint = open_checkpoint(place)
+            if part == "ctal" and self.name != "ctal":
+                raise ValueError(f"`pretrained` must not name ctal for {self.name}, whose layers are others.")
+            if checkpoint.kind != part:
+                raise ValueError(f"`pretrained` ({part}) must be {part}, but {checkpoint.path} is {checkpoint.title}.")
+            reports[part] = importer(self, checkpoint)
+        return reports
+
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:
-        p = processor.config
+        p, special = processor.config, processor.special
         if config.stem == "conv2d" and p.derivatives != 1:
             raise ValueError(f"`derivatives` must be 1 for stem='conv2d', but is {p.derivatives}.")
         return replace(
@@ -301,6 +331,8 @@ class Ctal(System):
             num_features=processor.num_features,
             max_frames=p.max_frames,
             max_tokens=p.max_tokens,
+            mask_id=special.mask,
+            first_word_id=special.unknown + (2 if special.mask == special.unknown + 1 else 1),  # RoBERTa's mask is last
         )
 
     @classmethod

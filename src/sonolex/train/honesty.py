@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from sonolex import configs
 from sonolex.data.manifest import Manifest
@@ -22,7 +24,8 @@ def require_same_run(folder: Path, run: Run) -> None:
         return
     saved = load_object(path, cure="Remove this file, and the same command writes it again.")
     wanted = configs.to_json(run)
-    for settings in (saved, wanted):  # an older run has no such setting, and it changes nothing
+    _add_defaults(saved, run)
+    for settings in (saved, wanted):  # changes no result
         settings.get("budget", {}).pop("journal_steps", None)
     differing = sorted(configs.differences(saved, wanted))
     if differing:
@@ -30,6 +33,21 @@ def require_same_run(folder: Path, run: Run) -> None:
             f"{folder} must hold the same run, but differs in {', '.join(differing)}. "
             "Name another folder, or remove this one to start again."
         )
+
+
+def _add_defaults(saved: Any, value: Any) -> None:
+    """Add to saved settings what an older version did not have: fields of ``value`` that have their default."""
+    if isinstance(value, tuple) and isinstance(saved, list):
+        for of_part, part in zip(saved, value, strict=False):
+            _add_defaults(of_part, part)
+    if not is_dataclass(value) or not isinstance(saved, dict):
+        return
+    for f in fields(value):
+        now = getattr(value, f.name)
+        if f.name in saved:
+            _add_defaults(saved[f.name], now)
+        elif f.default is not MISSING and now == f.default:
+            saved[f.name] = configs.to_json(now)
 
 
 def require_unseen_report(run: Run, train: Manifest, earlier: Mapping[str, Path]) -> None:
