@@ -69,6 +69,7 @@ ALLOWED = {
         "protocols.base",
         "train",
         "results",
+        "pretrained.checkpoint",
         "doors",
     },
     "cli": FLOOR | {"data", "train", "annotate", "studies", "results", "doors", "cli"},

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,8 +52,9 @@ TIMM_NAMES = {
     r"^norm\.": "layernorm.",
 }
 """Names of Hugging Face by those of timm, below the ``v.`` of AST and SSAST."""
+NUM_BANDS, HEAD_WIDTH = 128, 64  # of all these models; their own files do not say it
 AST_STRIDES = (10, 12, 14, 16)
-"""Of the authors' models on 128 bands, whose files do not say theirs."""
+"""Of the authors' models, whose files do not say theirs."""
 PARTS = ("ast", "ssast", "deit")
 
 
@@ -105,6 +108,35 @@ def encoder_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
+def ast_sizes(place: str | Path) -> dict[str, Any]:
+    """Return the sizes of an AST, SSAST or DeiT checkpoint by our names; "grid" has those of its patches.
+
+    Raises:
+        ValueError: a checkpoint of another kind.
+    """
+    checkpoint = open_checkpoint(place)
+    if checkpoint.kind.removesuffix("_timm") not in PARTS:
+        raise ValueError(
+            f"`path` must be a checkpoint of AST, SSAST or DeiT, but {checkpoint.path} is {checkpoint.title}."
+        )
+    weights, config = encoder_names(checkpoint.weights), checkpoint.config
+    columns, _ = _table_size(checkpoint, weights)
+    width, _, bands, frames = weights["embeddings.patch_embeddings.projection.weight"].shape
+    stride = config.get("time_stride", _stride(checkpoint, weights))
+    grid = {"frames": frames, "bins": bands, "num_mels": config.get("num_mel_bins", NUM_BANDS)}
+    if stride < frames:
+        grid |= {"stride_frames": stride, "stride_bins": config.get("frequency_stride", stride), "partial": "drop"}
+    sizes: dict[str, Any] = {
+        "grid": grid,
+        "width": width,
+        "num_layers": 1 + max(int(n[1]) for name in weights if (n := re.match(r"encoder\.layer\.(\d+)\.", name))),
+        "num_heads": config.get("num_attention_heads", max(1, width // HEAD_WIDTH)),
+        "ffn_width": weights["encoder.layer.0.intermediate.dense.weight"].shape[0],
+        "norm_eps": config.get("layer_norm_eps", 1e-6),
+    }
+    return sizes if checkpoint.kind.startswith("deit") else sizes | {"table_frames": frames + (columns - 1) * stride}
+
+
 def _table_size(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> tuple[int, int]:
     """Return how many patches along time and band a checkpoint's table of positions has.
 
@@ -115,21 +147,34 @@ def _table_size(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> tuple[
         raise ValueError(f"{checkpoint.path} must have a distillation token beside the class token, but has none.")
     config, kind = checkpoint.config, checkpoint.kind
     num_positions = weights["embeddings.position_embeddings"].shape[1] - 2
+    bands, frames = weights["embeddings.patch_embeddings.projection.weight"].shape[2:]
     if kind.startswith("deit"):
         side = math.isqrt(num_positions)
         return side, side
     if kind == "ssast":
-        bands, frames = weights["embeddings.patch_embeddings.projection.weight"].shape[2:]
         return int(weights["p_input_tdim"]) // frames, int(weights["p_input_fdim"]) // bands
     if config:
-        patch, max_length = config["patch_size"], config.get("max_length", config.get("time_dimension"))
-        columns = 1 + (max_length - patch) // config["time_stride"]
-        return columns, 1 + (config["num_mel_bins"] - patch) // config["frequency_stride"]
+        max_length = config.get("max_length", config.get("time_dimension"))  # the latter of an old converter
+        columns = 1 + (max_length - frames) // config["time_stride"]
+        return columns, 1 + (config["num_mel_bins"] - bands) // config["frequency_stride"]
+    rows = 1 + (NUM_BANDS - bands) // _stride(checkpoint, weights)
+    return num_positions // rows, rows
+
+
+def _stride(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> int:
+    """Return the stride of a checkpoint's patches, which the authors' file of AST does not say.
+
+    Raises:
+        ValueError: its table of positions fits none of the published strides.
+    """
+    bands, frames = weights["embeddings.patch_embeddings.projection.weight"].shape[2:]
+    if checkpoint.kind != "ast_timm":
+        return frames
+    num_positions = weights["embeddings.position_embeddings"].shape[1] - 2
     for stride in AST_STRIDES:
-        rows = 1 + (128 - 16) // stride
-        if num_positions % rows == 0:
-            return num_positions // rows, rows
-    raise ValueError(f"{checkpoint.path} must have a table for 128 bands, but has {num_positions} positions.")
+        if num_positions % (1 + (NUM_BANDS - bands) // stride) == 0:
+            return stride
+    raise ValueError(f"{checkpoint.path} must have a table for {NUM_BANDS} bands, but has {num_positions} positions.")
 
 
 def import_ast(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -30,7 +31,7 @@ from sonolex.nn.spectrogram_transformer import (
     pre_norm_layers,
 )
 from sonolex.nn.transformer import initialise_truncated
-from sonolex.pretrained.ast import import_ast_or_deit
+from sonolex.pretrained.ast import ast_sizes, import_ast_or_deit
 from sonolex.pretrained.base import ImportReport
 from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
@@ -84,6 +85,12 @@ class AstConfig(SystemConfig):
     def base(cls, **changes: Any) -> AstConfig:
         """Return 12 layers of 768 (86M parameters at 1024 frames)."""
         return cls(**changes)
+
+    @classmethod
+    def like(cls, place: str | Path, **changes: Any) -> AstConfig:
+        """Return the sizes of an AST, SSAST or DeiT checkpoint (file, folder or ``hub:ORG/NAME``), to start from it."""
+        sizes = ast_sizes(place)
+        return cls(**(sizes | {"grid": Grid(**sizes["grid"])} | changes))
 
     @classmethod
     def small(cls, **changes: Any) -> AstConfig:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import masked
 from sonolex.objectives.corruption import hide_patches
 from sonolex.places import at_places, places_where
-from sonolex.pretrained.ast import import_ast_or_deit
+from sonolex.pretrained.ast import ast_sizes, import_ast_or_deit
 from sonolex.pretrained.base import ImportReport
 from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
@@ -104,6 +105,12 @@ class SsastConfig(SystemConfig):
     def base(cls, **changes: Any) -> SsastConfig:
         """Return 12 layers of 768; the code counts 88.8M parameters, 1.5M of them in two heads it never uses."""
         return cls(**changes)
+
+    @classmethod
+    def like(cls, place: str | Path, **changes: Any) -> SsastConfig:
+        """Return the sizes of an AST, SSAST or DeiT checkpoint (file, folder or ``hub:ORG/NAME``), to start from it."""
+        sizes = ast_sizes(place)
+        return cls(**(sizes | {"grid": Grid(**sizes["grid"])} | changes))
 
     @classmethod
     def small(cls, **changes: Any) -> SsastConfig:

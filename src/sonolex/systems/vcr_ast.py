@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ from sonolex.nn.spectrogram_transformer import (
 from sonolex.nn.transformer import initialise_truncated
 from sonolex.objectives import vicreg
 from sonolex.objectives.corruption import hide_patches
-from sonolex.pretrained.ast import import_ast_or_deit
+from sonolex.pretrained.ast import ast_sizes, import_ast_or_deit
 from sonolex.pretrained.base import ImportReport
 from sonolex.processors.base import pad_rows
 from sonolex.processors.spectrogram import SpectrogramConfig, SpectrogramProcessor
@@ -128,6 +129,12 @@ class VcrAstConfig(SystemConfig):
     def base(cls, **changes: Any) -> VcrAstConfig:
         """Return 12 layers of 768: 125M parameters with the expander (section 5.6.1)."""
         return cls(**changes)
+
+    @classmethod
+    def like(cls, place: str | Path, **changes: Any) -> VcrAstConfig:
+        """Return the sizes of an AST, SSAST or DeiT checkpoint (file, folder or ``hub:ORG/NAME``), to start from it."""
+        sizes = ast_sizes(place)
+        return cls(**(sizes | {"grid": Grid(**sizes["grid"])} | changes))
 
     @classmethod
     def small(cls, **changes: Any) -> VcrAstConfig:
