@@ -121,3 +121,37 @@ def test_a_vocabulary_with_gaps_or_settings_of_another_type_is_refused(tmp_path)
     pytest.importorskip("sentencepiece")
     with pytest.raises(ValueError, match=r"spm_char\.model must be a tokenizer"):
         text.load_tokenizer(tmp_path / "letters")
+
+
+def letters_model(folder, letters="ab"):
+    """A sentencepiece model of letters as SpeechT5's, built by hand: pieces without merges."""
+    sentencepiece_model = pytest.importorskip("sentencepiece.sentencepiece_model_pb2")
+    model = sentencepiece_model.ModelProto()
+    for number, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", "▁", *letters]):
+        kind = {3: 2}.get(number, 3 if number < 3 else 1)  # unknown, control, normal
+        model.pieces.add(piece=piece, score=-float(number), type=kind)
+    model.trainer_spec.model_type = 4  # letters
+    model.trainer_spec.unk_id, model.trainer_spec.bos_id, model.trainer_spec.eos_id = 3, 0, 2
+    model.trainer_spec.pad_id = 1
+    (folder / "spm_char.model").write_bytes(model.SerializeToString())
+
+
+def test_added_tokens_say_which_rows_mask_and_blank_have(tmp_path):
+    """The sentence model alone is two rows short of SpeechT5's embedding."""
+    letters_model(tmp_path)
+    assert text.load_tokenizer(tmp_path).get_vocab_size() == 9
+    (tmp_path / "added_tokens.json").write_text('{"<ctc_blank>": 10, "<mask>": 9}')
+    tokenizer = text.load_tokenizer(tmp_path)
+    ids = {name: tokenizer.token_to_id(name) for name in ("a", "b", "<mask>", "<ctc_blank>")}
+    assert ids == {"a": 5, "b": 6, "<mask>": 9, "<ctc_blank>": 10} and tokenizer.get_vocab_size() == 11
+    assert tokenizer.encode("ab a").ids[-2:] == [4, 5]
+    for wrong in (
+        '{"<mask>": 9}',
+        '{"<ctc_blank>": 6, "<mask>": 9}',
+        '{"<ctc_blank>": 9, "<mask>": 9}',
+        '{"<ctc_blank>": 1e9, "<mask>": 9}',
+        '{"<ctc_blank>": [1], "<mask>": 9}',
+    ):
+        (tmp_path / "added_tokens.json").write_text(wrong)
+        with pytest.raises(ValueError, match=r"added_tokens\.json must give <mask> and <ctc_blank> ids from 7 to"):
+            text.load_tokenizer(tmp_path)

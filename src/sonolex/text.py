@@ -6,7 +6,7 @@ Class labels never share a vocabulary with tokens: labels are encoded by tasks, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,7 @@ BYTE_ALPHABET = 256
 SPACE = "▁"  # sentencepiece's letter for a space, also before the first word
 BLANK_TOKEN = "<ctc_blank>"
 LETTER_NGRAMS = (2, 3, 4)
+MOST_UNUSED = 100  # rows between letters and added tokens
 MOST_TOKENIZER_BYTES = 64 << 20  # a vocabulary of 250,000 pieces with its merges takes 17 MB
 
 
@@ -187,10 +188,21 @@ def train_symbols(transcripts: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-def _letter_tokenizer(pieces: list[str]) -> Tokenizer:
+def _letter_tokenizer(pieces: list[str], added: Mapping[str, Any] | None = None, *, where: str = "") -> Tokenizer:
+    """Return a tokenizer of letters; ``added`` are the ids of mask and blank, which else follow the letters."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    vocab = {piece: i for i, piece in enumerate([*pieces, SPECIAL_TOKENS[MASK_ID], BLANK_TOKEN])}
+    last = (SPECIAL_TOKENS[MASK_ID], BLANK_TOKEN)
+    ids = {name: len(pieces) + i for i, name in enumerate(last)} if added is None else added
+    rows = range(len(pieces), len(pieces) + MOST_UNUSED + len(last))
+    whole = all(type(i) is int and i in rows for i in ids.values())
+    if sorted(ids) != sorted(last) or not whole or len(set(ids.values())) < len(last):
+        raise ValueError(
+            f"{where} must give {' and '.join(last)} ids from {rows[0]} to {rows[-1]}, but is {str(added)[:80]}."
+        )
+    vocab = {piece: i for i, piece in enumerate(pieces)} | dict(ids)
+    unused = set(range(len(pieces), max(ids.values()))) - set(ids.values())
+    vocab |= {f"<unused {i}>": i for i in unused}  # a row of the embedding that belongs to no letter
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=SPECIAL_TOKENS[UNKNOWN_ID]))
     spaces = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([spaces, pre_tokenizers.Split(Regex("."), "isolated")])
@@ -201,8 +213,11 @@ def _letter_tokenizer(pieces: list[str]) -> Tokenizer:
 def load_letters(file: Path) -> Tokenizer:
     """Return the tokenizer of a sentencepiece model of letters (SpeechT5's spm_char.model).
 
+    Where added_tokens.json lies beside it, that says which ids mask and CTC's blank have; an id between the letters and
+    them belongs to nothing. Otherwise they follow the letters.
+
     Raises:
-        ValueError: it is no such model, or a piece is more than a letter.
+        ValueError: it is no such model, a piece is more than a letter, or added_tokens.json names other tokens or ids.
     """
     try:
         from sentencepiece import SentencePieceProcessor
@@ -218,7 +233,8 @@ def load_letters(file: Path) -> Tokenizer:
     ]
     if longer:
         raise ValueError(f"the pieces of {file} must be single letters, but {longer[0]!r} is none.")
-    return _letter_tokenizer(pieces)
+    added = file.with_name("added_tokens.json")
+    return _letter_tokenizer(pieces, load_object(added) if added.is_file() else None, where=str(added))
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
