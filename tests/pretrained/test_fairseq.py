@@ -6,6 +6,7 @@ import argparse
 import pickle
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from sonolex.pretrained.fairseq import read_fairseq, speecht5_names
 from sonolex.systems.base import build_system
 from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.systems.speecht5 import SpeechT5Config
+from sonolex.types import Batch, Padded
 
 WIDTH, FFN, CONV, HEADS = 24, 48, 8, 2
 SIZES = {"width": WIDTH, "ffn_width": FFN, "num_heads": HEADS, "conv_width": CONV, "conv_positions": 8}
@@ -149,6 +151,30 @@ def test_speechlms_names_fill_both_transformers_and_the_units(speechlm, tmp_path
     assert set(report.unused) == {"mask_emb", "final_proj_list.0.weight", "final_proj_list.0.bias", "label_embs_list.0"}
     with pytest.raises(ValueError, match="pretrained"):
         speechlm.import_pretrained({"speech": "speechlm.pt"})
+
+
+def test_another_number_of_units_is_refused_not_cut(speechlm, tmp_path):
+    """Once the first rows of 364 phones became whatever units there were."""
+    place = checkpoint(tmp_path / "speechlm.pt", tensors(speechlm_shapes(units=20)))
+    with pytest.raises(ValueError, match=r"`num_units` must be the checkpoint's 20.*but is 9"):
+        speechlm.import_pretrained({"speechlm": place})
+
+
+def test_a_cleaned_file_fills_the_speech_side_alone(speechlm, tmp_path):
+    weights = {
+        k: v for k, v in tensors(speechlm_shapes()).items() if not k.startswith(("unit_encoder.embed_tokens", "label_"))
+    }
+    torch.save({"cfg": {"model": {}}, "model": weights}, tmp_path / "speechlmp_base_checkpoint_clean.pt")
+    with pytest.raises(ValueError, match=r"`reads_text` must be False.*Take the full file"):
+        speechlm.import_pretrained({"speechlm": str(tmp_path)})
+    config = replace(speechlm.config, reads_text=False, objectives=(), audio="waveform")
+    hearing = build_system("speechlm", config).eval()
+    report = hearing.import_pretrained({"speechlm": str(tmp_path)})["speechlm"]
+    assert not report.missing and hearing.accepts == {frozenset({"audio"})}
+    batch = Batch(("a",), samples=Padded.of(torch.randn(1, 4000), torch.ones(1, 4000, dtype=torch.bool)))
+    assert hearing.encode(batch).pooled_BD.isfinite().all()
+    with pytest.raises(ValueError, match="`objectives` must not have units"):
+        replace(config, objectives=("units",))
 
 
 @pytest.mark.parametrize("system", ["speecht5", "speechlm"])

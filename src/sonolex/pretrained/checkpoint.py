@@ -50,7 +50,11 @@ KINDS: Mapping[str, Kind] = {
     ),
     "speecht5": Kind("SpeechT5 in Hugging Face format", (r"^speecht5\.encoder\.",), parts={"speecht5": "speech"}),
     "speecht5_fairseq": Kind("SpeechT5 of fairseq", (r"^speech_encoder_prenet\.",), parts={"speecht5": "speech"}),
-    "speechlm": Kind("SpeechLM", (r"^unit_encoder\.layers\.", r"^unit_embed_tokens\."), parts={"speechlm": "speechlm"}),
+    "speechlm": Kind(
+        "SpeechLM",
+        (r"^unit_encoder\.layers\.", r"^(unit_encoder\.embed_tokens|unit_embed_tokens)\."),
+        parts={"speechlm": "speechlm"},
+    ),
     "speechlm_clean": Kind(
         "SpeechLM, cleaned: its speech side alone",
         (r"^unit_encoder\.layers\.",),

@@ -19,7 +19,7 @@ from sonolex.pretrained.base import ImportReport, copy_all
 from sonolex.pretrained.speecht5 import weight_norm_name
 from sonolex.torch_file import read_torch
 
-SPECIAL_UNITS = 4  # rows of a fairseq dictionary before its first unit: <s>, <pad>, </s>, <unk>
+SPECIAL_UNITS = 4  # rows of a fairseq dictionary before its first unit: <s>, <pad>, </s>, <unk>; <mask> comes last
 FIRST_POSITION = 2  # row of fairseq's first learned position: those before belong to padding
 
 
@@ -39,13 +39,20 @@ def import_speechlm(system: nn.Module, weights: Mapping[str, Tensor]) -> ImportR
     Heads of its objectives are not copied: they are listed as unused.
 
     Raises:
-        ValueError: a key is missing, or a shape differs.
+        ValueError: a key is missing, a shape differs, or there are more or fewer units.
     """
     theirs = {weight_norm_name(_renamed(key, _SPEECHLM)): value for key, value in weights.items()}
     ours = dict(system.named_parameters())
-    for name, first in (("unit_embedding.weight", SPECIAL_UNITS), ("unit_position.weight", FIRST_POSITION)):
-        if name in theirs:
-            theirs[name] = theirs[name][first : first + len(ours[name])]
+    if "unit_embedding.weight" in theirs and "unit_embedding.weight" in ours:
+        num_units, wanted = len(theirs["unit_embedding.weight"]) - SPECIAL_UNITS - 1, len(ours["unit_embedding.weight"])
+        if num_units != wanted:
+            raise ValueError(
+                f"`num_units` must be the checkpoint's {num_units}, each of which has its own meaning, but is {wanted}."
+            )
+        theirs["unit_embedding.weight"] = theirs["unit_embedding.weight"][SPECIAL_UNITS : SPECIAL_UNITS + num_units]
+    if "unit_position.weight" in theirs:
+        last = FIRST_POSITION + len(ours["unit_position.weight"])
+        theirs["unit_position.weight"] = theirs["unit_position.weight"][FIRST_POSITION:last]
     parts = ("speech.", "speech_layers.", "unit_embedding.", "unit_position.", "shared_layers.")
     pairs = {(name,): parameter for name, parameter in ours.items() if name.startswith(parts)}
     return copy_all(pairs, theirs, whole="a SpeechLM checkpoint")

@@ -49,7 +49,8 @@ from sonolex.nn.speecht5 import (
 from sonolex.objectives import corruption, masked
 from sonolex.objectives.ctc import ctc_steps, ctc_sum
 from sonolex.places import at_places, places_of, places_where
-from sonolex.pretrained.fairseq import import_speechlm, read_fairseq
+from sonolex.pretrained.checkpoint import open_checkpoint
+from sonolex.pretrained.fairseq import import_speechlm
 from sonolex.processors.base import pad_rows
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor, require_units
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
@@ -82,6 +83,7 @@ class SpeechLmConfig(SystemConfig):
         mask_share, mask_run: chance that a step starts a hidden run, times its length: 0.8 and 10 (code, as HuBERT's).
         swap_share, swap_run: chance that a step starts a run that is swapped for its units, times its length: 0.4 and 5
             (code).
+        reads_text: whether there is an embedding of units, which released cleaned files lack.
     """
 
     vocab_size: int = 81
@@ -115,9 +117,12 @@ class SpeechLmConfig(SystemConfig):
     letter_units: tuple[tuple[int, ...], ...] = ()
     swap_share: float = 0.4
     swap_run: int = 5
+    reads_text: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.reads_text and self.reads("units", "text_ctc"):
+            raise ValueError("`objectives` must not have units or text_ctc, which embed units, without `reads_text`.")
         one_of("audio", self.audio, ("waveform", "spectrogram"))
         one_of("reader", self.reader, READERS)
         for objective in self.objectives:
@@ -162,7 +167,9 @@ class SpeechLm(System):
             modules.SpeechT5SpeechEncoderPrenet(speech_sizes) if waveform else SpectrogramEntrance(speech_sizes)
         )
         self.speech_layers = modules.SpeechT5Encoder(speech_sizes)
-        self.unit_embedding = nn.Embedding(c.num_units, c.width)
+        self.unit_embedding = nn.Embedding(c.num_units, c.width) if c.reads_text else None
+        if not c.reads_text:
+            self.accepts = frozenset({frozenset({"audio"})})  # type: ignore[misc]
         self.unit_position = nn.Embedding(c.unit_positions, c.width)
         self.shared_layers = modules.SpeechT5Encoder(shared_sizes)
         units = pad_rows([torch.tensor(u, dtype=torch.long) for u in c.letter_units], fill=NO_UNIT)
@@ -175,7 +182,8 @@ class SpeechLm(System):
         self.reader = SequenceReader(c.width, c.num_layers, reader=c.reader, weighted=c.weighted_layers)
         self.speech.apply(self.speech_layers._init_weights)
         for table in (self.unit_embedding, self.unit_position):
-            nn.init.normal_(table.weight)
+            if table is not None:
+                nn.init.normal_(table.weight)
         replace_dropout(self)
         replace_attention(self)
 
@@ -196,10 +204,10 @@ class SpeechLm(System):
             (states_BTD, valid["audio"], _), _ = speech_features(self.speech, audio)
             with drawn_apart("audio"):
                 layers["audio"] = self._shared(self._spoken(states_BTD, valid["audio"]), valid["audio"])
-        if batch.tokens is not None:
+        if batch.tokens is not None and self.config.reads_text:
             units_BT, valid["text"], _ = self._units_of(batch)
             with drawn_apart("text"):
-                layers["text"] = self._shared(self.unit_embedding(units_BT), valid["text"])
+                layers["text"] = self._shared(self._embedded(units_BT), valid["text"])
         for name, states in layers.items():
             vectors[name] = self.reader(states, valid[name])
         if not vectors:
@@ -220,6 +228,11 @@ class SpeechLm(System):
         """Return the shared transformer's states before and after every layer; its positions are added first."""
         x_BTD = x_BTD + self.unit_position(torch.arange(x_BTD.shape[1], device=x_BTD.device))
         return encoder_states(self.shared_layers, x_BTD, valid_BT)
+
+    def _embedded(self, units_BT: Tensor) -> Tensor:
+        """Return the vectors of units (B, T, D)."""
+        assert self.unit_embedding is not None
+        return self.unit_embedding(units_BT)
 
     def _units_of(self, batch: Batch) -> Padded:
         """Return the units that transcripts are spoken as (B, T); one whose letters are all silent is one unit, 0.
@@ -316,7 +329,7 @@ class SpeechLm(System):
         if "text_ctc" in batch.counts and batch.tokens is not None:
             units = self._units_of(batch)
             with drawn_apart("text_ctc"):
-                shared = self._shared(self.unit_embedding(units.values), units.valid)
+                shared = self._shared(self._embedded(units.values), units.valid)
             terms["text_ctc"] = self._written(batch, units.with_values(shared[-1]), "text_ctc", weight=0.1)
         return terms
 
@@ -326,7 +339,7 @@ class SpeechLm(System):
         hidden_BT1, hidden_N = batch.extras["hidden_BT"][..., None], batch.extras["hidden_N"]
         vector_D = self.hidden_step.vector_D.to(states_BTD.dtype)
         spoken_BTD = self._spoken(torch.where(hidden_BT1, vector_D, states_BTD), valid_BT)
-        units_BTD = self.unit_embedding(batch.units_BT.clamp_min(0)).to(spoken_BTD.dtype)
+        units_BTD = self._embedded(batch.units_BT.clamp_min(0)).to(spoken_BTD.dtype)
         mixed_BTD = torch.where(batch.extras["swapped_BT"][..., None], units_BTD, spoken_BTD)
         both = (spoken_BTD, self._shared(mixed_BTD, valid_BT)[-1])
         units_N = at_places(batch.units_BT, hidden_N)
@@ -350,23 +363,35 @@ class SpeechLm(System):
         for name, stack in (("speech", self.speech_layers), ("shared", self.shared_layers)):
             groups[f"{name}_input"] = [stack.layer_norm, stack.embed_positions]
             groups |= {f"{name}_layer_{i}": [layer] for i, layer in enumerate(stack.layers)}
-        groups["units"] = [self.unit_embedding, self.unit_position]
+        groups["units"] = [t for t in (self.unit_embedding, self.unit_position) if t is not None]
         heads = [self.hidden_step, self.unit_heads, self.writer]
         return groups | {"reader": [self.reader], "pretraining_heads": [h for h in heads if h is not None]}
 
     def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
-        """Fill both transformers and the unit embedding from fairseq's file: ``{"speechlm": FILE.pt}``.
+        """Fill both transformers and the unit embedding from fairseq's file, or its folder: ``{"speechlm": PLACE}``.
+
+        The cleaned files have no unit embedding: they fill a system with ``reads_text=False``.
 
         Raises:
-            ValueError: another part, or a key that is missing.
+            ValueError: another part, a key that is missing, or another number of units.
         """
-        for part in sources:
+        reports = {}
+        for part, place in sources.items():
             one_of("pretrained", part, ("speechlm",))
-        return {part: import_speechlm(self, read_fairseq(place)) for part, place in sources.items()}
+            checkpoint = open_checkpoint(place)
+            if checkpoint.kind not in ("speechlm", "speechlm_clean"):
+                raise ValueError(f"`pretrained` must be SpeechLM, but {checkpoint.path} is {checkpoint.title}.")
+            if checkpoint.kind == "speechlm_clean" and self.config.reads_text:
+                raise ValueError(
+                    f"`reads_text` must be False for {checkpoint.path}, a cleaned file: it has no embedding of units, "
+                    "so that text would be read by random weights. Take the full file for text."
+                )
+            reports[part] = import_speechlm(self, checkpoint.weights)
+        return reports
 
     @classmethod
     def matched(cls, config: SpeechLmConfig, processor: SpeechAndLettersProcessor) -> SpeechLmConfig:
-        if not processor.letter_units:
+        if config.reads_text and not processor.letter_units:
             raise ValueError(
                 "`spoken_letters` of the processor must be True for SpeechLM, whose text is read as units."
             )
