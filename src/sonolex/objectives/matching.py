@@ -23,7 +23,7 @@ def with_partners(audio: Padded, partners: Padded | None) -> tuple[Padded, Tenso
     if partners is None:
         return audio, torch.ones(len(audio.values), dtype=torch.bool)
     assert audio.lengths is not None and partners.lengths is not None
-    lengths = tuple(other or own for own, other in zip(audio.lengths, partners.lengths, strict=True))
+    lengths = tuple(partner or clip for clip, partner in zip(audio.lengths, partners.lengths, strict=True))
     longest, matched_B = max((1, *lengths)), torch.tensor(partners.lengths) == 0
     choose_B = matched_B.view(-1, *[1] * (audio.values.ndim - 1))
     chosen_BT = torch.where(choose_B, *(_of_length(x.values, longest) for x in (audio, partners)))
