@@ -230,14 +230,14 @@ def test_taskset_and_openmp_are_heard_by_torch_itself():
 
 def test_busy_cores_are_seen_and_own_work_is_not_counted():
     code = "import time; end = time.perf_counter() + 0.6\nwhile time.perf_counter() < end: pass"
-    before = devices._seen()
+    before = devices._times()
     exec(code)
-    alone = devices._idle_cores(before, devices._seen())
+    alone = devices._idle_cores(before, devices._times())
     cores = len(os.sched_getaffinity(0))
     others = [subprocess.Popen([sys.executable, "-c", code.replace("0.6", "3")]) for _ in range(cores)]
-    before = devices._seen()
+    before = devices._times()
     exec(code)
-    crowded = devices._idle_cores(before, devices._seen())
+    crowded = devices._idle_cores(before, devices._times())
     for process in others:
         process.kill()
         process.wait()

@@ -113,8 +113,8 @@ class Batch:
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """Added by tasks: what each task's loss compares with, one entry per task name."""
     extras: Mapping[str, Any] = field(default_factory=dict)
-    """Added by a system's ``corrupt``: chosen places and corrupted inputs, as tensors and `Padded`, and what the CPU
-    counted, under the system's own names."""
+    """Added by a system's ``corrupt``: chosen places and corrupted inputs, as tensors and `Padded`, and the CPU's
+    counts, under the system's own names."""
     counts: Mapping[str, float] = field(default_factory=dict)
     """Added by tasks: number of items each loss term averages over, known before the forward pass."""
 
@@ -204,8 +204,8 @@ class Encoding:
         streams: hidden states by modality, e.g. ``{"audio": (B, T', D), "text": (B, L, D)}``.
         valid: validity of each stream, at the stream's own rate.
         penalties: loss terms that every fine-tuning adds (CTAL's orthogonal term).
-        aligned: unit vectors (B, D) by modality, comparable across modalities; of systems that are trained so.
-        layers: the states of each stream before and after every layer, as ``streams``, of systems that give them.
+        aligned: unit vectors (B, D) by modality, comparable across modalities, of systems trained for it.
+        layers: the states of each stream before and after every layer, as ``streams``, of systems that return them.
     """
 
     pooled_BD: Tensor
