@@ -153,7 +153,7 @@ def every(valid_BT: Tensor, stride: int) -> Tensor:
 class NormalisedPatches(nn.Module):
     """Patch projection with a LayerNorm before and after it (Dual PatchNorm, Kumar et al. 2023).
 
-    A linear projection of log power mostly says how loud a patch is, so that all states of an untrained network point
+    A linear projection of log power mostly encodes how loud a patch is, so that all states of an untrained network point
     the same way. Here its shape is projected, and its mean and deviation enter as two more values.
     """
 
