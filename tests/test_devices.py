@@ -188,11 +188,11 @@ def test_threads_follow_the_user_then_the_cores_then_the_load(fresh, monkeypatch
     assert fresh(by_load=True, idle=0.2) == fresh(by_load=True, idle=-3.0) == 1
     assert fresh(by_load=True, idle=CORES - 0.3) == CORES
     assert fresh(by_load=False, idle=0.2) == CORES  # another number would change a training's last bits
-    assert fresh(requested=1, by_load=False) == fresh(by_load=False, processes=64) == 1
+    assert fresh(threads=1, by_load=False) == fresh(by_load=False, processes=64) == 1
     for name in devices.THREADS_SET_BY:
         with monkeypatch.context() as patch:
             patch.setenv(name, "1")  # which the stand-in does not read: it is left alone
-            assert fresh(by_load=True, idle=0.2) == CORES and fresh(requested=1, by_load=True) == 1
+            assert fresh(by_load=True, idle=0.2) == CORES and fresh(threads=1, by_load=True) == 1
 
 
 def test_threads_keep_to_the_cores_that_the_process_may_use(fresh, monkeypatch):

@@ -46,7 +46,7 @@ def most_bytes(name: str) -> int:
 
 
 def contents() -> list[Kept]:
-    """Return what is in the cache. Other files in its folder are ignored."""
+    """Return the entries of the cache. Other files in its folder are ignored."""
     place = cache_folder()
     names = [p.name for p in sorted(place.iterdir()) if p.is_dir()] if place.is_dir() else []
     return [_kept(place / name) for name in names if name in LIMIT_SET_BY or name.startswith(CORPORA)]

@@ -84,10 +84,10 @@ def has_real_bf16(device: torch.device) -> bool:
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def use_threads(requested: int | None = None, *, processes: int = 1, by_load: bool) -> int:
+def use_threads(threads: int | None = None, *, processes: int = 1, by_load: bool) -> int:
     """Set how many threads torch computes one operation with, at the start of a command, and return the number.
 
-    1. ``requested`` (``--threads``), if it is set;
+    1. ``threads`` (``--threads``), if it is set;
     2. else what the user has set: OMP_NUM_THREADS or MKL_NUM_THREADS, or torch itself in a Python that runs already;
     3. else the cores that this process may use (affinity, the quota of its control group), shared by ``processes``;
     4. ``by_load``: of these, those that other programs leave idle, at least one. Two threads for one idle core wait for
@@ -103,21 +103,21 @@ def use_threads(requested: int | None = None, *, processes: int = 1, by_load: bo
     most = os.cpu_count() or 1
     if processes < 1:
         raise ValueError(f"`processes` must be at least 1, but is {processes}.")
-    if requested is not None and not 1 <= requested <= most:
-        raise ValueError(f"`threads` must be 1 to {most}, the cores of this machine, but is {requested}.")
+    if threads is not None and not 1 <= threads <= most:
+        raise ValueError(f"`threads` must be 1 to {most}, the cores of this machine, but is {threads}.")
     fresh = "torch" not in sys.modules
     if fresh and not any(os.environ.get(name) for name in WAITING_SET_BY):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read once, when torch is loaded
     before = _times()
     import torch
 
-    if requested is None and fresh and not any(os.environ.get(name) for name in THREADS_SET_BY):
-        requested = default_threads(processes)
-        if by_load and requested > 1:
+    if threads is None and fresh and not any(os.environ.get(name) for name in THREADS_SET_BY):
+        threads = default_threads(processes)
+        if by_load and threads > 1:
             time.sleep(max(0.0, WATCHED_S - (time.perf_counter() - before[0])))
-            requested = max(1, min(requested, round(_idle_cores(before, _times()))))
-    if requested is not None:
-        torch.set_num_threads(requested)
+            threads = max(1, min(threads, round(_idle_cores(before, _times()))))
+    if threads is not None:
+        torch.set_num_threads(threads)
     return torch.get_num_threads()
 
 

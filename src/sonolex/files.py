@@ -96,7 +96,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def recover(folder: Path, *, name: str | None = None) -> None:
-    """Remove what killed writers left in ``folder``, and give a folder they were replacing its name back.
+    """Remove the remains of killed writers from ``folder``, and restore the name of a folder they were replacing.
 
     Only for a process that holds the lock of the folder, or of ``name`` in it: nobody else may be writing there.
     """
@@ -192,7 +192,7 @@ def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Wri
     """Return the values in a JSON file.
 
     Args:
-        cure: what the user can do about a file that is cut off or spoilt.
+        cure: advice about a file that is cut off or spoilt, for the error.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -280,5 +280,5 @@ def _take_place(building: Path, folder: Path, replaced: Path) -> None:
 
 
 def _temporary(beginning: str, path: Path) -> str:
-    """Return a name beside ``path`` that no other process takes, in whatever container or machine it runs."""
+    """Return a name beside ``path`` that no process on any machine or in any container takes."""
     return f"{beginning}{os.getpid()}.{os.urandom(4).hex()}-{path.name}"

@@ -1,6 +1,6 @@
 """A local folder, or a download from the Hugging Face hub: the one place that may touch the network.
 
-Only ``hub:ORG/NAME`` asks the hub. Everything else is a path, so that a mistyped one is an error and not a network
+Only ``hub:ORG/NAME`` contacts the hub. Everything else is a path, so that a mistyped one is an error and not a network
 request.
 """
 
@@ -53,7 +53,7 @@ def _downloaded(name: str, files: Sequence[str]) -> Path:
         folder = snapshot_download(
             repository, revision=revision or None, allow_patterns=list(files), ignore_patterns=["*/*"]
         )
-    except Exception as e:  # the hub's errors have no common base that says "not there"
+    except Exception as e:  # the hub's errors have no common base for "not there"
         reason = str(e).strip().partition("\n")[0]
         raise FileNotFoundError(f"{HUB}{name} cannot be had from the hub: {reason}") from e
     return Path(folder)

@@ -128,8 +128,8 @@ def best_thresholds(true_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
 def mean_average_precision(true_BC: np.ndarray, scores_BC: np.ndarray) -> float:
     """Return the mean over classes of step-wise average precision: Σ precision · gain in recall, scikit-learn's.
 
-    Every class must have clips of both kinds. Computed here, because intervals compute it thousands of times and
-    scikit-learn checks its input for milliseconds each time.
+    Every class must have clips of both kinds. Computed here, because intervals need it thousands of times and
+    scikit-learn spends milliseconds on checking its input each time.
 
     Raises:
         ValueError: scores that are not finite.

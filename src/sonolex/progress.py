@@ -19,7 +19,7 @@ def counting(
     Nothing goes to the standard output, which may be a file of answers, and none of it is redirected.
 
     Args:
-        what: name of the items; text of ours, not of a file.
+        what: name of the items; never text from a file.
         total: how many there are; None if that is not known yet.
         quiet: never show anything.
         kept: the bar's last line stays, also where the error stream is a file.

@@ -152,7 +152,7 @@ def train_wordpiece(transcripts: Iterable[str], *, vocab_size: int = 30_522) -> 
 
     learning, lines = new(None), list(transcripts)
     letters = sorted({letter for line in lines for letter in learning.normalizer.normalize_str(line) if letter.strip()})
-    # The trainer meets pieces like ##a in the order of a hash table, another one in every process, and ties between
+    # The trainer sees pieces like ##a in the order of a hash table, another one in every process, and ties between
     # merges go by that order. Named beforehand, they have one order; the vocabulary then moves to a fresh tokenizer.
     known = [*BERT_TOKENS, *(f"##{letter}" for letter in letters)]
     smallest = len(known) + len(letters)

@@ -2,7 +2,7 @@
 
 torch.load hands a TorchScript archive to torch.jit.load, which runs it, allocates whatever size a file claims, and lets
 a pickle set the state of any class that it may name. Here the file's parts are checked first, the pickle may name
-only what stands for tensors and plain containers, and whatever else it names becomes one inert object. Tensors are
+only stand-ins for tensors and plain containers, and anything else it names becomes one inert object. Tensors are
 read when the pickle is done, each within its storage.
 """
 
@@ -214,7 +214,7 @@ def _item(content: Any, key: str) -> Any:
     return content.get(key) if isinstance(content, dict) else None
 
 
-# What a pickle may make. Nothing below is a function or class whose state a pickle could change for everyone: BUILD
+# Objects that a pickle may create. None is a function or class whose state a pickle could change for everyone: BUILD
 # (setting state) reaches instances only, of classes that refuse or ignore it.
 
 
@@ -350,7 +350,7 @@ def _unpickled(pickled: bytes, storages: dict[str, _Storage] | None = None) -> A
 
 
 def _unpickled_next(file: io.BytesIO, storages: dict[str, _Storage] | None = None) -> Any:
-    """Return what the next pickle of ``file`` holds, after looking at every operation in it."""
+    """Return the content of the next pickle in ``file``, after checking every operation in it."""
     start, most = file.tell(), 0
     for most, (operation, argument, _) in enumerate(pickletools.genops(file)):
         if most > MOST_OPERATIONS:

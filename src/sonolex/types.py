@@ -1,4 +1,4 @@
-"""Padded, Batch, Encoding and Losses: what travels between a processor, a system, its tasks and the training loop.
+"""Padded, Batch, Encoding and Losses, which travel between a processor, a system, its tasks and the training loop.
 
 Shape legend of the whole package (a tensor's name ends in its shape)::
 
@@ -89,7 +89,7 @@ class Padded(NamedTuple):
 
 @dataclass
 class Batch:
-    """Padded rows of each modality, raw labels, and what tasks add to them.
+    """Padded rows of each modality, raw labels, and the tasks' additions.
 
     A system declares which audio form it reads: ``frames`` (B, T, F) or ``samples`` (B, S). A clip without a modality
     has an empty row there. ``seeds`` holds one seed per clip and epoch: all per-clip randomness (masks, mismatched
@@ -111,7 +111,7 @@ class Batch:
     units_BT: Tensor | None = None
     """Hidden units of the audio, `NO_UNIT` after a clip's end; None if the processor makes none."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
-    """Added by tasks: what each task's loss compares with, one entry per task name."""
+    """Added by tasks: the targets of each task's loss, by the task's name."""
     extras: Mapping[str, Any] = field(default_factory=dict)
     """Added by a system's ``corrupt``: chosen places and corrupted inputs, as tensors and `Padded`, and the CPU's
     counts, under the system's own names."""

@@ -76,8 +76,8 @@ def require_finite(where: str, name: str, value: Tensor) -> None:
 def require_fit(where: str, stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> None:
     """Raise ValueError, naming tensors, unless a file holds exactly the ``wanted`` ones.
 
-    Shapes must be equal. Types too, except that F16 and BF16 stand for the F32 numbers they are: what a model then
-    computes with is what the file holds. Whole numbers are not weights, and F64 would be rounded.
+    Shapes must be equal. Types too, except that F16 and BF16 may stand for F32, which holds their numbers exactly.
+    Whole numbers are not weights, and F64 would be rounded.
     """
     problems = {
         "it lacks": [reprlib.repr(n) for n in wanted if n not in stored],
@@ -99,7 +99,7 @@ def require_fit(where: str, stored: Mapping[str, Stored], wanted: Mapping[str, T
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file with the mode that every new file gets; safetensors' own is readable by nobody else."""
+    """Write a safetensors file with the mode of a new file; safetensors itself makes it readable by its owner alone."""
     from safetensors.torch import save_file
 
     path.touch()

@@ -1,8 +1,8 @@
 """Dropout that depends on a clip alone, at less than half of torch's cost on a CPU.
 
 A trainer announces one seed a clip (`drawn_from`). Inside, whether a value is dropped is a function of its clip's seed,
-of the module, of how often that module was called, and of the value's place in the clip: what else is in the batch, how
-far it is padded and how many processes share it changes no mask. Nothing is drawn in turn, so there is no state, and
+of the module, of how often that module was called, and of the value's place in the clip: the rest of the batch, its
+padding and the number of processes change no mask. Nothing is drawn in turn, so there is no state, and
 every device drops the same values: the function is a hash of 64 bits, two rounds of multiply and xor-shift (Steele et
 al. 2014, SplitMix64), of which every 16 bits are one value's chance.
 
@@ -49,7 +49,7 @@ class Dropout(nn.Dropout):
         if not self.training or self.p == 0 or (draws is None and (self.inplace or input.device.type != "cpu")):
             return super().forward(input)
         chances = _chances(input) if draws is None else draws.chances(input.shape, self.number)
-        dropped = min(round(self.p * CHANCES), CHANCES - 1)  # at most what 16 bits hold
+        dropped = min(round(self.p * CHANCES), CHANCES - 1)  # the largest number in 16 bits
         kept = chances.ge_(dropped - CHANCES // 2)  # 1 or 0 in place: booleans are slow on a CPU
         return input * kept.to(input.dtype).mul_(1 / (1 - self.p) if self.p < 1 else 0.0)
 

@@ -146,15 +146,15 @@ def in_groups(x_BT: Tensor, size: int, *, value: float = 0.0) -> Tensor:
 
 
 def every(valid_BT: Tensor, stride: int) -> Tensor:
-    """Return the validity of every so many places, the first one included."""
+    """Return the validity of every ``stride``-th place, from the first one on."""
     return in_groups(valid_BT, stride)[:, :, 0]
 
 
 class NormalisedPatches(nn.Module):
     """Patch projection with a LayerNorm before and after it (Dual PatchNorm, Kumar et al. 2023).
 
-    A linear projection of log power mostly encodes how loud a patch is, so that all states of an untrained network point
-    the same way. Here its shape is projected, and its mean and deviation enter as two more values.
+    A linear projection of log power mostly encodes how loud a patch is, so that all states of an untrained network
+    point the same way. Here its shape is projected, and its mean and deviation enter as two more values.
     """
 
     def __init__(self, patch_size: int, width: int):

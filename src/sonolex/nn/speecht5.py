@@ -1,4 +1,4 @@
-"""SpeechT5's modules as transformers has them, with dropout of ours, and the speech entrance that SpeechLM shares.
+"""SpeechT5's modules as transformers has them, with our dropout, and the speech entrance that SpeechLM shares.
 
 transformers is imported where it is used (extra: speecht5). Padding must not change a number, and nothing may be read
 back from the device, but transformers normalises the first convolution over padding and inspects masks. So the

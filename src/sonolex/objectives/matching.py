@@ -14,7 +14,7 @@ from sonolex.types import Padded
 
 
 def with_partners(audio: Padded, partners: Padded | None) -> tuple[Padded, Tensor]:
-    """Return audio with every partner in the place of the clip's own, and matched_B; for tensors on the CPU.
+    """Return audio in which partners replace the clips' own audio, and matched_B; for tensors on the CPU.
 
     Args:
         audio: frames (B, T, F) or samples (B, S).
@@ -36,5 +36,5 @@ def match_loss_sum(logits_N: Tensor, matched_N: Tensor) -> Tensor:
 
 
 def _of_length(rows_BT: Tensor, length: int) -> Tensor:
-    """Return rows padded or cut to so many places."""
+    """Return rows padded or cut to ``length`` places."""
     return F.pad(rows_BT, (0, 0) * (rows_BT.ndim - 2) + (0, length - rows_BT.shape[1]))

@@ -80,7 +80,7 @@ def import_ast(
     prefix: str = "",
     channels: str = "sum",
 ) -> ImportReport:
-    """Copy an AST or DeiT encoder in Hugging Face format (either generation of key names); return what was used.
+    """Copy an AST or DeiT encoder in Hugging Face format (either generation of key names); return the report.
 
     Positions are cut from the middle where ours are fewer and interpolated where they are more, time first, then
     frequency, as AST's code does.
@@ -120,7 +120,7 @@ def import_ast(
 
 
 def _positions(table_PD: Tensor, size: tuple[int, int], embedding: PatchEmbedding) -> Tensor:
-    """Return the checkpoint's table (band first) as ours (time first), cut in the middle or interpolated."""
+    """Return the checkpoint's table (band first) as ours (time first): its middle part, or interpolated."""
     columns, rows = size
     if len(table_PD) != columns * rows:
         raise ValueError(f"`size` must multiply to its {len(table_PD)} positions, but is {columns} × {rows}.")

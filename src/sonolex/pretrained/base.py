@@ -1,4 +1,4 @@
-"""Copy tensors of a published checkpoint into ours, and account for every key: what the families share."""
+"""Copy tensors of a published checkpoint into ours, and account for every key: shared by all families."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def import_bert(
 def import_roberta(
     embedding: TokenEmbedding, layers: Iterable[nn.Module], weights: Mapping[str, Tensor], *, prefix: str = ""
 ) -> ImportReport:
-    """Copy a RoBERTa encoder's embedding and post-norm layers; return what was used.
+    """Copy a RoBERTa encoder's embedding and post-norm layers; return the report.
 
     Raises:
         ValueError: a shape differs, by key.

@@ -21,7 +21,7 @@ from sonolex.audio.views import Views
 from sonolex.types import Batch, Example, Padded
 
 NO_VIEWS = Views()
-LIMITS = {  # of these fields, where a config has them: far beyond any use, far below what exhausts a machine
+LIMITS = {  # of these fields, where a config has them: far beyond any use, far from exhausting a machine
     "rate_hz": (100, 768_000),
     "hop_ms": (1, 10_000),
     "window_ms": (1, 10_000),
@@ -33,7 +33,7 @@ LIMITS = {  # of these fields, where a config has them: far beyond any use, far 
     "num_units": (0, 1_000_000),
     "symbol_repeats": (0, 1000),
 }
-LONG_AUDIO = (  # what to do about a recording that is longer than a model's longest clip
+LONG_AUDIO = (  # advice about a recording that is longer than a model's longest clip
     "Cut the recording into clips. To predict, `--long window` (Python: long='window') does it; in a recipe, "
     "long_clip='cut' drops what is beyond."
 )

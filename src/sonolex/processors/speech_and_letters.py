@@ -1,4 +1,4 @@
-"""Samples (or filter banks), letters, and hidden units of the audio: what SpeechT5, SpeechLM and RawNet read."""
+"""Samples (or filter banks), letters, and hidden units of the audio: the input of SpeechT5, SpeechLM and RawNet."""
 
 from __future__ import annotations
 

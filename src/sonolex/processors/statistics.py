@@ -42,7 +42,7 @@ class StatisticsProcessorConfig(ProcessorConfig):
         if unknown or len(set(self.sets)) < len(self.sets):
             raise ValueError(f"`sets` must be different ones of {', '.join(SET_SIZES)}, but are {list(self.sets)}.")
         if not self.sets and not self.max_terms:
-            raise ValueError("`sets` or `max_terms` must say what is measured, but both are empty.")
+            raise ValueError("`sets` or `max_terms` must be set, but both are empty.")
         if self.rate_hz != 16_000:
             raise ValueError(f"`rate_hz` must be 16000, at which statistics are measured, but is {self.rate_hz}.")
 

@@ -149,7 +149,7 @@ class ExampleOfTwo(Example):
 
 @dataclass(frozen=True)
 class AverageConfig(SystemConfig):
-    """The members, and what is averaged.
+    """The members, and the kind of answers that are averaged.
 
     Attributes:
         num_outputs: classes, tags, or 1 for a value.

@@ -1,4 +1,4 @@
-"""What every system is: a config, and a model with `encode` and `pretraining_losses` that reads a processor's batches.
+"""Base of all systems: a config, and a model with `encode` and `pretraining_losses` that reads a processor's batches.
 
 A system module holds a subclass of both and names the system in ``SYSTEM``. Nothing is registered:
 `sonolex.configs.find_module("systems", name)` is the lookup.
@@ -75,7 +75,7 @@ class System(nn.Module, abc.ABC):
         """
         modalities = tuple(m for m in offered if any(m in accepted for accepted in cls.accepts))
         if not modalities:
-            raise ValueError(f"`modalities` must hold what {cls.name} reads, but are {', '.join(offered)} only.")
+            raise ValueError(f"`modalities` must include one that {cls.name} reads, but are {', '.join(offered)} only.")
         return modalities
 
     @property

@@ -15,7 +15,7 @@ prediction (4.5). The supervised heads (4.6) are tasks. Formulas are in `sonolex
 
 No code was released, and the paper does not say which vectors of audio and transcript are aligned: `align` and
 `summary` choose them. With ``pooled="aligned"`` a clip's vector is the one that CALP trains, so that a classifier
-trained on texts alone can classify audio. ``docs/systems/calm.md`` lists every choice of ours.
+trained on texts alone can classify audio. ``docs/systems/calm.md`` lists all our choices.
 """
 
 from __future__ import annotations
@@ -397,7 +397,7 @@ class Calm(System):
         return self.joint_objectives + (() if self.config.stage == "align" else ("mlm", "mam"))
 
     def corrupt(self, batch: Batch) -> Batch:
-        """Draw what both stages need of each clip, from its own seed: first CALP's blocks, then what is hidden."""
+        """Draw CALP's blocks, then hidden words and blocks, for each clip from its own seed."""
         c = self.config
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
         extras: dict[str, Tensor] = {}
@@ -562,7 +562,7 @@ class Calm(System):
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         """Return L_MLM and L_MAM; L_ALT is their sum (eq. 3): weights 1 and 1.
 
-        Differs: eq. 3 as printed sums a block's squared errors; the text says "the mean squared error", and so do we.
+        Differs: eq. 3 as printed sums a block's squared errors; the text says "the mean squared error", as we do.
         Frames that a clip's last block lacks are not predicted.
         """
         terms: dict[str, Term] = {}

@@ -231,7 +231,7 @@ class Ctal(System):
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         """Return MLM and MCAM. "Our final objective is to minimize the sum of the loss functions above": 1 and 1.
 
-        Each is a mean over what was hidden, kept tokens and frames included: the paper says "minimizing the ℓ1 loss"
+        Each is a mean over all hidden tokens or frames, kept ones included: the paper says "minimizing the ℓ1 loss"
         without a reduction, and the code takes the mean.
         """
         terms, extras, tokens, frames = {}, batch.extras, batch.tokens, batch.frames

@@ -64,7 +64,7 @@ FREEZING: dict[str, tuple[str, ...]] = {
     "ser-frz-nolast": ("last",),
     "ser-frz-nolast-noaudio": ("last", "audio"),
 }
-"""What the rows of tables 5.1 to 5.3 train besides the task's head: the last layers, the audio encoder, or all."""
+"""Parts that the rows of tables 5.1 to 5.3 train besides the task's head: last layers, the audio encoder, or all."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class SpectroBertConfig(SystemConfig):
         conv_width: channels of the convolutions; wav2vec2's 512 (2.2.2 borrows its layers).
         together: audio tokens that are averaged to one.
         steps: a slice's convolution steps are averaged ("mean") or keep their order ("stacked"); not published.
-        window_positions: frames (or samples) of one window; 1024 frames are what AST's extractor gives.
+        window_positions: frames (or samples) of one window; AST's extractor returns 1024 frames.
         mlm_on: "all" clips, or "matched" ones only (the thesis does not say).
         mlm_reduction: "mean" over hidden words, or "sum" per clip as printed (2.3.2), which swamps SAP.
         mlm_weight, sap_weight: α and β, "both set to 0.5" (2.3.4).
@@ -187,7 +187,7 @@ class PatchTokens(nn.Module):
     """Patches of a spectrogram, each read as a signal by wav2vec2's convolutions; its steps are averaged or stacked.
 
     Patches of 128 × 16 (full-height slices, stride 10) give 101 tokens for 1024 frames and 6 steps a token: the only
-    reading of the thesis that fits its budget. For 16 × 16 patches, ``together`` averages so many consecutive tokens
+    reading of the thesis that fits its budget. For 16 × 16 patches, ``together`` averages that many consecutive tokens
     (one column of 12 at stride 10).
 
     Args:

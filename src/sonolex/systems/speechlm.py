@@ -18,7 +18,7 @@ and `ctc`.
 Differs: layers are transformers' SpeechT5 layers (relative positions, as SpeechLM's; extra: speecht5); the units of
 text come from letters, not phonemes, and a letter that no paired clip has is silent; features always carry a gradient,
 which the code's standalone feature extractor drops (it runs under ``no_grad``). Positions of the shared stack are added
-to speech states and to units alike, as fairseq's encoders add them to whatever stands for token embeddings.
+to speech states and to units alike, as in fairseq's encoders.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ class Observer(Task):
 
 
 class Model(nn.Module):
-    """A system and its tasks: what is trained, saved and used.
+    """A system and its tasks, which are trained, saved and used together.
 
     Raises:
         ValueError: two loss terms of one name, or a task that compares modalities which the system does not align.

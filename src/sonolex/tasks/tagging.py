@@ -30,8 +30,8 @@ class TaggingConfig(TaskConfig):
             that is known to have no tag.
         classes: names in the order of their ids.
         metric_names: of `sonolex.metrics.TAGGING`, each given for every threshold policy (`sonolex.scores.tagging`).
-        tune_thresholds: choose a threshold for each class on the selection part, with `metrics.best_thresholds`; it is
-            saved with the model, and what the model answers with. Otherwise 0.5.
+        tune_thresholds: choose a threshold for each class on the selection part, with `metrics.best_thresholds`; they
+            are saved with the model and decide its answers. Otherwise 0.5.
         norm, hidden, dropout: of the head, as in classification.
     """
 

@@ -1,9 +1,9 @@
 """GE2E: a speaker's recordings near their centre and far from others' (Wan et al., ICASSP 2018): CTAL's table 3.
 
 Three LSTMs over filter banks; the last state, projected and of length 1, is a clip's vector. It is trained by the
-generalised end-to-end loss over all clips of an effective batch, or by whatever head a task brings.
+generalised end-to-end loss over all clips of an effective batch, or by a task's head.
 
-Differs: CTAL's log-mel with its derivative, and batches are not built of so many clips of so many speakers: a clip
+Differs: CTAL's log-mel with its derivative, and batches do not hold equally many clips of each speaker: a clip
 whose speaker has no other one in the batch only serves as a negative.
 """
 
