@@ -43,7 +43,7 @@ def markdown(text: object) -> str:
 
 
 def say(*texts: object, sep: str = " ", end: str = "\n", file: IO[str] | None = None) -> None:
-    """Print texts, made `visible`; what the stream's encoding lacks is escaped too. Line feeds stay."""
+    """Print texts, made `visible`, and escaped where the stream's encoding lacks a character. Line feeds stay."""
     stream = sys.stdout if file is None else file
     encoding = getattr(stream, "encoding", None) or "utf-8"
     text = visible(sep.join(map(str, texts)), lines=True)

@@ -168,7 +168,7 @@ class _Legacy:
         self._places = self._storage_places(head.tell(), keys, storages)
 
     def _storage_places(self, place: int, keys: Any, storages: Mapping[str, _Storage]) -> dict[str, int]:
-        """Return where each storage's numbers begin. Their count stands before them."""
+        """Return where each storage's numbers begin, after their count."""
         if not isinstance(keys, list) or any(k not in storages for k in keys) or len(set(keys)) < len(keys):
             raise _Refused("lists storages that none of its tensors has")
         places = {}

@@ -57,7 +57,7 @@ def corrupt_tokens(
     masked: float = 0.8,
     random: float = 0.1,
 ) -> Tensor:
-    """Return tokens with the chosen ones 80 % masked, 10 % random, 10 % kept (or as given). Source: CTAL 3.2.1."""
+    """Return tokens with the chosen ones 80 % masked, 10 % random, 10 % kept (or as set). Source: CTAL 3.2.1."""
     draw_L = torch.rand(len(tokens_L), generator=generator)
     random_L = torch.randint(first_word_id, vocab_size, (len(tokens_L),), generator=generator)
     corrupted_L = torch.where(chosen_L & (draw_L < masked), torch.full_like(tokens_L, mask_id), tokens_L)

@@ -29,7 +29,7 @@ class StatisticsProcessorConfig(ProcessorConfig):
     Attributes:
         sets: of `sonolex.audio.statistics`; empty for words alone.
         max_terms: most words and n-grams of the vocabulary, the most frequent ones; 0 for none.
-        fewest_clips: number of training clips that a term must occur in.
+        fewest_clips: a term must occur in at least this many training clips.
     """
 
     sets: tuple[str, ...] = tuple(SET_SIZES)

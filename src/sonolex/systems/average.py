@@ -142,7 +142,7 @@ class AverageProcessor(Processor):
 
 @dataclass
 class ExampleOfTwo(Example):
-    """A clip as both members read it; ``audio`` is its samples, whose length sizes batches."""
+    """A clip as both members read it; ``audio`` is its samples, whose length decides the size of batches."""
 
     both: tuple[Example, ...] = ()
 

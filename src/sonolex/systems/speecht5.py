@@ -176,7 +176,7 @@ class SpeechT5Config(SystemConfig):
 
 
 class SpeechT5(System):
-    """Two pre-nets, the shared encoder and decoder, and the parts of whatever objectives are trained."""
+    """Two pre-nets, the shared encoder and decoder, and the parts of the trained objectives."""
 
     name = "speecht5"
     config_type = SpeechT5Config

@@ -57,7 +57,7 @@ class Lxmert(Ctal):
         self.audio_cross_layers = encoding_layers(self.config, TextReferredAudioLayer)
 
     def states(self, tokens: Padded | None, frames: Padded | None) -> States:
-        """Return the states of words and of frames, after both have seen each other in every pair of layers."""
+        """Return the states of words and of frames, which attend to each other in every pair of layers."""
         text: tuple[Tensor | None, Tensor | None] = (None, None)
         audio: tuple[Tensor | None, Tensor | None] = (None, None)
         if tokens is not None:
