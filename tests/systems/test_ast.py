@@ -137,7 +137,7 @@ def test_deit_weights_lose_their_colours_and_their_positions_fit_our_grid():
     assert torch.allclose(model.embedding.position.reshape(10, 2, 32).mean(0), middle, atol=0.02)
     import_ast(model.embedding, model.layers, model.norm, theirs.state_dict(), **options, channels="mean")
     assert torch.allclose(model.embedding.project.weight, weight.mean(1).transpose(1, 2).flatten(1))
-    with pytest.raises(ValueError, match="multiply to their 16"):
+    with pytest.raises(ValueError, match="multiply to its 16"):
         import_ast(model.embedding, model.layers, model.norm, theirs.state_dict(), size=(5, 4), patch=(8, 8))
 
 

@@ -21,7 +21,7 @@ LAYER_NAMES = {
     "intermediate.dense": "ffn.up",
     "output.dense": "ffn.down",
 }
-"""Our names of a layer's parts, by theirs; query, key and value are joined."""
+"""Our names of a layer's parts by the checkpoint's; query, key and value are joined."""
 RENAMED_IN_5 = {
     r"^layers\.(\d+)\.attention\.q_proj": r"encoder.layer.\1.attention.attention.query",
     r"^layers\.(\d+)\.attention\.k_proj": r"encoder.layer.\1.attention.attention.key",
@@ -55,12 +55,12 @@ def import_ast_or_deit(
     for part, place in sources.items():
         if part not in ("ast", "deit"):
             raise ValueError(f"`pretrained` must name ast or deit for {name}, but names {part!r}.")
-        theirs = read_sizes(place, AST_SIZES if part == "ast" else DEIT_SIZES)
+        sizes = read_sizes(place, AST_SIZES if part == "ast" else DEIT_SIZES)
         if part == "ast":
-            columns = 1 + (theirs["max_length"] - theirs["patch_size"]) // theirs["time_stride"]
-            rows = 1 + (theirs["num_mel_bins"] - theirs["patch_size"]) // theirs["frequency_stride"]
+            columns = 1 + (sizes["max_length"] - sizes["patch_size"]) // sizes["time_stride"]
+            rows = 1 + (sizes["num_mel_bins"] - sizes["patch_size"]) // sizes["frequency_stride"]
         else:
-            columns = rows = theirs["image_size"] // theirs["patch_size"]
+            columns = rows = sizes["image_size"] // sizes["patch_size"]
         weights = read_weights(place)
         prefix = "audio_spectrogram_transformer." if part == "ast" else "deit."
         prefix = prefix if any(k.startswith(prefix) for k in weights) else ""
@@ -80,14 +80,14 @@ def import_ast(
     prefix: str = "",
     channels: str = "sum",
 ) -> ImportReport:
-    """Copy an AST or DeiT encoder in Hugging Face format (either generation of key names); return what was used.
+    """Copy an AST or DeiT encoder in Hugging Face format (either generation of key names); return the report.
 
     Positions are cut from the middle where ours are fewer and interpolated where they are more, time first, then
     frequency, as AST's code does.
 
     Args:
-        size: patches along time and band of *their* position table: (101, 12) for AST on AudioSet, (14, 14) or (24, 24)
-            for DeiT (rows of an image are bands).
+        size: patches along time and band of the *checkpoint's* position table: (101, 12) for AST on AudioSet, (14, 14)
+            or (24, 24) for DeiT (rows of an image are bands).
         patch: frames and bands of our patch.
         channels: how colour channels become one: "sum" (AST's code) or "mean" (its document).
 
@@ -97,8 +97,8 @@ def import_ast(
     if not isinstance(embedding.project, nn.Linear):
         raise ValueError("`patch_norm` must be 'none' to import AST or DeiT, whose patches are projected linearly.")
     weights = {_released_name(k.removeprefix(prefix)): v for k, v in weights.items() if k.startswith(prefix)}
-    found = Found(weights)
-    take = found.take
+    copies = Found(weights)
+    take = copies.take
     take(["embeddings.cls_token"], embedding.special[:1], lambda x: x[0])
     take(["embeddings.distillation_token"], embedding.special[1:], lambda x: x[0])
     positions = "embeddings.position_embeddings"
@@ -112,18 +112,18 @@ def import_ast(
         for kind in ("weight", "bias"):
             qkv = [f"encoder.layer.{number}.attention.attention.{n}.{kind}" for n in ("query", "key", "value")]
             take(qkv, ours[f"attention.qkv.{kind}"])
-            for theirs, mine in LAYER_NAMES.items():
-                take([f"encoder.layer.{number}.{theirs}.{kind}"], ours[f"{mine}.{kind}"])
+            for published, mine in LAYER_NAMES.items():
+                take([f"encoder.layer.{number}.{published}.{kind}"], ours[f"{mine}.{kind}"])
     for kind, parameter in norm.named_parameters():
         take([f"layernorm.{kind}"], parameter)
-    return found.report()
+    return copies.report()
 
 
 def _positions(table_PD: Tensor, size: tuple[int, int], embedding: PatchEmbedding) -> Tensor:
-    """Return their table (band first) as ours (time first), cut from the middle or interpolated to our size."""
+    """Return the checkpoint's table (band first) as ours (time first): its middle part, or interpolated."""
     columns, rows = size
     if len(table_PD) != columns * rows:
-        raise ValueError(f"`size` must multiply to their {len(table_PD)} positions, but is {columns} × {rows}.")
+        raise ValueError(f"`size` must multiply to its {len(table_PD)} positions, but is {columns} × {rows}.")
     # (rows * columns, D) -> (columns, rows, D)
     table_CRD = table_PD.reshape(rows, columns, -1).transpose(0, 1)
     for axis, wanted in ((0, embedding.num_columns), (1, embedding.num_rows)):

@@ -3,7 +3,7 @@
 A fairseq file is a pickle: tensors beside settings, which are objects of argparse, omegaconf or fairseq itself. Only
 tensors and plain containers are built (`sonolex.torch_file`); any other object becomes an inert one.
 
-Names of keys are those of the released models' modules. No released file could be read where this was written: the
+Names of keys are those of the released models' modules. No released file was at hand when this was written: the
 tests make files with these names and shapes.
 """
 
@@ -41,14 +41,14 @@ def import_speechlm(system: nn.Module, weights: Mapping[str, Tensor]) -> ImportR
     Raises:
         ValueError: a key is missing, or a shape differs.
     """
-    theirs = {weight_norm_name(_renamed(key, _SPEECHLM)): value for key, value in weights.items()}
+    renamed = {weight_norm_name(_renamed(key, _SPEECHLM)): value for key, value in weights.items()}
     ours = dict(system.named_parameters())
     for name, first in (("unit_embedding.weight", SPECIAL_UNITS), ("unit_position.weight", FIRST_POSITION)):
-        if name in theirs:
-            theirs[name] = theirs[name][first : first + len(ours[name])]
+        if name in renamed:
+            renamed[name] = renamed[name][first : first + len(ours[name])]
     parts = ("speech.", "speech_layers.", "unit_embedding.", "unit_position.", "shared_layers.")
     pairs = {(name,): parameter for name, parameter in ours.items() if name.startswith(parts)}
-    return copy_all(pairs, theirs, whole="a SpeechLM checkpoint")
+    return copy_all(pairs, renamed, whole="a SpeechLM checkpoint")
 
 
 def _renamed(key: str, rules: tuple[tuple[str, str], ...]) -> str:

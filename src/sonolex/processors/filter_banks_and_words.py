@@ -1,4 +1,4 @@
-"""Kaldi filter banks and WordPiece tokens, which SpectroBERT and CALM read with numbers of their own."""
+"""Kaldi filter banks and WordPiece tokens, which SpectroBERT and CALM read with different settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FilterBanksAndWordsConfig(FramesAndTokensConfig):
             (each band's: level and channel go) or "utterance" (each band to mean 0, deviation 1).
         tokenizer: folder or ``hub:ORG/NAME`` of a BERT checkpoint whose vocabulary to use; None trains one on the
             transcripts.
-        more_texts: read by the trained tokenizer besides the transcripts, e.g. the questions that fine-tuning will ask.
+        more_texts: further texts to train the tokenizer on, e.g. the questions of fine-tuning.
     """
 
     max_frames: int = 6000
