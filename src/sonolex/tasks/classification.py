@@ -17,12 +17,13 @@ from sonolex.configs import one_of
 from sonolex.floors import Parts, majority, svm_classes
 from sonolex.labels import class_name
 from sonolex.nn.heads import ClassHead
+from sonolex.places import places_where
 from sonolex.scores import classification as scores
 from sonolex.systems.base import System
 from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
 
-_OTHER, _SHARE = "\nother", "\nshare"  # targets of mixed clips; a line feed, which no task's name holds
+_KNOWN, _OTHER, _SHARE = "\nknown", "\nother", "\nshare"  # further targets; a line feed, which no task's name holds
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Classification(Task):
         ids_B = torch.tensor([self.class_id(v, clip) for v, clip in zip(values, batch.clip_ids, strict=True)])
         known_B = ids_B != MISSING
         count = float(self._weights[ids_B[known_B]].sum())
-        targets = {self.config.name: ids_B}
+        targets = {self.config.name: ids_B, f"{self.config.name}{_KNOWN}": places_where(known_B)}
         if batch.own_shares:
             other_values = batch.other_labels.get(self.config.label, (None,) * len(batch))
             other_B = torch.tensor([self.class_id(v, c) for v, c in zip(other_values, batch.clip_ids, strict=True)])
@@ -159,7 +160,12 @@ class Classification(Task):
         if share_B is not None:  # cross-entropy with a mixture of labels is the mixture of cross-entropies
             other_B = self._losses(logits_BC, batch.targets[f"{self.config.name}{_OTHER}"])
             losses_B = share_B * losses_B + (1 - share_B) * other_B
-        return {self.config.name: Term(losses_B.sum(), batch.counts[self.config.name], self.config.weight)}
+        known_N = batch.targets[f"{self.config.name}{_KNOWN}"]
+        return {
+            self.config.name: Term(
+                losses_B.index_select(0, known_N).sum(), batch.counts[self.config.name], self.config.weight
+            )
+        }
 
     def scores(self, encoding: Encoding) -> Tensor:
         return torch.softmax(self._logits(encoding), -1)
