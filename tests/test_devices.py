@@ -188,11 +188,11 @@ def test_threads_follow_the_user_then_the_cores_then_the_load(fresh, monkeypatch
     assert fresh(by_load=True, idle=0.2) == fresh(by_load=True, idle=-3.0) == 1
     assert fresh(by_load=True, idle=CORES - 0.3) == CORES
     assert fresh(by_load=False, idle=0.2) == CORES  # another number would change a training's last bits
-    assert fresh(asked=1, by_load=False) == fresh(by_load=False, processes=64) == 1
+    assert fresh(threads=1, by_load=False) == fresh(by_load=False, processes=64) == 1
     for name in devices.THREADS_SET_BY:
         with monkeypatch.context() as patch:
             patch.setenv(name, "1")  # which the stand-in does not read: it is left alone
-            assert fresh(by_load=True, idle=0.2) == CORES and fresh(asked=1, by_load=True) == 1
+            assert fresh(by_load=True, idle=0.2) == CORES and fresh(threads=1, by_load=True) == 1
 
 
 def test_threads_keep_to_the_cores_that_the_process_may_use(fresh, monkeypatch):
@@ -230,14 +230,14 @@ def test_taskset_and_openmp_are_heard_by_torch_itself():
 
 def test_busy_cores_are_seen_and_own_work_is_not_counted():
     code = "import time; end = time.perf_counter() + 0.6\nwhile time.perf_counter() < end: pass"
-    before = devices._seen()
+    before = devices._times()
     exec(code)
-    alone = devices._idle_cores(before, devices._seen())
+    alone = devices._idle_cores(before, devices._times())
     cores = len(os.sched_getaffinity(0))
     others = [subprocess.Popen([sys.executable, "-c", code.replace("0.6", "3")]) for _ in range(cores)]
-    before = devices._seen()
+    before = devices._times()
     exec(code)
-    crowded = devices._idle_cores(before, devices._seen())
+    crowded = devices._idle_cores(before, devices._times())
     for process in others:
         process.kill()
         process.wait()

@@ -24,7 +24,7 @@ def load(place: str | Path, *, device: str = "auto", trust_code: bool = False) -
     two models are kept (`sonolex.doors.api.Pipeline.load` reads anew).
 
     Args:
-        device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
+        device: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
         trust_code: the folder may name a system of your own, outside the package; its code then runs.
     """
     from sonolex.doors.api import kept_pipeline

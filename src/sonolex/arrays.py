@@ -1,7 +1,7 @@
-"""Arrays on disk, as numpy's .npz: written whole, and read without believing what the file says about itself.
+"""Arrays on disk, as numpy's .npz: written whole, and read without trusting the file's claims about itself.
 
-A few bytes of a zip can claim terabytes. Sizes are read from the headers of the zip and of its arrays, and have to
-agree and to be allowed, before anything is allocated; what would need pickle is refused.
+A few bytes of a zip can claim terabytes. The sizes in the headers of the zip and of its arrays must agree
+and be within limits before anything is allocated; arrays that need pickle are refused.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def load_arrays(path: Path, *, most_bytes: int) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz by name. ``most_bytes`` limits the file, and all arrays together.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         ValueError: no regular file, no .npz, one that is larger than allowed, or that holds anything but numbers and
             text.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} must be a file, but is none.")
-    if found.st_size > most_bytes:
-        raise ValueError(f"{path} must have at most {most_bytes:,} bytes, but has {found.st_size:,}.")
+    if status.st_size > most_bytes:
+        raise ValueError(f"{path} must have at most {most_bytes:,} bytes, but has {status.st_size:,}.")
     try:
         with zipfile.ZipFile(path) as z:
             members = z.infolist()

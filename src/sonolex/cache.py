@@ -1,7 +1,7 @@
-"""The cache: corpora that were generated here, floors and features of clips that were computed. All can be made again.
+"""The cache: generated corpora, and computed floors and features of clips. All of it can be made again.
 
-It lies where `sonolex.configs.cache_folder` says. Floors and features are kept up to a size each (`most_bytes`): beyond
-it, those that were used longest ago go. Generated corpora stay until `sonolex cache --clear` removes them.
+It lies where `sonolex.configs.cache_folder` says. Floors and features are kept up to a size each (`most_bytes`);
+beyond it, the least recently used are removed. Generated corpora stay until `sonolex cache --clear` removes them.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ def most_bytes(name: str) -> int:
         ValueError: the variable is no number of megabytes.
     """
     variable = LIMIT_SET_BY[name]
-    said = os.environ.get(variable, str(MOST_MB))
-    if not said.isdecimal():
-        raise ValueError(f"`{variable}` must be a whole number of megabytes, but is {said!r}.")
-    return int(said) * 1_000_000
+    setting = os.environ.get(variable, str(MOST_MB))
+    if not setting.isdecimal():
+        raise ValueError(f"`{variable}` must be a whole number of megabytes, but is {setting!r}.")
+    return int(setting) * 1_000_000
 
 
 def contents() -> list[Kept]:
-    """Return what is in the cache. Other files in its folder are nobody's business here."""
+    """Return the entries of the cache. Other files in its folder are ignored."""
     place = cache_folder()
     names = [p.name for p in sorted(place.iterdir()) if p.is_dir()] if place.is_dir() else []
     return [_kept(place / name) for name in names if name in LIMIT_SET_BY or name.startswith(CORPORA)]
 
 
 def clear(name: str) -> list[Kept]:
-    """Remove what ``name`` names from the cache ("floors", "features", a corpus, or "all") and return what it was.
+    """Remove ``name`` ("floors", "features", a corpus, or "all") from the cache, and return what was removed.
 
-    What another process is making or reading stays.
+    Whatever another process is writing or reading stays.
 
     Raises:
-        ValueError: nothing is called so.
+        ValueError: nothing has this name.
     """
     here = contents()
     chosen = here if name == "all" else [k for k in here if k.name == name]
@@ -76,35 +76,35 @@ def clear(name: str) -> list[Kept]:
 
 
 def note_use(path: Path) -> None:
-    """Remember that a cached file was used now."""
+    """Mark a cached file as used now."""
     with suppress(OSError):
         os.utime(path)
 
 
 def keep_within(folder: Path, most_bytes: int, *, newest: Path | None = None) -> None:
-    """Remove the files of a folder that were used longest ago until the rest has at most ``most_bytes``.
+    """Remove the least recently used files of a folder until the rest has at most ``most_bytes``.
 
     A file that another process holds (its lock has the file's name) stays, and so does ``newest``.
     """
-    found = []
+    files = []
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(FileNotFoundError):  # another process may do the same
             if path.is_file() and not path.name.startswith("."):
-                found.append((path.stat().st_mtime, path.stat().st_size, path))
-    left = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if left <= most_bytes:
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+    total_bytes = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total_bytes <= most_bytes:
             return
         if path == newest:
             continue
         with holding(folder, path.name, wait=False) as free:
             if free:
                 path.unlink(missing_ok=True)
-                left -= size
+                total_bytes -= size
 
 
 def cache_lines() -> list[str]:
-    """Return where the cache is, what is in it and how it is bounded, in words."""
+    """Return lines that describe the cache: its place, content and limits."""
     here = contents()
     lines = [f"cache: {cache_folder()} (set SONOLEX_CACHE to have it elsewhere)"]
     width = max((len(k.name) for k in here), default=0)

@@ -1,7 +1,7 @@
 """Names to modules, and frozen dataclasses to JSON and back. Standard library only.
 
-A name on the command line or in a checkpoint is a module name; this file is the one place that resolves it. Names that
-stand in files are built in: only the user can name code of their own.
+A name on the command line or in a checkpoint is a module name; this file is the one place that resolves it. Names
+read from files must be built in; only the user can name code of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-PROMISED = {  # what every module of a package has
+PROMISED = {  # what every module of a package must define
     "systems": "SYSTEM",
     "tasks": "TASK",
     "scores": "SCORER",
@@ -31,7 +31,7 @@ PROMISED = {  # what every module of a package has
 EXACT = 2**53  # up to here a float holds every whole number
 PLACES = {"systems": ("systems", "systems.ctal_rows")}  # folders of bare names, where they are more than the package
 MOST_PROBLEMS = 20  # listed at once
-MOST_LETTERS = 500  # of one of them, which may hold whatever a file does
+MOST_LETTERS = 500  # of one problem, which may quote anything from a file
 
 
 def module_names(package: str) -> list[str]:
@@ -41,14 +41,14 @@ def module_names(package: str) -> list[str]:
 
 def _modules(package: str) -> dict[str, str]:
     """Return the dotted paths of a package's public modules, by their bare names."""
-    found: dict[str, str] = {}
+    modules: dict[str, str] = {}
     places = PLACES.get(package, (package,))
     for place in places:
         folder = Path(__file__).parent.joinpath(*place.split("."))
-        modules = (p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file())
-        paths = {name: f"{place}.{name}" for name in modules if name.isidentifier()}
-        found |= {n: path for n, path in paths.items() if not n.startswith(("_", "base")) and path not in places}
-    return found
+        stems = (p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file())
+        paths = {name: f"{place}.{name}" for name in stems if name.isidentifier()}
+        modules |= {n: path for n, path in paths.items() if not n.startswith(("_", "base")) and path not in places}
+    return modules
 
 
 def find_module(package: str, name: str, *, trust_code: bool = False) -> types.ModuleType:
@@ -73,7 +73,7 @@ def find_module(package: str, name: str, *, trust_code: bool = False) -> types.M
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as e:
-        if e.name and f"{name}.".startswith(f"{e.name}."):  # not one that the user's module misses
+        if e.name and f"{name}.".startswith(f"{e.name}."):  # not an import that fails inside the user's module
             raise ValueError(f"`{package}` must be a module that Python can import, but {name!r} is not found.") from e
         raise
     if not hasattr(module, PROMISED[package]):
@@ -84,8 +84,8 @@ def find_module(package: str, name: str, *, trust_code: bool = False) -> types.M
 def look_here_for(names: Iterable[Any]) -> None:
     """Let Python find modules in the working folder if one of ``names``, which the user typed, is a dotted path.
 
-    ``python -m sonolex`` looks there in any case. The folder comes last, so that no file in it stands for an installed
-    module, and without such a name it is not looked into: a stranger's folder runs nothing.
+    ``python -m sonolex`` looks there in any case. The folder comes last, so that no file in it replaces an installed
+    module. Without such a name it is not searched: a stranger's folder runs nothing.
     """
     here = str(Path.cwd())
     if any(map(_is_dotted, names)) and not {"", here} & set(sys.path):
@@ -127,12 +127,12 @@ def from_json(config_type: type[T], values: Any, *, where: str = "") -> T:
         ValueError: unknown or missing fields and values of another type, all of them at once.
     """
     problems: list[str] = []
-    made = _built(config_type, values, "", problems)
+    config = _built(config_type, values, "", problems)
     if problems:
         more = ["and more"] * (len(problems) > MOST_PROBLEMS)
         lines = "\n  ".join([*problems[:MOST_PROBLEMS], *more])
         raise ValueError(f"{where or config_type.__name__} has fields that cannot be used:\n  {lines}")
-    return made
+    return config
 
 
 def differences(saved: Any, wanted: Any, place: str = "") -> Iterator[str]:
@@ -166,7 +166,7 @@ def _built(config_type: Any, values: Any, place: str, problems: list[str]) -> An
     fields = {f.name: f for f in dataclasses.fields(config_type) if f.init}
     unknown = [n for n in values if n not in fields][: MOST_PROBLEMS + 1]
     problems += [f"`{_at(place, n)}` is unknown.{suggestion(n, sorted(fields))}" for n in unknown]
-    given = {n: _value(hints[n], v, _at(place, n), problems) for n, v in values.items() if n in fields}
+    arguments = {n: _value(hints[n], v, _at(place, n), problems) for n, v in values.items() if n in fields}
     missing = dataclasses.MISSING
     problems += [
         f"`{_at(place, n)}` is missing."
@@ -176,7 +176,7 @@ def _built(config_type: Any, values: Any, place: str, problems: list[str]) -> An
     if len(problems) > before:
         return None
     try:
-        return config_type(**given)
+        return config_type(**arguments)
     except (ValueError, TypeError, ArithmeticError) as e:
         problems.append(f"{place}: {e}"[:MOST_LETTERS] if place else str(e)[:MOST_LETTERS])
         return None
@@ -188,7 +188,7 @@ def _hints(config_type: Any) -> dict[str, Any]:
 
 
 def _value(hint: Any, value: Any, place: str, problems: list[str]) -> Any:
-    """Return a JSON value as ``hint`` says, or add to ``problems`` why it cannot be; hints not listed take any."""
+    """Return a JSON value converted to ``hint``, or add the problem to ``problems``; other hints take any value."""
     import dataclasses
 
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -229,12 +229,12 @@ def _tuple(arguments: tuple, value: Any, place: str, problems: list[str]) -> tup
         return ()
     if repeated and inner and inner[0] in (str, int) and all(map(_PLAIN[inner[0]][1], value)):
         return tuple(value)  # a hundred thousand classes take no time
-    made = []
+    elements = []
     for i, (v, a) in enumerate(zip(value, inner, strict=True)):
-        made.append(_value(a, v, f"{place}[{i}]", problems))
+        elements.append(_value(a, v, f"{place}[{i}]", problems))
         if len(problems) > MOST_PROBLEMS:
             break
-    return tuple(made)
+    return tuple(elements)
 
 
 def _is_number(value: Any) -> bool:
@@ -265,7 +265,7 @@ def _wrong(place: str, kind: str, value: Any) -> str:
 
 
 def _at(place: str, name: str) -> str:
-    """Return where a field is, printable whatever a file calls it."""
+    """Return a field's path, printable whatever its name in the file."""
     shown = name if name.isidentifier() else reprlib.repr(name)
     return f"{place}.{shown}" if place else shown
 

@@ -95,7 +95,7 @@ def _error_curves(same_N: np.ndarray, scores_N: np.ndarray) -> tuple[np.ndarray,
 
 
 def _rates(scores_N: np.ndarray, same_N: np.ndarray, times_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for trials in falling order of score, each counted ``times_N`` times; ties move together."""
+    """Return both rates of trials in falling order of score, each counted ``times_N`` times; ties move together."""
     last_of_tie = np.append(np.diff(scores_N) != 0, True)
     hits = np.cumsum(times_N * same_N)[last_of_tie]
     alarms = np.cumsum(times_N * ~same_N)[last_of_tie]
@@ -109,13 +109,13 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 
 def _ge2e_round(enrol: np.ndarray, verify: np.ndarray) -> float:
-    """One round of the sampled EER; ``enrol`` and ``verify`` are (speakers, clips, D) unit vectors."""
+    """Return the EER of one round of samples; ``enrol`` and ``verify`` are (speakers, clips, D) unit vectors."""
     num_speakers, num_clips, _ = verify.shape
     centroids = _unit(enrol.mean(1))
     scores = np.einsum("scd,kd->sck", verify, centroids)
-    own = _unit((verify.sum(1, keepdims=True) - verify) / (num_clips - 1))
+    own_centroids = _unit((verify.sum(1, keepdims=True) - verify) / (num_clips - 1))
     for s in range(num_speakers):
-        scores[s, :, s] = np.sum(verify[s] * own[s], -1)
+        scores[s, :, s] = np.sum(verify[s] * own_centroids[s], -1)
     same = np.broadcast_to(np.eye(num_speakers, dtype=bool)[:, None, :], scores.shape)
     best_gap, best_rate = np.inf, 1.0
     for threshold in np.arange(0, 1.0001, 0.01):

@@ -1,8 +1,7 @@
 """Files on disk: written whole or not at all, and read within limits.
 
-Whatever sonolex writes that a later command reads goes through `atomic_file`, `atomic_folder` or `append_line`: a
-process that is killed, or a disk that is full, leaves the old file or the new one, never half of one. Everything here
-is standard library, so that every layer may use it.
+Files that a later command reads are written by `atomic_file`, `atomic_folder` or `append_line`: a killed process or a
+full disk leaves the old file or the new one, never half of one. Standard library only, so that every layer may use it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from sonolex import configs
 
 BUILDING = ".building-"  # begins the name of a file or folder that is being written
 REPLACED = ".replaced-"  # begins the name of a folder whose replacement is taking its place
-MOST_JSON_BYTES = 64 << 20  # settings and results take kilobytes; what takes more says so where it is read
+MOST_JSON_BYTES = 64 << 20  # settings and results take kilobytes; larger files have a limit of their own
 
 # What killed writers leave: ".building-PID.MARK-NAME", ".replaced-…", and once ".NAME.PID.building", ".NAME.PID.old".
 _LEFT = re.compile(r"\.(?:(?P<state>building|replaced)-[^-]*-(?P<name>.+)|(?P<was>.+)\.\d+\.(?P<old>building|old))")
@@ -64,7 +63,7 @@ def atomic_file(path: Path, *, synced: bool = True) -> Iterator[Path]:
 def atomic_folder(folder: Path, *, synced: bool = True) -> Iterator[Path]:
     """Context: a folder to fill that takes the name ``folder``, replacing an older one, only when all went well.
 
-    Killed while the older one makes room, `recover` gives it its name back.
+    If the process is killed during the replacement, `recover` gives the older one its name back.
 
     Args:
         synced: wait until every file is on the disk; not for thousands of them that can be made again.
@@ -97,18 +96,17 @@ def remove_folder(folder: Path) -> None:
 
 
 def recover(folder: Path, *, name: str | None = None) -> None:
-    """Remove what killed writers left in ``folder``, and give a folder they were replacing its name back.
+    """Remove the remains of killed writers from ``folder``, and restore the name of a folder they were replacing.
 
-    Only for a process that holds the folder's lock, or that of what will be called ``name`` in it: nobody else may be
-    writing there.
+    Only for a process that holds the lock of the folder, or of ``name`` in it: nobody else may be writing there.
     """
     for place in sorted(folder.iterdir()) if folder.is_dir() else ():
-        left = _LEFT.fullmatch(place.name)
-        own = left and (left["name"] or left["was"])
-        if left is None or own is None or name not in (None, own):
+        match = _LEFT.fullmatch(place.name)
+        target = match and (match["name"] or match["was"])
+        if match is None or target is None or name not in (None, target):
             continue
-        if (left["state"] or left["old"]) in ("replaced", "old") and not (folder / own).exists():
-            place.rename(folder / own)
+        if (match["state"] or match["old"]) in ("replaced", "old") and not (folder / target).exists():
+            place.rename(folder / target)
         elif place.is_dir() and not place.is_symlink():
             shutil.rmtree(place, ignore_errors=True)
         else:
@@ -133,7 +131,7 @@ def save_json(path: Path, values: Any) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line, whole or, where the disk is full, not at all. What a kill cuts off, `drop_half_line` removes."""
+    """Append one line, whole or, where the disk is full, not at all. `drop_half_line` removes a half-written one."""
     append_bytes(path, (line + "\n").encode("utf-8"))
 
 
@@ -167,7 +165,7 @@ def drop_half_line(path: Path, *, block_bytes: int = 1 << 16) -> None:
 
 
 def sync(place: Path) -> None:
-    """Ask the system to put a file, or the names in a folder, on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(place, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -179,25 +177,25 @@ def require_file(path: Path, *, most_bytes: int | None = None) -> int:
     """Return the size of a regular file, before anything opens it: reading a pipe may wait forever.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         ValueError: a folder, pipe or device, or more bytes than ``most_bytes``.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} must be a file, but is none.")
-    if most_bytes is not None and found.st_size > most_bytes:
-        raise ValueError(f"{path} must have at most {most_bytes:,} bytes, but has {found.st_size:,}.")
-    return found.st_size
+    if most_bytes is not None and status.st_size > most_bytes:
+        raise ValueError(f"{path} must have at most {most_bytes:,} bytes, but has {status.st_size:,}.")
+    return status.st_size
 
 
 def load_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Write or copy it again.") -> Any:
     """Return the values in a JSON file.
 
     Args:
-        cure: what the user can do about a file that is cut off or spoilt.
+        cure: advice about a file that is cut off or spoilt, for the error.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         ValueError: no regular file, a larger one, or no JSON.
     """
     require_file(path, most_bytes=most_bytes)
@@ -213,10 +211,10 @@ def load_object(
     path: Path, *, most_bytes: int = MOST_JSON_BYTES, cure: str = "Write or copy it again."
 ) -> dict[str, Any]:
     """Return the object in a JSON file. Raises as `load_json`, and ValueError if it holds anything else."""
-    found = load_json(path, most_bytes=most_bytes, cure=cure)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold an object, but holds {type(found).__name__}. {cure}")
-    return found
+    values = load_json(path, most_bytes=most_bytes, cure=cure)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold an object, but holds {type(values).__name__}. {cure}")
+    return values
 
 
 @contextmanager
@@ -234,7 +232,7 @@ def utf8_text(path: Path) -> Iterator[TextIO]:
 
 
 def not_utf8(path: Path) -> str:
-    """Return what the first line of a file that is no UTF-8 text holds."""
+    """Return a description of the first byte of a file that is not UTF-8."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -246,9 +244,9 @@ def not_utf8(path: Path) -> str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Context in which ``path`` is written: what the disk refuses is one line that names it and says what to do.
+    """Context in which ``path`` is written: a disk error becomes one line that names the path and what to do.
 
-    Libraries tell of a full disk in their own ways (numpy without a number, safetensors as no OSError at all).
+    Libraries report a full disk in their own ways (numpy without a number, safetensors as no OSError at all).
 
     Raises:
         NotWritten: the disk is full or broken.
@@ -259,11 +257,11 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except Exception as e:
         number = e.errno if isinstance(e, OSError) else None
-        told = [n for n in _DISK if os.strerror(n) in str(e)]
-        if number not in _DISK and not told and not (type(e) is OSError and number is None):
+        mentioned = [n for n in _DISK if os.strerror(n) in str(e)]
+        if number not in _DISK and not mentioned and not (type(e) is OSError and number is None):
             raise
-        reason = os.strerror(number) if number else os.strerror(told[0]) if told else str(e)
-        room = "" if not {number, *told} & set(_FULL) else "Make room on its disk. "
+        reason = os.strerror(number) if number else os.strerror(mentioned[0]) if mentioned else str(e)
+        room = "" if not {number, *mentioned} & set(_FULL) else "Make room on its disk. "
         raise NotWritten(
             f"{path} could not be written: {reason}. {room}The same command again goes on from what is there."
         ) from e
@@ -282,5 +280,5 @@ def _take_place(building: Path, folder: Path, replaced: Path) -> None:
 
 
 def _temporary(beginning: str, path: Path) -> str:
-    """Return a name beside ``path`` that no other process takes, in whatever container or machine it runs."""
+    """Return a name beside ``path`` that no process on any machine or in any container takes."""
     return f"{beginning}{os.getpid()}.{os.urandom(4).hex()}-{path.name}"

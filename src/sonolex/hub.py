@@ -1,7 +1,7 @@
 """A local folder, or a download from the Hugging Face hub: the one place that may touch the network.
 
-Only ``hub:ORG/NAME`` asks the hub. Everything else is a path, so that a mistyped one is an error and no question to a
-stranger.
+Only ``hub:ORG/NAME`` contacts the hub. Everything else is a path, so that a mistyped one is an error and not a network
+request.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def local_or_hub(place: str | Path, *, wanted: str, files: Sequence[str]) -> Pat
     ``hub:ORG/NAME@REVISION`` is a branch, tag or commit. Only files directly in the repository are downloaded.
 
     Args:
-        wanted: what it should be, for the error.
+        wanted: kind of folder, for the error.
         files: patterns of the files to download.
 
     Raises:
-        FileNotFoundError: a path that is no such folder, or a repository that cannot be had.
+        FileNotFoundError: a path that is no such folder, or a repository that cannot be downloaded.
         ValueError: something else after ``hub:``.
     """
     name = str(place)
@@ -38,8 +38,8 @@ def local_or_hub(place: str | Path, *, wanted: str, files: Sequence[str]) -> Pat
     if (path / "config.json").is_file():
         return path
     cure = f" To download it from the hub, write {HUB}{name}." if _ID.fullmatch(name) and not path.exists() else ""
-    found = "has no config.json" if path.is_dir() else "is no folder" if path.exists() else "does not exist"
-    raise FileNotFoundError(f"`path` must be {wanted}, but {name!r} {found}.{cure}")
+    problem = "has no config.json" if path.is_dir() else "is no folder" if path.exists() else "does not exist"
+    raise FileNotFoundError(f"`path` must be {wanted}, but {name!r} {problem}.{cure}")
 
 
 def _downloaded(name: str, files: Sequence[str]) -> Path:
@@ -48,12 +48,12 @@ def _downloaded(name: str, files: Sequence[str]) -> Path:
         raise ValueError(f"a place on the hub must be {HUB}ORG/NAME or {HUB}ORG/NAME@REVISION, but is {HUB}{name!r}.")
     from huggingface_hub import snapshot_download
 
-    say(f"downloading {name} from the Hugging Face hub, or what of it is not here yet", file=sys.stderr)
+    say(f"downloading {name} from the Hugging Face hub (files that are not cached yet)", file=sys.stderr)
     try:
-        found = snapshot_download(
+        folder = snapshot_download(
             repository, revision=revision or None, allow_patterns=list(files), ignore_patterns=["*/*"]
         )
-    except Exception as e:  # the hub's errors have no common base that says "not there"
+    except Exception as e:  # the hub's errors have no common base for "not there"
         reason = str(e).strip().partition("\n")[0]
         raise FileNotFoundError(f"{HUB}{name} cannot be had from the hub: {reason}") from e
-    return Path(found)
+    return Path(folder)

@@ -1,4 +1,4 @@
-"""Labels as text: what a class is called, and several labels of one clip in one cell. Standard library only.
+"""Labels as text: names of classes, and several labels of one clip in one cell. Standard library only.
 
 Several labels are names joined by ";", and "none" stands for a clip that is known to have none.
 """

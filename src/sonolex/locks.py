@@ -1,7 +1,7 @@
-"""Locks between processes that share a folder: the system gives them back when a process ends, however it ends.
+"""Locks between processes that share a folder: the system releases them when a process ends, however it ends.
 
-A lock is a file under ``.locks`` that its holder has locked (flock) and signed. The file itself stays; whether it is
-there says nothing.
+A lock is a file under ``.locks`` that its holder has locked (flock) and signed. The file itself stays; its
+presence means nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 class Held(OSError):
-    """Another process works where this one was asked to; the message says which."""
+    """Another process holds a lock that this one needs; the message names it."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def only_here(folder: Path, name: str, doing: str) -> Iterator[None]:
     """Context: no other process holds the lock ``name`` of a folder.
 
     Raises:
-        Held: one does; ``doing`` says what: "trains in", "writes".
+        Held: one does; ``doing`` is the verb of the message: "trains in", "writes".
     """
     with holding(folder, name, wait=False) as free:
         if not free:
@@ -45,7 +45,7 @@ def only_here(folder: Path, name: str, doing: str) -> Iterator[None]:
 
 @contextmanager
 def holding(folder: Path, name: object, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock ``name`` of a folder; without ``wait``, yield whether it could be had.
+    """Hold the lock ``name`` of a folder; without ``wait``, yield whether it was free.
 
     Raises:
         OSError: the folder cannot be written to, or its filesystem has no locks.
@@ -62,7 +62,7 @@ def holding(folder: Path, name: object, *, wait: bool = True) -> Iterator[bool]:
         try:
             yield True
         finally:
-            with suppress(OSError):  # it only tells others who holds it: the lock ends with the file
+            with suppress(OSError):  # the signature only names the holder: the lock ends with the file
                 file.truncate(0)
 
 
@@ -73,7 +73,7 @@ def is_held(folder: Path, name: object) -> bool:
 
 
 def locked(file: IO[Any], *, wait: bool = False) -> bool:
-    """Lock an open file until it is closed or the process ends; return whether it could be had.
+    """Lock an open file until it is closed or the process ends; return whether it was free.
 
     Raises:
         OSError: its filesystem has no locks.

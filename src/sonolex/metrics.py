@@ -108,8 +108,9 @@ def calm_f1(true_BC: np.ndarray, predicted_BC: np.ndarray) -> float:
 def best_thresholds(true_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
     """Return, per class, the threshold with the best ½ (recall + specificity): "yes" from there on.
 
-    It lies halfway between two neighbouring scores; the middle one of equally good ones. A class without positives or
-    without negatives keeps 0.5. Scores must be finite. Memory grows with the clips, not with clips times thresholds.
+    It lies halfway between two neighbouring scores; of equally good thresholds, the middle one is taken. A class
+    without positives or without negatives keeps 0.5. Scores must be finite. Memory grows with the clips, not with
+    clips times thresholds.
     """
     found_C = np.full(true_BC.shape[1], 0.5)
     for c in np.flatnonzero(true_BC.any(0) & ~true_BC.all(0)):
@@ -127,16 +128,16 @@ def best_thresholds(true_BC: np.ndarray, scores_BC: np.ndarray) -> np.ndarray:
 def mean_average_precision(true_BC: np.ndarray, scores_BC: np.ndarray) -> float:
     """Return the mean over classes of step-wise average precision: Σ precision · gain in recall, scikit-learn's.
 
-    Every class must have clips of both kinds. Computed here, because intervals ask for it thousands of times and
-    scikit-learn checks its input for milliseconds each time.
+    Every class must have clips of both kinds. Computed here, because intervals need it thousands of times and
+    scikit-learn spends milliseconds on checking its input each time.
 
     Raises:
         ValueError: scores that are not finite.
     """
-    found = []
+    precisions = []
     for hits, alarms in _steps_of_classes(true_BC, scores_BC):
-        found.append(np.sum(hits / (hits + alarms) * np.diff(hits, prepend=0)) / hits[-1])
-    return float(np.mean(found))
+        precisions.append(np.sum(hits / (hits + alarms) * np.diff(hits, prepend=0)) / hits[-1])
+    return float(np.mean(precisions))
 
 
 def mean_roc_area(true_BC: np.ndarray, scores_BC: np.ndarray) -> float:
@@ -147,11 +148,11 @@ def mean_roc_area(true_BC: np.ndarray, scores_BC: np.ndarray) -> float:
     Raises:
         ValueError: scores that are not finite.
     """
-    found = []
+    areas = []
     for hits, alarms in _steps_of_classes(true_BC, scores_BC):
         heights = (hits + np.concatenate([[0], hits[:-1]])) / 2
-        found.append(np.sum(np.diff(alarms, prepend=0) * heights) / (hits[-1] * alarms[-1]))
-    return float(np.mean(found))
+        areas.append(np.sum(np.diff(alarms, prepend=0) * heights) / (hits[-1] * alarms[-1]))
+    return float(np.mean(areas))
 
 
 def _steps_of_classes(true_BC: np.ndarray, scores_BC: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -286,7 +287,7 @@ def bootstrap_interval(
 
 
 CLASSIFICATION: dict[str, Metric] = {f.__name__: f for f in (accuracy, balanced_accuracy, macro_f1, weighted_f1)}
-PRECISION_RECALL: dict[str, Metric] = {  # where a protocol asks for them
+PRECISION_RECALL: dict[str, Metric] = {  # only for protocols that list them
     "macro_precision": macro_precision,
     "macro_precision_undefined_as_1": partial(macro_precision, zero_division=1.0),
     "macro_recall": balanced_accuracy,

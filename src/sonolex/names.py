@@ -1,4 +1,4 @@
-"""Any text as a name of a file or of a module: ordinary names are themselves, others are spelled differently.
+"""Safe names of files and modules for any text: ordinary names stay as they are, others are escaped.
 
 A task is named by a column of the user's table, and its name is part of file names and of parameter names. Standard
 library only, so that every layer may use it.
@@ -17,7 +17,7 @@ AWKWARD = re.compile(r"[^\w \-+,=@~]|^ | $|[\ud800-\udfff]")  # also "/", ".", "
 def spelled(name: str) -> str:
     """Return a name that is safe as a file's or a module's, different for different names, without any ".".
 
-    What is awkward is spelled as its bytes are in addresses; a long name is cut and ends in a digest of the whole.
+    Awkward characters are percent-encoded; a long name is cut and ends in a digest of the whole.
 
     >>> spelled("mood"), spelled("a/b"), spelled("v1.0"), spelled(""), spelled("50 %")
     ('mood', 'a%2Fb', 'v1%2E0', '%', '50 %25')
@@ -42,8 +42,8 @@ def require_name(field: str, name: object) -> None:
         )
 
 
-def _as_bytes(found: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass"))
+def _as_bytes(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
 def _is_one_line(name: str) -> bool:

@@ -1,7 +1,7 @@
 """Places of a padded batch by number: the real ones, or the chosen ones, without padding and without a mask.
 
-Place b · T + t is position t of row b of a tensor (B, T, …). A boolean mask would make the device count before anybody
-knows how many rows come out of it; numbers are counted once, on the CPU, while the batch is made.
+Place b · T + t is position t of row b of a tensor (B, T, …). Indexing by a boolean mask waits until the device
+has counted its rows; place numbers are computed once, on the CPU, while the batch is built.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def places_where(chosen_BT: Tensor) -> Tensor:
 
 
 def at_places(x_BTD: Tensor, places_N: Tensor) -> Tensor:
-    """Return what is at these places, (N, …)."""
+    """Return the values at these places, (N, …)."""
     return x_BTD.flatten(0, 1).index_select(0, places_N)
 
 

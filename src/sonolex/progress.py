@@ -1,4 +1,4 @@
-"""How far a command is, on the error stream, once it takes over two seconds."""
+"""Progress of a command on the error stream, once it takes over two seconds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SILENT_S = 2.0
 def counting(
     what: str, total: int | None = None, *, quiet: bool = False, kept: bool = False
 ) -> Iterator[Callable[[float], None]]:
-    """Context: a function that counts items; a bar is shown on a terminal, and is gone in the end.
+    """Context: a function that counts items; a terminal shows a bar until the end.
 
     Nothing goes to the standard output, which may be a file of answers, and none of it is redirected.
 
     Args:
-        what: is counted, in words of ours.
+        what: name of the items; never text from a file.
         total: how many there are; None if that is not known yet.
         quiet: never show anything.
         kept: the bar's last line stays, also where the error stream is a file.

@@ -1,4 +1,4 @@
-"""What a terminal (or a page of Markdown) is shown: text from files and file names cannot steer it, whatever they hold.
+"""Text for a terminal or a page of Markdown: nothing in files and file names can steer it.
 
 A label, a path or a message may hold escape sequences that clear the screen, rename the window or type for the user,
 characters that reorder a line, or bytes that are no text. Standard library only, so that every layer may use it.
@@ -19,9 +19,9 @@ UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formatting (bidirectional t
 
 
 def visible(text: object, *, lines: bool = False) -> str:
-    r"""Return text with everything that a terminal obeys or hides written out, as Python would write it.
+    r"""Return text with control and invisible characters escaped as Python writes them.
 
-    A byte of a file name that is no text is written as the byte. With ``lines``, line feeds and tabs stay as they are.
+    A byte of a file name that cannot be decoded is written as the byte. With ``lines``, line feeds and tabs stay.
 
     >>> import os
     >>> visible("a\x1b[31m\n"), visible("a\nb", lines=True), visible(os.fsdecode(b"caf\xe9.wav"))
@@ -43,7 +43,7 @@ def markdown(text: object) -> str:
 
 
 def say(*texts: object, sep: str = " ", end: str = "\n", file: IO[str] | None = None) -> None:
-    """Print texts, made `visible`; what the stream's encoding lacks is written out too. Line feeds are ours."""
+    """Print texts, made `visible`, and escaped where the stream's encoding lacks a character. Line feeds stay."""
     stream = sys.stdout if file is None else file
     encoding = getattr(stream, "encoding", None) or "utf-8"
     text = visible(sep.join(map(str, texts)), lines=True)
@@ -53,7 +53,7 @@ def say(*texts: object, sep: str = " ", end: str = "\n", file: IO[str] | None = 
 def json_line(values: Any, *, encoding: str = "utf-8") -> str:
     r"""Return values as one line of JSON that any program can read and any terminal of that encoding can show.
 
-    Characters that a terminal obeys or hides, and lone surrogates, are JSON's own escapes, so reading gives them back.
+    Control and invisible characters and lone surrogates are written as JSON escapes, which readers decode.
 
     >>> json_line({"input": "a\u202eb\udcff", "score": 0.5})
     '{"input": "a\\u202eb\\udcff", "score": 0.5}'

@@ -88,30 +88,30 @@ CLEANERS = {"ctal": clean_ctal, "none": clean_none}
 def word_and_letter_ngrams(transcript: str) -> list[str]:
     """Return a transcript's words, pairs of words and letter n-grams within words, for statistics of a text.
 
-    Words are told from n-grams of letters by what they begin with. Case is folded; of scripts without spaces the
-    n-grams of letters say most.
+    A prefix tells words (w) from n-grams of letters (l). Case is folded; in scripts without spaces the n-grams of
+    letters carry most.
 
     >>> word_and_letter_ngrams("So so!")[:6]
     ['w so', 'w so', 'w so so', 'l  s', 'l  so', 'l  so ']
     """
     words = re.findall(r"\w+", transcript.casefold())
-    found = [f"w {word}" for word in words]
-    found += [f"w {first} {second}" for first, second in pairwise(words)]
+    terms = [f"w {word}" for word in words]
+    terms += [f"w {first} {second}" for first, second in pairwise(words)]
     for word in words:
         spaced = f" {word} "
-        found += [
+        terms += [
             f"l {spaced[i : i + size]}"
             for i in range(len(spaced))
             for size in LETTER_NGRAMS
             if i + size <= len(spaced) and spaced[i : i + size].strip()
         ]
-    return found
+    return terms
 
 
 def train_byte_bpe(transcripts: Iterable[str], *, vocab_size: int = 30_000) -> Tokenizer:
     """Return a byte-level BPE tokenizer trained on ``transcripts``, with CTAL's five special tokens first.
 
-    The vocabulary may come out smaller than asked when the text is small; it never misses a byte.
+    The vocabulary may come out smaller than requested when the text is small; it never misses a byte.
 
     Raises:
         ValueError: ``vocab_size`` cannot hold the bytes and special tokens.
@@ -137,7 +137,7 @@ def train_byte_bpe(transcripts: Iterable[str], *, vocab_size: int = 30_000) -> T
 def train_wordpiece(transcripts: Iterable[str], *, vocab_size: int = 30_522) -> Tokenizer:
     """Return BERT's lower-casing WordPiece tokenizer trained on ``transcripts``, with BERT's five special tokens.
 
-    The vocabulary may come out smaller than asked when the text is small; an unknown letter is [UNK].
+    The vocabulary may come out smaller than requested when the text is small; an unknown letter is [UNK].
 
     Raises:
         ValueError: ``vocab_size`` cannot hold the special tokens and the text's letters, at a word's start and inside.
@@ -153,7 +153,7 @@ def train_wordpiece(transcripts: Iterable[str], *, vocab_size: int = 30_522) -> 
 
     learning, lines = new(None), list(transcripts)
     letters = sorted({letter for line in lines for letter in learning.normalizer.normalize_str(line) if letter.strip()})
-    # The trainer meets pieces like ##a in the order of a hash table, another one in every process, and ties between
+    # The trainer sees pieces like ##a in the order of a hash table, another one in every process, and ties between
     # merges go by that order. Named beforehand, they have one order; the vocabulary then moves to a fresh tokenizer.
     known = [*BERT_TOKENS, *(f"##{letter}" for letter in letters)]
     smallest = len(known) + len(letters)
@@ -261,15 +261,15 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     vocab, merges, words = path / "vocab.json", path / "merges.txt", path / "vocab.txt"
     if vocab.is_file() and merges.is_file():
         # Only the model is kept: whether a token begins a word is decided by the text, as in training.
-        made = _read_by(lambda: ByteLevelBPETokenizer(str(vocab), str(merges)), vocab, merges)
-        return _complete(made._tokenizer, vocab)  # type: ignore[attr-defined]
+        wrapper = _read_by(lambda: ByteLevelBPETokenizer(str(vocab), str(merges)), vocab, merges)
+        return _complete(wrapper._tokenizer, vocab)  # type: ignore[attr-defined]
     if words.is_file():
         settings = path / "tokenizer_config.json"
         lowercase = not settings.is_file() or load_object(settings).get("do_lower_case", True)
         if not isinstance(lowercase, bool):
             raise ValueError(f"`do_lower_case` must be true or false, but is {lowercase!r:.40} ({settings}).")
-        made = _read_by(lambda: BertWordPieceTokenizer(str(words), lowercase=lowercase), words)
-        return _complete(made._tokenizer, words)  # type: ignore[attr-defined]
+        wrapper = _read_by(lambda: BertWordPieceTokenizer(str(words), lowercase=lowercase), words)
+        return _complete(wrapper._tokenizer, words)  # type: ignore[attr-defined]
     if (path / "spm_char.model").is_file():
         return load_letters(path / "spm_char.model")
     raise FileNotFoundError(
@@ -279,7 +279,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def _read_by(read: Callable[[], Any], *files: Path) -> Any:
-    """Return what a library makes of files, within limits; whatever it raises is a ValueError that names the first."""
+    """Return what ``read`` makes of files of limited size; any error becomes a ValueError that names the first file."""
     for file in files:
         require_file(file, most_bytes=MOST_TOKENIZER_BYTES)
     try:
@@ -299,7 +299,7 @@ def _complete(tokenizer: Tokenizer, file: Path) -> Tokenizer:
             f"{file} must number its {len(ids)} tokens from 0 to {len(ids) - 1}, but has ids up to {max(ids)}."
         )
     unknown = getattr(tokenizer.model, "unk_token", None)
-    # BPE may spell any text in bytes, and never asks for the unknown token; a model of words looks into its own table.
+    # BPE may spell any text in bytes, and never needs the unknown token; a model of words looks into its own table.
     known = tokenizer.get_vocab(with_added_tokens=type(tokenizer.model).__name__ == "BPE")
     if unknown is not None and unknown not in known:
         raise ValueError(f"{file} must have its token for unknown words, {unknown!r:.40}, in its vocabulary.")
@@ -315,6 +315,6 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     special = special_ids(tokenizer)
     try:
         ids = tokenizer.encode(text, add_special_tokens=False).ids
-    except Exception as e:  # of the library, which has no other kind
+    except Exception as e:  # tokenizers raises Exception itself
         raise ValueError(f"text must be readable for the model's tokenizer, but {text!r:.60} is not: {e}") from None
     return [special.start, *ids, special.end]

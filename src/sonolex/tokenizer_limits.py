@@ -1,4 +1,4 @@
-"""What a tokenizer from somebody else may do to a text: grow it a little, and search it in a time that ends.
+"""Limits on a tokenizer from somebody else: how far it may lengthen a text, and how long it may search it.
 
 A tokenizer.json is no code, but forty replacements of "a" by "aa" turn a word into a terabyte, and a regular expression
 such as ``(x+x+)+y`` tries twice as many ways for every further letter.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_GROWTH = 1000  # times the length of the text; published tokenizers have 1 to 32
 MOST_STEPS = 100  # of normalizer and pre-tokenizer; published tokenizers have up to 10
-MOST_REPEATS = 10  # a repetition with a higher bound counts as one without
+MOST_REPEATS = 10  # a repetition with a higher bound counts as unbounded
 GROWTH = {"ByteLevel": 4, "Precompiled": 32, "NFKD": 18, "NFKC": 18, "NFD": 4, "NFC": 3}  # of one letter, at most
 
 # Of a regular expression: a character or class that stands for one letter, a bracket, a repetition, or "or".
@@ -31,7 +31,7 @@ _PIECE = re.compile(
 
 
 def require_bounded(tokenizer: Tokenizer, file: Path) -> None:
-    """Raise ValueError, naming ``file``, if the tokenizer may grow a text, or search it, without a bound worth it."""
+    """Raise ValueError, naming ``file``, if the tokenizer may lengthen a text too far, or search it too long."""
     steps = [*_steps(tokenizer.normalizer), *_steps(tokenizer.pre_tokenizer)]
     if len(steps) > MOST_STEPS:
         raise ValueError(

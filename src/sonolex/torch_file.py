@@ -1,8 +1,8 @@
 """Tensors in files that ``torch.save`` wrote, without torch.load and without running anything in them.
 
-torch.load hands a TorchScript archive to torch.jit.load, which runs it, allocates what a file only claims to hold, and
-lets a pickle set the state of any class that it may name. Here the file's parts are checked first, the pickle may name
-only what stands for tensors and plain containers, and whatever else it names becomes one inert object. Tensors are
+torch.load hands a TorchScript archive to torch.jit.load, which runs it, allocates whatever size a file claims, and lets
+a pickle set the state of any class that it may name. Here the file's parts are checked first, the pickle may name
+only stand-ins for tensors and plain containers, and anything else it names becomes one inert object. Tensors are
 read when the pickle is done, each within its storage.
 """
 
@@ -33,15 +33,15 @@ T = TypeVar("T")
 
 
 def read_torch(path: Path, *, under: str | None = None, what: str = "a torch checkpoint") -> dict[str, Tensor]:
-    """Return the tensors of a torch file by their names; what lies beside them is left out.
+    """Return the tensors of a torch file by their names; everything else in it is ignored.
 
     Args:
         under: key of the dictionary that holds them; None for the whole file.
-        what: the file should be, for errors.
+        what: kind of file, for errors.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is none, it is a program (TorchScript), or it claims what it does not hold.
+        ValueError: it is no torch file, it is a program (TorchScript), or its claims do not match its content.
     """
 
     def tensors(archive: _Zip | _Legacy) -> dict[str, Tensor]:
@@ -117,8 +117,8 @@ _BROKEN = (
 
 
 def _reason(error: Exception) -> str:
-    told = f"{error}" if isinstance(error, _Refused) else f"cannot be read ({type(error).__name__}: {error})"
-    return " ".join(told.split())[:300]
+    reason = f"{error}" if isinstance(error, _Refused) else f"cannot be read ({type(error).__name__}: {error})"
+    return " ".join(reason.split())[:300]
 
 
 class _Storage(NamedTuple):
@@ -200,10 +200,10 @@ class _Legacy:
         storages: dict[str, _Storage] = {}
         self.content = _unpickled_next(head, storages)
         keys = _unpickled_next(head)
-        self._places = self._found(head.tell(), keys, storages)
+        self._places = self._storage_places(head.tell(), keys, storages)
 
-    def _found(self, place: int, keys: Any, storages: Mapping[str, _Storage]) -> dict[str, int]:
-        """Return where each storage's numbers begin. Before them stands how many there are."""
+    def _storage_places(self, place: int, keys: Any, storages: Mapping[str, _Storage]) -> dict[str, int]:
+        """Return where each storage's numbers begin, after their count."""
         if not isinstance(keys, list) or any(k not in storages for k in keys) or len(set(keys)) < len(keys):
             raise _Refused("lists storages that none of its tensors has")
         places = {}
@@ -249,7 +249,7 @@ def _item(content: Any, key: str) -> Any:
     return content.get(key) if isinstance(content, dict) else None
 
 
-# What a pickle may make. Nothing below is a function or class whose state a pickle could change for everyone: BUILD
+# Objects that a pickle may create. None is a function or class whose state a pickle could change for everyone: BUILD
 # (setting state) reaches instances only, of classes that refuse or ignore it.
 
 
@@ -385,7 +385,7 @@ def _unpickled(pickled: bytes, storages: dict[str, _Storage] | None = None) -> A
 
 
 def _unpickled_next(file: io.BytesIO, storages: dict[str, _Storage] | None = None) -> Any:
-    """Return what the next pickle of ``file`` holds, after looking at every operation in it."""
+    """Return the content of the next pickle in ``file``, after checking every operation in it."""
     start, most = file.tell(), 0
     for most, (operation, argument, _) in enumerate(pickletools.genops(file)):
         if most > MOST_OPERATIONS:

@@ -1,4 +1,4 @@
-"""Padded, Batch, Encoding and Losses: what travels between a processor, a system, its tasks and the training loop.
+"""Padded, Batch, Encoding and Losses, which travel between a processor, a system, its tasks and the training loop.
 
 Shape legend of the whole package (a tensor's name ends in its shape)::
 
@@ -89,7 +89,7 @@ class Padded(NamedTuple):
 
 @dataclass
 class Batch:
-    """Padded rows of each modality, raw labels, and what tasks add to them.
+    """Padded rows of each modality, raw labels, and the tasks' additions.
 
     A system declares which audio form it reads: ``frames`` (B, T, F) or ``samples`` (B, S). A clip without a modality
     has an empty row there. ``seeds`` holds one seed per clip and epoch: all per-clip randomness (masks, mismatched
@@ -111,10 +111,10 @@ class Batch:
     units_BT: Tensor | None = None
     """Hidden units of the audio, `NO_UNIT` after a clip's end; None if the processor makes none."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
-    """Added by tasks: what each task's loss compares with, one entry per task name."""
+    """Added by tasks: the targets of each task's loss, by the task's name."""
     extras: Mapping[str, Any] = field(default_factory=dict)
-    """Added by a system's ``corrupt``: chosen places and corrupted inputs, as tensors and `Padded`, and what the CPU
-    counted, under the system's own names."""
+    """Added by a system's ``corrupt``: chosen places and corrupted inputs, as tensors and `Padded`, and the CPU's
+    counts, under the system's own names."""
     counts: Mapping[str, float] = field(default_factory=dict)
     """Added by tasks: number of items each loss term averages over, known before the forward pass."""
 
@@ -204,8 +204,8 @@ class Encoding:
         streams: hidden states by modality, e.g. ``{"audio": (B, T', D), "text": (B, L, D)}``.
         valid: validity of each stream, at the stream's own rate.
         penalties: loss terms that every fine-tuning adds (CTAL's orthogonal term).
-        aligned: unit vectors (B, D) by modality, comparable across modalities; of systems that are trained so.
-        layers: the states of each stream before and after every layer, as ``streams``, of systems that give them.
+        aligned: unit vectors (B, D) by modality, comparable across modalities, of systems trained for it.
+        layers: the states of each stream before and after every layer, as ``streams``, of systems that return them.
     """
 
     pooled_BD: Tensor

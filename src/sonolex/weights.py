@@ -28,7 +28,7 @@ CURE = "Copy it again."
 
 @dataclass(frozen=True)
 class Stored:
-    """What a file says about one of its tensors."""
+    """Shape and type of a tensor, as its file claims."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -39,7 +39,7 @@ def read_header(path: Path) -> dict[str, Stored]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is none, or holds numbers that this package does not read.
+        ValueError: it is no safetensors file, or holds numbers that this package does not read.
     """
     with _opened(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -56,7 +56,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is none.
+        ValueError: it is no safetensors file.
     """
     with _opened(path) as file:
         return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
@@ -76,8 +76,8 @@ def require_finite(where: str, name: str, value: Tensor) -> None:
 def require_fit(where: str, stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> None:
     """Raise ValueError, naming tensors, unless a file holds exactly the ``wanted`` ones.
 
-    Shapes must be equal. Types too, except that F16 and BF16 stand for the F32 numbers they are: what a model then
-    computes with is what the file holds. Whole numbers are not weights, and F64 would be rounded.
+    Shapes must be equal. Types too, except that F16 and BF16 may stand for F32, which holds their numbers exactly.
+    Whole numbers are not weights, and F64 would be rounded.
     """
     problems = {
         "it lacks": [reprlib.repr(n) for n in wanted if n not in stored],
@@ -93,13 +93,13 @@ def require_fit(where: str, stored: Mapping[str, Stored], wanted: Mapping[str, T
             if n in wanted and not _keeps(s.dtype, wanted[n].dtype)
         ],
     }
-    told = [f"{what} {', '.join(n[:SHOWN])} ({len(n)} in all)" for what, n in problems.items() if n]
-    if told:
-        raise ValueError(f"{where} must hold the weights of its config, but {'; '.join(told)}.")
+    differences = [f"{what} {', '.join(n[:SHOWN])} ({len(n)} in all)" for what, n in problems.items() if n]
+    if differences:
+        raise ValueError(f"{where} must hold the weights of its config, but {'; '.join(differences)}.")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file with the mode that every new file gets; safetensors' own is readable by nobody else."""
+    """Write a safetensors file with the mode of a new file; safetensors itself makes it readable by its owner alone."""
     from safetensors.torch import save_file
 
     path.touch()
@@ -110,12 +110,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[s
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Context: safetensors' own view of a file; what it refuses is a ValueError that names the file."""
+    """Context: safetensors' view of a file; its errors become a ValueError that names the file."""
     from safetensors import SafetensorError, safe_open
 
     size, announced = require_file(path), _announced_bytes(path)
     if size != announced:
-        raise ValueError(f"{path} must have the {announced:,} bytes that its header tells, but has {size:,}. {CURE}")
+        raise ValueError(f"{path} must have the {announced:,} bytes that its header claims, but has {size:,}. {CURE}")
     try:
         with safe_open(path, framework="pt") as opened:
             yield opened
@@ -142,9 +142,9 @@ def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _keeps(found: torch.dtype, wanted: torch.dtype) -> bool:
+def _keeps(stored: torch.dtype, wanted: torch.dtype) -> bool:
     """Return whether every number of one type is one of the other."""
-    return found == wanted or (wanted == torch.float32 and found in (torch.float16, torch.bfloat16))
+    return stored == wanted or (wanted == torch.float32 and stored in (torch.float16, torch.bfloat16))
 
 
 _DTYPES = {

@@ -132,7 +132,7 @@ def test_windows_and_passes_draw_their_own_and_a_clips_first_window_draws_as_the
 
 
 def test_rows_that_are_no_clips_are_refused():
-    with drawn_from((1, 2, 3), CPU), pytest.raises(ValueError, match=r"3 rows, but is for \(6, 4\)"):
+    with drawn_from((1, 2, 3), CPU), pytest.raises(ValueError, match=r"3 rows, but gets \(6, 4\)"):
         Dropout(0.5)(torch.ones(6, 4))
 
 

@@ -138,7 +138,7 @@ def test_deit_weights_lose_their_colours_and_their_positions_fit_our_grid():
     weights = encoder_names(theirs.state_dict())
     import_ast(model.embedding, model.layers, model.norm, weights, **options, channels="mean")
     assert torch.allclose(model.embedding.project.weight, weight.mean(1).transpose(1, 2).flatten(1))
-    with pytest.raises(ValueError, match="multiply to their 16"):
+    with pytest.raises(ValueError, match="multiply to its 16"):
         import_ast(model.embedding, model.layers, model.norm, weights, size=(5, 4), patch=(8, 8))
 
 

@@ -42,7 +42,7 @@ class ConvStack(nn.Module):
             nn.init.kaiming_normal_(convolution.weight)  # type: ignore[arg-type]
 
     def num_steps(self, length: int) -> int:
-        """Return the steps of a signal of so many values."""
+        """Return the number of steps for a signal of ``length`` values."""
         for kernel, stride in zip(KERNELS[: self.num_layers], STRIDES, strict=False):
             length = 0 if length < kernel else 1 + (length - kernel) // stride
         return length

@@ -1,16 +1,15 @@
 """Dropout that depends on a clip alone, at less than half of torch's cost on a CPU.
 
 A trainer announces one seed a clip (`drawn_from`). Inside, whether a value is dropped is a function of its clip's seed,
-of the module, of how often that module was called, and of the value's place in the clip: what else is in the batch, how
-far it is padded and how many processes share it changes no mask. Nothing is drawn in turn, so there is no state, and
+of the module, of how often that module was called, and of the value's place in the clip: the rest of the batch, its
+padding and the number of processes change no mask. Nothing is drawn in turn, so there is no state, and
 every device drops the same values: the function is a hash of 64 bits, two rounds of multiply and xor-shift (Steele et
 al. 2014, SplitMix64), of which every 16 bits are one value's chance.
 
 Where nothing is announced, `Dropout` is torch's.
 
-What tells a module that its rows are not clips, or that it may be called for some batches and not for others:
-`drawn_for` (rows are windows or blocks of clips), `drawn_in_parts` (a sequence is joined from parts that are padded
-apart) and `drawn_apart` (a pass that not every batch has).
+Three contexts announce exceptions: `drawn_for` (rows are windows or blocks of clips), `drawn_in_parts` (a sequence is
+joined from parts that are padded separately) and `drawn_apart` (a pass that not every batch has).
 """
 
 from __future__ import annotations
@@ -50,18 +49,18 @@ class Dropout(nn.Dropout):
         if not self.training or self.p == 0 or (draws is None and (self.inplace or input.device.type != "cpu")):
             return super().forward(input)
         chances = _chances(input) if draws is None else draws.chances(input.shape, self.number)
-        dropped = min(round(self.p * CHANCES), CHANCES - 1)  # at most what 16 bits hold
+        dropped = min(round(self.p * CHANCES), CHANCES - 1)  # the largest number in 16 bits
         kept = chances.ge_(dropped - CHANCES // 2)  # 1 or 0 in place: booleans are slow on a CPU
         return input * kept.to(input.dtype).mul_(1 / (1 - self.p) if self.p < 1 else 0.0)
 
     @property
     def drops_by_clip(self) -> bool:
-        """Whether it is to drop now what clips' seeds say."""
+        """Whether it now drops by the clips' seeds."""
         return self.training and self.p > 0 and _DRAWS.get() is not None
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Put `Dropout` in the place of `nn.Dropout` inside a module that another library built."""
+    """Replace `nn.Dropout` by `Dropout` inside a module that another library built."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
@@ -84,7 +83,7 @@ def drawn_from(seeds: Sequence[int], device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def drawn_apart(name: str) -> Iterator[None]:
-    """Context: calls inside count apart from those outside, for a pass that some batches skip."""
+    """Context: calls inside are counted separately, for a pass that some batches skip."""
     draws = _DRAWS.get()
     with _drawing(draws and replace(draws, seeds_N=_mixed(draws.seeds_N + _number_of(name)), calls={})):
         yield
@@ -92,9 +91,9 @@ def drawn_apart(name: str) -> Iterator[None]:
 
 @contextmanager
 def drawn_for(owners: Tensor | Sequence[int], places: Tensor | Sequence[int]) -> Iterator[None]:
-    """Context: the rows inside are parts of clips: the row of each one's clip, and where in the clip it is.
+    """Context: rows inside are parts of clips; ``owners`` are their clips' rows, ``places`` their places in the clips.
 
-    What is at place 0 draws as its clip would.
+    A part at place 0 draws as its clip would.
     """
     draws = _DRAWS.get()
     if draws is not None:
@@ -122,7 +121,7 @@ def random_numbers(like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Draws:
-    """What is drawn from: a seed a row, the parts of a sequence, and how often each module was called."""
+    """Source of the draws: a seed per row, the parts of a sequence, and how often each module was called."""
 
     seeds_N: Tensor
     parts: tuple[int, ...] = ()
@@ -142,8 +141,8 @@ class _Draws:
         device = self.seeds_N.device
         if shape[0] != len(self.seeds_N) or (self.parts and (len(shape) < 3 or sum(self.parts) != shape[-2])):
             raise ValueError(
-                f"dropout must be asked for {len(self.seeds_N)} rows{self._sequence()}, but is for {tuple(shape)}. "
-                "Say what the rows are: see sonolex.nn.dropout."
+                f"dropout must get {len(self.seeds_N)} rows{self._sequence()}, but gets {tuple(shape)}. "
+                "Announce what the rows are: see sonolex.nn.dropout."
             )
         seeds = self.called(number)
         for axis, size in enumerate(shape[1:-1], start=1):
@@ -151,7 +150,7 @@ class _Draws:
             seeds = _mixed(seeds[..., None] + _places(parts, device))
         widths = self.parts if self.parts and len(shape) == 4 else (shape[-1],)
         words = tuple(-(-w // DRAWN_AT_ONCE) for w in widths)
-        # The one large tensor: what it is made of is mixed already, which saves it a round.
+        # The one large tensor: its inputs are mixed already, which saves it a round.
         numbers = _second_round(seeds[..., None] + _places(words, device)).view(torch.int16)
         if len(widths) == 1:
             return numbers[..., : widths[0]]

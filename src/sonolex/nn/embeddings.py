@@ -51,7 +51,7 @@ class FrameEmbedding(nn.Module):
 
     ``stem="linear"`` projects ``frames_per_step`` consecutive frames at once (1 as published); ``"conv"`` looks one
     step to either side twice; ``"conv2d"`` slides over time and frequency, so that a formant a few bands higher looks
-    the same, which few speakers need. Padding enters every convolution as zeros, so a clip has the same embedding
+    the same, which few speakers' data need. Padding enters every convolution as zeros, so a clip has the same embedding
     alone and in a batch.
     """
 
@@ -146,15 +146,15 @@ def in_groups(x_BT: Tensor, size: int, *, value: float = 0.0) -> Tensor:
 
 
 def every(valid_BT: Tensor, stride: int) -> Tensor:
-    """Return the validity of every so many places, the first one included."""
+    """Return the validity of every ``stride``-th place, from the first one on."""
     return in_groups(valid_BT, stride)[:, :, 0]
 
 
 class NormalisedPatches(nn.Module):
     """Patch projection with a LayerNorm before and after it (Dual PatchNorm, Kumar et al. 2023).
 
-    A linear projection of log power mostly says how loud a patch is, so that all states of an untrained network point
-    the same way. Here its shape is projected, and its mean and deviation enter as two more values.
+    A linear projection of log power mostly encodes how loud a patch is, so that all states of an untrained network
+    point the same way. Here its shape is projected, and its mean and deviation enter as two more values.
     """
 
     def __init__(self, patch_size: int, width: int):
@@ -202,7 +202,7 @@ class PatchEmbedding(nn.Module):
         """Return (B, 2 + P', D), class and distillation token first, and its validity.
 
         Args:
-            kept: numbers of the only patches that enter (B, P'), as `kept_places` gives them; None keeps all.
+            kept: numbers of the patches that enter (B, P'), from `kept_places`; None keeps all.
             replaced_BP, replacement_D: patches whose projection is replaced by one vector; positions stay.
         """
         positions_BPD = self._positions(valid_BP)
@@ -218,7 +218,7 @@ class PatchEmbedding(nn.Module):
     def _positions(self, valid_BP: Tensor) -> Tensor:
         """Return the position vectors of the patches, (1 or B, P, D)."""
         num_patches, num_rows = valid_BP.shape[1], self.num_rows
-        # An exported program is for any length, so it cannot choose.
+        # An exported program takes any length, so it cannot branch on it.
         if not torch.compiler.is_exporting() and num_patches <= len(self.position):
             return self.position[None, :num_patches]
         # Bilinear interpolation along time, as `resize_positions` does it, by each clip's own number of columns.

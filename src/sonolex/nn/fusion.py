@@ -1,4 +1,4 @@
-"""Several streams in one marked sequence, as BERT reads two sentences, and their states apart again."""
+"""Join streams into one marked sequence, as BERT reads two sentences, and split its states again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Joined:
 
     ``x_BLD`` and ``valid_BL`` have the text in the first ``num_text`` places and the audio, with its end token, after
     them; a clip's positions count its own tokens, so the padding between the two changes nothing. ``parts`` are the
-    lengths that are padded apart: of the text, and of the audio (at each rate, where there are several).
+    lengths that are padded separately: of the text, and of the audio (at each rate, where there are several).
     """
 
     x_BLD: Tensor
@@ -42,8 +42,8 @@ class JoinedEmbedding(nn.Module):
     Args:
         num_positions: BERT's table; text and audio of a clip share it.
         start_id, end_id: tokens that open the sequence and close each part.
-        time_positions: rows of a table of the audio's own positions, which count from its start (CALM); 0 counts them
-            on from the text's in the one table, as BERT counts its second sentence.
+        time_positions: rows of a table of the audio's own positions, which count from its start (CALM); 0
+            continues the text's positions in the one table, as BERT does for its second sentence.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class JoinedEmbedding(nn.Module):
         Args:
             tokens: (B, L), with start and end token.
             audio: audio tokens (B, T, D) of the model's width; the end token is added here, after the last valid one.
-            audio_times_T: positions of the audio tokens and of one more place; counted from 0 if not given.
-            audio_parts: lengths of the parts of the audio that are padded apart, of one if not given.
+            audio_times_T: positions of the audio tokens and of one more place; by default 0, 1, 2, …
+            audio_parts: lengths of the parts of the audio that are padded separately; by default one part.
 
         Raises:
             ValueError: a part alone needs more positions than there are, or the batch is empty.
@@ -103,10 +103,10 @@ class JoinedEmbedding(nn.Module):
         self._require_room("num_positions", num_text)
         x_BLD = self.token(tokens_BL) + self.modality.weight[TEXT]
         places_BL = torch.arange(num_text, device=device).expand(size, -1)
-        x_BLD = x_BLD + self.position(places_BL * tokens_valid_BL)  # padding takes the first one
+        x_BLD = x_BLD + self.position(places_BL * tokens_valid_BL)  # padding takes position 0
         if audio is None:
             return Joined(self._finished(x_BLD, (num_text,)), tokens_valid_BL, (num_text,))
-        *others, last = audio_parts or (audio.valid.shape[1],)
+        *earlier, last = audio_parts or (audio.valid.shape[1],)
         audio_BTD, audio_valid_BT = self._ended(audio.values, audio.valid)
         audio_BTD = audio_BTD.to(x_BLD.dtype) + self.modality.weight[AUDIO]
         if audio_times_T is None:
@@ -114,10 +114,10 @@ class JoinedEmbedding(nn.Module):
         times_BT, table = audio_times_T.expand(size, -1), self.time
         if table is None:
             times_BT, table = times_BT + tokens_valid_BL.sum(1, keepdim=True), self.position
-        self._require_room("num_positions" if self.time is None else "time_positions", max(*others, last, 0) + 1)
+        self._require_room("num_positions" if self.time is None else "time_positions", max(*earlier, last, 0) + 1)
         audio_BTD = audio_BTD + table(times_BT * audio_valid_BT)
         valid_BL = torch.cat([tokens_valid_BL, audio_valid_BT], 1)
-        parts = (num_text, *others, last + 1)  # the end token follows the last part
+        parts = (num_text, *earlier, last + 1)  # the end token follows the last part
         return Joined(self._finished(torch.cat([x_BLD, audio_BTD], 1), parts), valid_BL, parts)
 
     def _require_room(self, name: str, longest: int) -> None:

@@ -38,7 +38,7 @@ class FrameHead(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """Linear to classes or values; before it, as wanted: LayerNorm ("layer"), dropout, a GELU hidden layer."""
+    """Linear to classes or values; before it, optionally: LayerNorm ("layer"), dropout, a GELU hidden layer."""
 
     def __init__(self, width: int, num_outputs: int, *, norm: str = "none", hidden: int = 0, dropout: float = 0.0):
         super().__init__()
@@ -65,5 +65,5 @@ class Temperature(nn.Module):
         self.log = nn.Parameter(torch.tensor(start).log())
 
     def forward(self) -> Tensor:
-        """Return it."""
+        """Return the temperature."""
         return self.log.exp()

@@ -29,7 +29,7 @@ def masked_max(x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
 
 
 def mean_of_present(vectors: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
-    """Return each clip's mean (B, D) of those of its vectors (B, D) that are ``present`` (B, 1)."""
+    """Return each clip's mean (B, D) over its vectors (B, D) that are ``present`` (B, 1)."""
     total_BD = torch.stack([x_BD * is_B1 for x_BD, is_B1 in zip(vectors, present, strict=True)]).sum(0)
     return total_BD / torch.stack(list(present)).sum(0)
 

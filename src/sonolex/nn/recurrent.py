@@ -1,8 +1,8 @@
-"""Recurrent networks over padded rows: what a GRU or LSTM of torch says about each row alone.
+"""Recurrent networks over padded rows, with the states that torch's GRU or LSTM gives each row alone.
 
 torch's packed sequences need the lengths on the CPU, which stops a device, and cannot be exported. Padding is at the
-end, so a network that reads forwards has passed all that counts before it meets padding; backwards, each row is turned
-around by its own length first.
+end, so a forward network reads all valid steps before any padding; for the backward one, each row is first reversed by
+its own length.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _one_way(network: nn.GRU | nn.LSTM, x_BTF: Tensor, layer: str) -> Tensor:
 def _scanned(
     gated: bool, x_BTF: Tensor, input_weight: Tensor, state_weight: Tensor, input_bias: Tensor, state_bias: Tensor
 ) -> Tensor:
-    """Return the states of a GRU (``gated``) or LSTM, step by step; exported, torch's own would have a fixed length."""
+    """Return the states of a GRU (``gated``) or LSTM, step by step; torch's kernels would export a fixed length."""
     from torch._higher_order_ops.scan import scan  # not public yet
 
     def gru_step(state: tuple[Tensor, ...], inputs_BG: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:

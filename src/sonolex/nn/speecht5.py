@@ -1,8 +1,8 @@
-"""SpeechT5's modules as transformers has them, with dropout of ours, and the speech entrance that SpeechLM shares.
+"""SpeechT5's modules as transformers has them, with our dropout, and the speech entrance that SpeechLM shares.
 
-What is theirs is imported where it is used (extra: speecht5). Padding must not change a number, and none may be read
-back from the device: theirs normalises the first convolution over padding too, and asks what a mask holds. So the
-convolutions, the encoder and the decoder are gone through here, layer by layer.
+transformers is imported where it is used (extra: speecht5). Padding must not change a number, and nothing may be read
+back from the device, but transformers normalises the first convolution over padding and inspects masks. So the
+convolutions, the encoder and the decoder are run here, layer by layer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sonolex.nn.dropout import Dropout
 from sonolex.nn.transformer import attends_to_valid
 from sonolex.types import Padded
 
-STEP_SAMPLES = 320  # of the seven convolutions
+STEP_SAMPLES = 320  # total stride of the seven convolutions
 
 
 def theirs() -> Any:
@@ -70,10 +70,10 @@ def their_config(config: Any, *, num_layers: int, num_decoder_layers: int = 1, r
 
 
 class RelativeAttention(nn.Module):
-    """transformers' SpeechT5Attention with our dropout of its weights, which theirs draws from torch's generator.
+    """transformers' SpeechT5Attention with our dropout on its weights instead of one from torch's generator.
 
-    It takes over the four projections under their names, so that checkpoints fit, and answers as theirs does; there are
-    no weights to return and no earlier keys to keep, since nothing here asks for them.
+    It keeps the four projections under their names, so that checkpoints fit, and returns the same states. Attention
+    weights are not returned and earlier keys not cached, because nothing here needs them.
     """
 
     def __init__(self, attention: Any):
@@ -111,7 +111,7 @@ class RelativeAttention(nn.Module):
 
 
 def replace_attention(module: nn.Module) -> None:
-    """Put `RelativeAttention` in the place of transformers' inside their modules."""
+    """Replace transformers' attention by `RelativeAttention` inside their modules."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is theirs().SpeechT5Attention:
@@ -119,7 +119,7 @@ def replace_attention(module: nn.Module) -> None:
 
 
 class SpectrogramEntrance(nn.Module):
-    """Filter banks to states, in the place of the convolutions: a linear map, then the same two kinds of position."""
+    """Filter banks to states, instead of the convolutions: a linear map, then the same two kinds of position."""
 
     def __init__(self, sizes: Any):
         super().__init__()
@@ -149,12 +149,12 @@ def speech_features(entrance: Any, audio: Padded) -> tuple[Padded, Tensor | None
 
 def _convolved(encoder: Any, samples_BS: Tensor, lengths_B: Tensor | None) -> Tensor:
     """Return features (B, T', C); ``lengths_B`` is None where no row is padded, which is faster."""
-    first, *others = encoder.conv_layers
+    first, *layers = encoder.conv_layers
     x_BCT = first.conv(samples_BS[:, None])
     steps_B = None if lengths_B is None else (lengths_B - first.conv.kernel_size[0]) // first.conv.stride[0] + 1
     x_BCT = normalised_over_time(x_BCT, steps_B, first.layer_norm.weight, first.layer_norm.bias)
     x_BCT = first.activation(x_BCT)
-    for layer in others:
+    for layer in layers:
         x_BCT = layer(x_BCT)
     return x_BCT.transpose(1, 2)
 
@@ -199,7 +199,7 @@ def decoder_states(
 
 
 def _added(attends: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what is added to scores: 0 where a query may look, elsewhere the lowest number there is."""
+    """Return the bias that is added to scores: 0 where a query may look, elsewhere the lowest number."""
     return torch.zeros_like(attends, dtype=dtype).masked_fill(~attends, torch.finfo(dtype).min)
 
 

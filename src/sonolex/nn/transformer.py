@@ -31,7 +31,7 @@ def attends_to_valid(valid_BT: Tensor, *, causal: bool = False) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, attends: Tensor | None, *, dropout: Dropout) -> Tensor:
     """Return `scaled_dot_product_attention`, for training over few keys on a CPU by the kernel that is faster there.
 
-    Where dropout depends on clips it is written out: no kernel drops what it is told to.
+    Where dropout depends on clips, attention is written out: no kernel takes a dropout mask.
     """
     if dropout.drops_by_clip:
         scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5

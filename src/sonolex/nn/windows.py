@@ -20,9 +20,9 @@ class Windows:
 
     Attributes:
         shape: clips B, and windows W of the longest.
-        places_N: where the windows are in (B, W).
+        places_N: the windows' places in (B, W).
         starts_N: first position of each in its clip.
-        valid_N: whether it is one that its clip has.
+        valid_N: whether the clip has this window.
         size: positions of a window; those of the longest clip if they are fewer.
         lengths: valid positions of each, where known.
     """
@@ -36,11 +36,11 @@ class Windows:
 
     @classmethod
     def over(cls, clips: Padded, size: int) -> Windows:
-        """Return the windows that cover clips without overlap, but for the last one's."""
+        """Return the windows that cover clips; only a clip's last window may overlap another."""
         (num_clips, longest), device, lengths = clips.valid.shape, clips.valid.device, None
         most: Any = torch.sym_max(1, (longest + size - 1) // size)
         within: Any = torch.sym_min(size, longest)
-        # No tensor (B, W) here: torch's would ask, in an exported program too, whether W is 1.
+        # No tensor (B, W) here: torch would specialise an exported program on whether W is 1.
         if clips.lengths is None:
             places_N = torch.arange(num_clips * most, device=device)
         else:
@@ -59,7 +59,7 @@ class Windows:
 
     @property
     def single(self) -> bool:
-        """Whether every clip is one window, and nothing has to be copied. An exported program cannot choose."""
+        """Whether every clip is one window, and nothing has to be copied. An exported program cannot branch on it."""
         return not torch.compiler.is_exporting() and self.shape[1] == 1
 
     def cut(self, clips: Padded) -> Padded:

@@ -1,1 +1,1 @@
-"""Training objectives as pure functions: what to corrupt, and what to compare."""
+"""Training objectives as pure functions: corruption of inputs, and losses."""

@@ -1,6 +1,6 @@
 """NT-Xent between paired vectors.
 
-Source: CALM eq. 2. Rows are clips, and the loss looks at all rows given: callers join the rows of
+Source: CALM eq. 2. Rows are clips, and the loss compares all rows with each other: callers join the rows of
 accumulated batches and of all processes first.
 """
 
@@ -20,14 +20,14 @@ def nt_xent_sum(
     denominator: str = "with_positive",
     symmetric: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Return the summed −log(exp(s_ii/τ) / Σ_j exp(s_ij/τ)) of cosines s, in float32, and over how many rows.
+    """Return the summed −log(exp(s_ii/τ) / Σ_j exp(s_ij/τ)) of cosines s, in float32, and the number of rows.
 
     Args:
         same_NN: pairs that are not negatives of each other, e.g. clips with the same transcript.
         denominator: "with_positive" (NT-Xent), or "without_positive" (CALM eq. 2 as printed: j ≠ i, unbounded below).
         symmetric: average the loss from anchors to positives and back; False looks from the anchors only, as printed.
 
-    A row without any negative says nothing and is not counted.
+    A row without any negative is not counted.
 
     Raises:
         ValueError: an unknown denominator.
@@ -37,7 +37,7 @@ def nt_xent_sum(
     own_NN = torch.eye(len(anchors_ND), dtype=torch.bool, device=anchors_ND.device)
     negative_NN = ~own_NN if same_NN is None else ~(own_NN | same_NN)
     counted_N = negative_NN.any(1)
-    with torch.autocast(anchors_ND.device.type, enabled=False):  # it would take the product in half precision
+    with torch.autocast(anchors_ND.device.type, enabled=False):  # autocast would take half precision
         scores_NN = F.normalize(anchors_ND.float(), dim=-1) @ F.normalize(positives_ND.float(), dim=-1).T / temperature
     # A row that is not counted is compared with itself, so that nothing infinite enters the gradient.
     with_own_N = ~counted_N if denominator == "without_positive" else torch.ones_like(counted_N)
@@ -52,11 +52,11 @@ def nt_xent_sum(
 def ge2e_sum(
     vectors_ND: Tensor, same_NN: Tensor, known_N: Tensor, *, scale: Tensor, offset: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the summed generalised end-to-end loss of unit vectors, in float32, and over how many of them.
+    """Return the summed generalised end-to-end loss of unit vectors, in float32, and their number.
 
     A vector's similarity to each speaker is scale · cosine with the mean of the speaker's vectors + offset; with its
     own speaker the mean is of the *other* vectors; the loss is −log softmax of its own (Wan et al. 2018, eq. 5, 6, 8).
-    Vectors whose speaker has no other one, and all if there is one speaker, say nothing and are not counted.
+    A vector whose speaker has no other one is not counted; with a single speaker, none is.
 
     Args:
         same_NN: which vectors are of the same speaker.
@@ -67,7 +67,7 @@ def ge2e_sum(
     others_NN = ~same_NN & known_N[:, None] & known_N
     sizes_N = same_NN.sum(1)
     counted_N = (sizes_N > 1) & others_NN.any(1)
-    sums_ND = same_NN.float() @ vectors_ND  # of each one's speaker: a cosine does not ask whether it is a sum or a mean
+    sums_ND = same_NN.float() @ vectors_ND  # by speaker; sum and mean have the same cosines
     scale = scale.clamp_min(1e-6)
     own_N = scale * F.cosine_similarity(vectors_ND, sums_ND - vectors_ND, dim=-1) + offset
     scores_NN = scale * (F.normalize(vectors_ND, dim=-1) @ F.normalize(sums_ND, dim=-1).T) + offset

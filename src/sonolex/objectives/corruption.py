@@ -57,7 +57,7 @@ def corrupt_tokens(
     masked: float = 0.8,
     random: float = 0.1,
 ) -> Tensor:
-    """Return tokens with the chosen ones 80 % masked, 10 % random, 10 % kept (or as given). Source: CTAL 3.2.1."""
+    """Return tokens with the chosen ones 80 % masked, 10 % random, 10 % kept (or as set). Source: CTAL 3.2.1."""
     draw_L = torch.rand(len(tokens_L), generator=generator)
     random_L = torch.randint(first_word_id, vocab_size, (len(tokens_L),), generator=generator)
     corrupted_L = torch.where(chosen_L & (draw_L < masked), torch.full_like(tokens_L, mask_id), tokens_L)
@@ -185,7 +185,7 @@ def infill(
     SpeechT5 uses it in text pre-training.
 
     Args:
-        random: share of the tokens left that become another one, from ``words`` (first, and one after the last).
+        random: share of the other tokens that are replaced by one from ``words`` (first, and one after the last).
     """
     kept, wanted = tokens_L.tolist(), round(share * (len(tokens_L) - 1))
     while wanted > 0 and len(kept) > 1:
@@ -208,9 +208,9 @@ def choose_patches(
 
     Args:
         sampler: "cluster" grows squares around centres anywhere on the grid, so that edges are chosen as often as the
-            middle, and drops surplus patches of the last square at random; "ssast_code" is SSAST's released
-            code's: squares wrap into the next row, the first patch is never chosen, high bands less;
-            "uniform" chooses patches one by one.
+            middle, and drops surplus patches of the last square at random; "ssast_code" does as
+            SSAST's released code: squares wrap into the next row, the first patch is never chosen, high bands are
+            chosen less often; "uniform" chooses patches one by one.
         sides: smallest and largest side of a square. SSAST: 3 to 5, one side a clip.
 
     Raises:
@@ -255,7 +255,7 @@ def hide_patches(
 
 
 def _cluster_ids(num_columns: int, num_rows: int, num_chosen: int, side: int, generator: Generator) -> Tensor:
-    """Squares whose first corner may lie off the grid, so that every patch is in a square equally often."""
+    """Return patches of squares whose first corner may lie off the grid: every patch is in a square equally often."""
     chosen_CR = torch.zeros(num_columns, num_rows, dtype=torch.bool)
     while True:
         column = _below(num_columns + side - 1, generator) - side + 1
@@ -264,15 +264,15 @@ def _cluster_ids(num_columns: int, num_rows: int, num_chosen: int, side: int, ge
         new_CR = torch.zeros_like(chosen_CR)
         new_CR[square] = True
         new = (new_CR & ~chosen_CR).flatten().nonzero()[:, 0]
-        left = num_chosen - int(chosen_CR.sum())
-        if len(new) >= left:
-            last = new[torch.randperm(len(new), generator=generator)[:left]]
+        num_missing = num_chosen - int(chosen_CR.sum())
+        if len(new) >= num_missing:
+            last = new[torch.randperm(len(new), generator=generator)[:num_missing]]
             return torch.cat([chosen_CR.flatten().nonzero()[:, 0], last])
         chosen_CR |= new_CR
 
 
 def _released_cluster_ids(num_columns: int, num_rows: int, num_chosen: int, side: int, generator: Generator) -> Tensor:
-    """Ids run along time within a band; squares run on into the next band; the lowest ids are kept."""
+    """Return patches of squares over ids that run along time, then band: squares wrap, and the lowest ids are kept."""
     num_patches = num_columns * num_rows
     if num_chosen > num_patches - 2:
         raise ValueError(

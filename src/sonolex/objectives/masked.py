@@ -40,7 +40,7 @@ def patch_info_nce_sum(
     """
     if axis not in ("paper", "code"):
         raise ValueError(f"`axis` must be paper or code, but is {axis!r}.")
-    with torch.autocast(predicted_BPK.device.type, enabled=False):  # it would take the product in half precision
+    with torch.autocast(predicted_BPK.device.type, enabled=False):  # autocast would take half precision
         scores_BPP = predicted_BPK.float() @ target_BPK.float().transpose(1, 2)
     scores_BPP = scores_BPP if axis == "paper" else scores_BPP.transpose(1, 2)
     scores_BPP = scores_BPP.masked_fill(~chosen_BP[:, None], torch.finfo(torch.float32).min)

@@ -14,7 +14,7 @@ from sonolex.types import Padded
 
 
 def with_partners(audio: Padded, partners: Padded | None) -> tuple[Padded, Tensor]:
-    """Return audio with every partner in the place of the clip's own, and matched_B; for tensors on the CPU.
+    """Return audio in which partners replace the clips' own audio, and matched_B; for tensors on the CPU.
 
     Args:
         audio: frames (B, T, F) or samples (B, S).
@@ -23,7 +23,7 @@ def with_partners(audio: Padded, partners: Padded | None) -> tuple[Padded, Tenso
     if partners is None:
         return audio, torch.ones(len(audio.values), dtype=torch.bool)
     assert audio.lengths is not None and partners.lengths is not None
-    lengths = tuple(other or own for own, other in zip(audio.lengths, partners.lengths, strict=True))
+    lengths = tuple(partner or clip for clip, partner in zip(audio.lengths, partners.lengths, strict=True))
     longest, matched_B = max((1, *lengths)), torch.tensor(partners.lengths) == 0
     choose_B = matched_B.view(-1, *[1] * (audio.values.ndim - 1))
     chosen_BT = torch.where(choose_B, *(_of_length(x.values, longest) for x in (audio, partners)))
@@ -36,5 +36,5 @@ def match_loss_sum(logits_N: Tensor, matched_N: Tensor) -> Tensor:
 
 
 def _of_length(rows_BT: Tensor, length: int) -> Tensor:
-    """Return rows padded or cut to so many places."""
+    """Return rows padded or cut to ``length`` places."""
     return F.pad(rows_BT, (0, 0) * (rows_BT.ndim - 2) + (0, length - rows_BT.shape[1]))

@@ -1,8 +1,8 @@
 """From letters to hidden units: which units a letter is spoken as, and for how long, learned from paired clips.
 
 A hidden Markov model with one state a letter, trained by Viterbi from an even start (flat start). Every letter then has
-one sequence of units: as many as its mean duration, each the most frequent one at that point of the letter. It is what
-SpeechLM's text-to-unit model is for (study, section 2.3.1), small enough to read.
+one sequence of units: as many as its mean duration, each the most frequent one at that point of the letter. It stands
+for SpeechLM's text-to-unit model (study, section 2.3.1), and is small enough to read.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SMOOTHING = 0.5  # of counts: a unit never heard in a letter is unlikely, not impossible
+SMOOTHING = 0.5  # of counts: a unit that never occurs in a letter is unlikely, not impossible
 
 
 def align(units_T: np.ndarray, letters_L: np.ndarray, log_chances_VU: np.ndarray) -> np.ndarray:
-    """Return for each frame which letter of the clip it is in (T,): the likeliest monotonic path, no letter left out.
+    """Return each frame's letter of the clip (T,), by number: the likeliest monotonic path through all letters.
 
     Raises:
         ValueError: fewer frames than letters.
@@ -45,7 +45,7 @@ def align(units_T: np.ndarray, letters_L: np.ndarray, log_chances_VU: np.ndarray
 def aligned_paths(
     clips: Sequence[tuple[np.ndarray, np.ndarray]], num_letters: int, num_units: int, *, num_passes: int = 5
 ) -> list[np.ndarray]:
-    """Return for each clip, as (units, letters), which of its letters every frame is in (T,), learned from all of them.
+    """Return the path (T,) of each clip, given as (units, letters): the letter of every frame, learned from all clips.
 
     Raises:
         ValueError: a clip has fewer frames than letters.
@@ -65,10 +65,10 @@ def letter_units(
 ) -> list[list[int]]:
     """Return the units of every letter, from (units, letters) of paired clips; empty for a letter that no clip has.
 
-    Clips with fewer frames than letters teach nothing and are left out.
+    Clips with fewer frames than letters are skipped.
 
     Raises:
-        ValueError: no clip is left.
+        ValueError: all clips are skipped.
     """
     clips = [(u, letters) for u, letters in clips if 0 < len(letters) <= len(u)]
     if not clips:

@@ -1,7 +1,7 @@
-"""VICReg: variance, invariance and covariance of two views' vectors, and what tells a collapse from success.
+"""VICReg: variance, invariance and covariance of two views' vectors, and signs of a collapse.
 
-Source: VICReg (Bardes et al. 2022) as VCR-AST section 4.3 uses it. Rows are clips, and every statistic is over all rows
-given: callers join the rows of accumulated batches and of all processes first.
+Source: VICReg (Bardes et al. 2022) as VCR-AST section 4.3 uses it. Rows are clips, and every statistic is over all
+rows: callers join the rows of accumulated batches and of all processes first.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def terms(first_ND: Tensor, second_ND: Tensor, *, reduction: str) -> dict[str, T
     if len(first_ND) < 2:
         raise ValueError(f"VICReg must see at least 2 clips at once, but sees {len(first_ND)}. Raise the batch size.")
     first_ND, second_ND = first_ND.float(), second_ND.float()
-    with torch.autocast(first_ND.device.type, enabled=False):  # it would take covariances in half precision
+    with torch.autocast(first_ND.device.type, enabled=False):  # autocast would take half precision
         return {
             "invariance": invariance(first_ND, second_ND, reduction=reduction),
             "variance": (variance(first_ND) + variance(second_ND)) * (0.5 if reduction == "code" else 1.0),

@@ -26,7 +26,7 @@ LAYER_NAMES = {
     "intermediate.dense": "ffn.up",
     "output.dense": "ffn.down",
 }
-"""Our names of a layer's parts, by theirs; query, key and value are joined."""
+"""Our names of a layer's parts by the checkpoint's; query, key and value are joined."""
 RENAMED_IN_5 = {
     r"^layers\.(\d+)\.attention\.q_proj": r"encoder.layer.\1.attention.attention.query",
     r"^layers\.(\d+)\.attention\.k_proj": r"encoder.layer.\1.attention.attention.key",
@@ -194,8 +194,8 @@ def import_ast(
     frequency, as AST's code does.
 
     Args:
-        size: patches along time and band of *their* position table: (101, 12) for AST on AudioSet, (14, 14) or (24, 24)
-            for DeiT (rows of an image are bands).
+        size: patches along time and band of the *checkpoint's* position table: (101, 12) for AST on AudioSet, (14, 14)
+            or (24, 24) for DeiT (rows of an image are bands).
         patch: frames and bands of our patch.
         channels: how colour channels become one: "sum" (AST's code) or "mean" (its document).
         objectives: see `import_ast_or_deit`.
@@ -205,8 +205,8 @@ def import_ast(
     """
     if not isinstance(embedding.project, nn.Linear):
         raise ValueError("`patch_norm` must be 'none' to import AST or DeiT, whose patches are projected linearly.")
-    found = Found(weights)
-    take = found.take
+    copies = Found(weights)
+    take = copies.take
     take(["embeddings.cls_token"], embedding.special[:1], lambda x: x[0])
     take(["embeddings.distillation_token"], embedding.special[1:], lambda x: x[0])
     positions = "embeddings.position_embeddings"
@@ -220,13 +220,13 @@ def import_ast(
         for kind in ("weight", "bias"):
             qkv = [f"encoder.layer.{number}.attention.attention.{n}.{kind}" for n in ("query", "key", "value")]
             take(qkv, ours[f"attention.qkv.{kind}"])
-            for theirs, mine in LAYER_NAMES.items():
-                take([f"encoder.layer.{number}.{theirs}.{kind}"], ours[f"{mine}.{kind}"])
+            for published, mine in LAYER_NAMES.items():
+                take([f"encoder.layer.{number}.{published}.{kind}"], ours[f"{mine}.{kind}"])
     for kind, parameter in norm.named_parameters():
         take([f"layernorm.{kind}"], parameter)
     if objectives is not None and "mask_embed" in weights:
-        _take_objectives(found, objectives, patch)
-    return found.report()
+        _take_objectives(copies, objectives, patch)
+    return copies.report()
 
 
 def _take_objectives(found: Found, objectives: Mapping[str, nn.Module], patch: tuple[int, int]) -> None:
@@ -246,10 +246,10 @@ def _by_frame(x_KD: Tensor, patch: tuple[int, int]) -> Tensor:
 
 
 def _positions(table_PD: Tensor, size: tuple[int, int], embedding: PatchEmbedding) -> Tensor:
-    """Return their table (band first) as ours (time first), cut from the middle or interpolated to our size."""
+    """Return the checkpoint's table (band first) as ours (time first): its middle part, or interpolated."""
     columns, rows = size
     if len(table_PD) != columns * rows:
-        raise ValueError(f"`size` must multiply to their {len(table_PD)} positions, but is {columns} × {rows}.")
+        raise ValueError(f"`size` must multiply to its {len(table_PD)} positions, but is {columns} × {rows}.")
     # (rows * columns, D) -> (columns, rows, D)
     table_CRD = table_PD.reshape(rows, columns, -1).transpose(0, 1)
     for axis, wanted in ((0, embedding.num_columns), (1, embedding.num_rows)):

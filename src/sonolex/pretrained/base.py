@@ -1,4 +1,4 @@
-"""Copy tensors of a published checkpoint into ours, and account for every key: what the families share."""
+"""Copy tensors of a published checkpoint into ours, and account for every key: shared by all families."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BUFFERS = ("position_ids", "token_type_ids")  # in files of Hugging Face's BERT;
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What happened to every key: ``used`` theirs, ``unused`` theirs, ``missing`` ours that stay as they were."""
+    """The ``used`` and ``unused`` keys of a checkpoint, and the ``missing`` ones, whose tensors stay as they were."""
 
     used: tuple[str, ...]
     unused: tuple[str, ...]
@@ -24,10 +24,10 @@ class ImportReport:
 
 
 def copy_found(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tensor]) -> ImportReport:
-    """Copy those of their tensors that are there into ours; several keys of one of ours are concatenated.
+    """Copy the tensors that the checkpoint has into ours; several keys for one of ours are concatenated.
 
     Raises:
-        ValueError: a shape differs, or hardly anything or a whole layer was not there.
+        ValueError: a shape differs, or half of the tensors or a whole layer are missing.
     """
     used: list[str] = []
     missing: list[str] = []
@@ -42,11 +42,11 @@ def copy_found(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Te
 
 
 def copy_all(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tensor], *, whole: str) -> ImportReport:
-    """Copy their tensors into ours, all of them or none.
+    """Copy the checkpoint's tensors into ours, all or none.
 
     Args:
-        pairs: our tensors by the keys of theirs; several keys are concatenated.
-        whole: what the checkpoint is, for the error.
+        pairs: our tensors by the checkpoint's keys; several keys are concatenated.
+        whole: kind of checkpoint, for the error.
 
     Raises:
         ValueError: a key is missing, or a shape differs.
@@ -61,7 +61,7 @@ def copy_all(pairs: Mapping[tuple[str, ...], Tensor], weights: Mapping[str, Tens
 
 
 class Found:
-    """Copies a checkpoint's tensors into ours, and remembers which keys were used and which were not there."""
+    """Copies a checkpoint's tensors into ours, and remembers which keys were used and which were missing."""
 
     def __init__(self, weights: Mapping[str, Tensor]):
         self._weights = weights
@@ -78,17 +78,17 @@ class Found:
         self._used.extend(names)
 
     def report(self) -> ImportReport:
-        """Return what was used, what was not, and what was not there. Raises ValueError if hardly any was."""
+        """Return the used, unused and missing keys. Raises ValueError if half of them are missing."""
         unused = [k for k in self._weights if k not in self._used]
         return _require_matched(ImportReport(tuple(dict.fromkeys(self._used)), tuple(unused), tuple(self._missing)))
 
 
 def _require_matched(report: ImportReport) -> ImportReport:
-    """Return the report of an import that found what it looked for, up to single tensors.
+    """Return the report of an import that lacks at most single tensors.
 
     Raises:
-        ValueError: it found nothing or less than half (the checkpoint is of another kind, or of other names), or
-            nothing of a whole layer, which would stay random.
+        ValueError: half of the tensors are missing (the checkpoint is of another kind, or has other names), or a whole
+            layer is, which would stay random.
     """
     wanted = len(report.used) + len(report.missing)
     if len(report.used) <= len(report.missing):
@@ -107,8 +107,8 @@ def _require_matched(report: ImportReport) -> ImportReport:
 
 def _layer_of(key: str) -> str:
     """Return the layer a key belongs to, "encoder.layer.3", or nothing."""
-    found = re.match(r".*?layers?\.\d+(?=\.)", key)
-    return found[0] if found else ""
+    match = re.match(r".*?layers?\.\d+(?=\.)", key)
+    return match[0] if match else ""
 
 
 def _by_number(layer: str) -> tuple[str, int]:
@@ -121,12 +121,12 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:3])) + more or "nothing"
 
 
-def _copy(keys: Iterable[str], theirs: Tensor, ours: Tensor) -> None:
-    """Copy one tensor of theirs into ours. Raises ValueError if shape or kind differ, or a number is not finite."""
-    if theirs.shape != ours.shape:
-        raise ValueError(f"{list(keys)} must have shape {tuple(ours.shape)}, but have {tuple(theirs.shape)}.")
-    if theirs.is_floating_point() != ours.is_floating_point():
-        raise ValueError(f"{list(keys)} must hold {ours.dtype} numbers or alike, but hold {theirs.dtype}.")
-    require_finite("the checkpoint", " and ".join(keys), theirs)
+def _copy(keys: Iterable[str], published: Tensor, ours: Tensor) -> None:
+    """Copy one published tensor into ours. Raises ValueError if shape or kind differ, or a number is not finite."""
+    if published.shape != ours.shape:
+        raise ValueError(f"{list(keys)} must have shape {tuple(ours.shape)}, but have {tuple(published.shape)}.")
+    if published.is_floating_point() != ours.is_floating_point():
+        raise ValueError(f"{list(keys)} must hold {ours.dtype} numbers or alike, but hold {published.dtype}.")
+    require_finite("the checkpoint", " and ".join(keys), published)
     with torch.no_grad():
-        ours.copy_(theirs)
+        ours.copy_(published)

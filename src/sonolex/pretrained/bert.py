@@ -24,7 +24,7 @@ SIZES = {
     "max_position_embeddings": "num_positions",
     "layer_norm_eps": "norm_eps",
 }
-"""Our names of what a BERT checkpoint's config.json says."""
+"""Our names of the sizes in a BERT checkpoint's config.json."""
 LAYER_NAMES = {
     "attention.output.dense": "attention.out",
     "attention.output.LayerNorm": "attention_norm",
@@ -32,7 +32,7 @@ LAYER_NAMES = {
     "output.dense": "ffn.down",
     "output.LayerNorm": "ffn_norm",
 }
-"""Our names of a layer's parts, by theirs; query, key and value are joined."""
+"""Our names of a layer's parts by the checkpoint's; query, key and value are joined."""
 
 
 def bert_sizes(place: str | Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def import_bert(
 def import_roberta(
     embedding: TokenEmbedding, layers: Iterable[nn.Module], weights: Mapping[str, Tensor], *, prefix: str = ""
 ) -> ImportReport:
-    """Copy a RoBERTa encoder's embedding and post-norm layers; return what was used.
+    """Copy a RoBERTa encoder's embedding and post-norm layers; return the report.
 
     Raises:
         ValueError: a shape differs, by key.
@@ -93,13 +93,13 @@ def _embedding(embedding: TokenEmbedding | JoinedEmbedding) -> dict[tuple[str, .
 
 
 def _post_norm_layer(layer: nn.Module, place: str) -> dict[tuple[str, ...], Tensor]:
-    """Return our tensors of a post-norm layer by the keys of theirs; several keys are concatenated."""
+    """Return our tensors of a post-norm layer by the checkpoint's keys; several keys are concatenated."""
     ours = dict(layer.named_parameters())
     pairs: dict[tuple[str, ...], Tensor] = {}
     for kind in ("weight", "bias"):
         query_key_value = tuple(f"{place}.attention.self.{n}.{kind}" for n in ("query", "key", "value"))
         pairs[query_key_value] = ours[f"attention.qkv.{kind}"]
-        pairs |= {(f"{place}.{theirs}.{kind}",): ours[f"{mine}.{kind}"] for theirs, mine in LAYER_NAMES.items()}
+        pairs |= {(f"{place}.{published}.{kind}",): ours[f"{mine}.{kind}"] for published, mine in LAYER_NAMES.items()}
     return pairs
 
 

@@ -3,7 +3,7 @@
 A fairseq file is a pickle: tensors beside settings, which are objects of argparse, omegaconf or fairseq itself. Only
 tensors and plain containers are built (`sonolex.torch_file`); any other object becomes an inert one.
 
-Names of keys are those of the released models' modules. No released file could be read where this was written: the
+Names of keys are those of the released models' modules. No released file was at hand when this was written: the
 tests make files with these names and shapes.
 """
 
@@ -41,21 +41,24 @@ def import_speechlm(system: nn.Module, weights: Mapping[str, Tensor]) -> ImportR
     Raises:
         ValueError: a key is missing, a shape differs, or there are more or fewer units.
     """
-    theirs = {weight_norm_name(_renamed(key, _SPEECHLM)): value for key, value in weights.items()}
+    renamed = {weight_norm_name(_renamed(key, _SPEECHLM)): value for key, value in weights.items()}
     ours = dict(system.named_parameters())
-    if "unit_embedding.weight" in theirs and "unit_embedding.weight" in ours:
-        num_units, wanted = len(theirs["unit_embedding.weight"]) - SPECIAL_UNITS - 1, len(ours["unit_embedding.weight"])
+    if "unit_embedding.weight" in renamed and "unit_embedding.weight" in ours:
+        num_units, wanted = (
+            len(renamed["unit_embedding.weight"]) - SPECIAL_UNITS - 1,
+            len(ours["unit_embedding.weight"]),
+        )
         if num_units != wanted:
             raise ValueError(
                 f"`num_units` must be the checkpoint's {num_units}, each of which has its own meaning, but is {wanted}."
             )
-        theirs["unit_embedding.weight"] = theirs["unit_embedding.weight"][SPECIAL_UNITS : SPECIAL_UNITS + num_units]
-    if "unit_position.weight" in theirs:
+        renamed["unit_embedding.weight"] = renamed["unit_embedding.weight"][SPECIAL_UNITS : SPECIAL_UNITS + num_units]
+    if "unit_position.weight" in renamed:
         last = FIRST_POSITION + len(ours["unit_position.weight"])
-        theirs["unit_position.weight"] = theirs["unit_position.weight"][FIRST_POSITION:last]
+        renamed["unit_position.weight"] = renamed["unit_position.weight"][FIRST_POSITION:last]
     parts = ("speech.", "speech_layers.", "unit_embedding.", "unit_position.", "shared_layers.")
     pairs = {(name,): parameter for name, parameter in ours.items() if name.startswith(parts)}
-    return copy_all(pairs, theirs, whole="a SpeechLM checkpoint")
+    return copy_all(pairs, renamed, whole="a SpeechLM checkpoint")
 
 
 def _renamed(key: str, rules: tuple[tuple[str, str], ...]) -> str:

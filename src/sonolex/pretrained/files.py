@@ -27,11 +27,11 @@ def read_sizes(place: str | Path, names: Iterable[str], *, defaults: Mapping[str
     Raises:
         ValueError: one is missing, or is no number above 0.
     """
-    theirs = {**(defaults or {}), **read_config(place)}
-    wrong = [f"{n} ({theirs.get(n)!r:.40})" for n in names if not _is_size(theirs.get(n), whole=not n.endswith("eps"))]
+    config = {**(defaults or {}), **read_config(place)}
+    wrong = [f"{n} ({config.get(n)!r:.40})" for n in names if not _is_size(config.get(n), whole=not n.endswith("eps"))]
     if wrong:
-        raise ValueError(f"config.json of {place} must have sizes above 0, but not so are {', '.join(wrong)}.")
-    return {n: theirs[n] for n in names}
+        raise ValueError(f"config.json of {place} must have sizes above 0, but these are not: {', '.join(wrong)}.")
+    return {n: config[n] for n in names}
 
 
 def _is_size(value: Any, *, whole: bool) -> bool:
@@ -41,8 +41,8 @@ def _is_size(value: Any, *, whole: bool) -> bool:
 def read_weights(place: str | Path) -> dict[str, Tensor]:
     """Return the tensors of a Hugging Face checkpoint: safetensors, or pytorch_model.bin, without running a pickle.
 
-    Where an index says which file holds which tensor, those are read; else the only file, or the one called
-    model.safetensors (pytorch_model.bin), and a line says that there are others.
+    An index decides which files are read. Without one, the only file is, or the one called model.safetensors
+    (pytorch_model.bin), and a line on the error stream names the others.
 
     Raises:
         FileNotFoundError: no weights there.
@@ -57,8 +57,8 @@ def read_weights(place: str | Path) -> dict[str, Tensor]:
         if index.is_file():
             return _indexed(index, read)
         if len(files) > 1 and folder / main in files:
-            others = ", ".join(f.name for f in files if f.name != main)
-            say(f"{folder}: reading {main}, not {others}", file=sys.stderr)
+            other_names = ", ".join(f.name for f in files if f.name != main)
+            say(f"{folder}: reading {main}, not {other_names}", file=sys.stderr)
             files = [folder / main]
         if len(files) > 1:
             names = ", ".join(f.name for f in files)
@@ -79,11 +79,11 @@ def _indexed(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str
     outside = [f for f in places.values() if Path(f).name != f or f in ("", "..")]
     if outside:
         raise ValueError(f"{index} must name files beside it, but names {outside[0]!r}.")
-    found = {f: read(index.with_name(f)) for f in dict.fromkeys(places.values())}
-    absent = [k for k, f in places.items() if k not in found[f]]
+    tensors = {f: read(index.with_name(f)) for f in dict.fromkeys(places.values())}
+    absent = [k for k, f in places.items() if k not in tensors[f]]
     if absent:
-        raise ValueError(f"{index} must tell where tensors are, but {absent[0]!r} is not in {places[absent[0]]!r}.")
-    return {k: found[f][k] for k, f in places.items()}
+        raise ValueError(f"{index} must name each tensor's file, but {absent[0]!r} is not in {places[absent[0]]!r}.")
+    return {k: tensors[f][k] for k, f in places.items()}
 
 
 def tokenizer_folder(place: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""SpeechT5 in Hugging Face format: the entrances of speech and text, encoder and decoder, all of a part or none."""
+"""SpeechT5 in Hugging Face format: the entrances of speech and text, encoder and decoder, each copied whole or not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARTS = {
     "encoder": "speecht5.encoder.wrapped_encoder.",
     "decoder": "speecht5.decoder.wrapped_decoder.",
 }
-"""What keys of a part begin with."""
+"""Prefixes of the keys of each part."""
 
 
 def import_speecht5(modules: Mapping[str, nn.Module], weights: Mapping[str, Tensor]) -> ImportReport:

@@ -1,6 +1,6 @@
-"""What every processor is: audio and text in, `Batch` out, and everything a model folder needs to read new recordings.
+"""Base of all processors: audio and text in, `Batch` out, and everything a model folder needs to read new recordings.
 
-One public module for each kind of input; a paper whose input differs only in numbers says them in its own file.
+One public module for each kind of input; a paper whose input differs only in numbers sets them in its own file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sonolex.audio.views import Views
 from sonolex.types import Batch, Example, Padded
 
 NO_VIEWS = Views()
-LIMITS = {  # of whatever a processor's config has of these: far beyond any use, far below what exhausts a machine
+LIMITS = {  # of these fields, where a config has them: far beyond any use, far from exhausting a machine
     "rate_hz": (100, 768_000),
     "hop_ms": (1, 10_000),
     "window_ms": (1, 10_000),
@@ -33,7 +33,7 @@ LIMITS = {  # of whatever a processor's config has of these: far beyond any use,
     "num_units": (0, 1_000_000),
     "symbol_repeats": (0, 1000),
 }
-LONG_AUDIO = (  # what to do about a recording that is longer than a model's longest clip
+LONG_AUDIO = (  # advice about a recording that is longer than a model's longest clip
     "Cut the recording into clips. To predict, `--long window` (Python: long='window') does it; in a recipe, "
     "long_clip='cut' drops what is beyond."
 )
@@ -43,11 +43,11 @@ VIEW_SALT = 0x5EED  # views and corruption of one clip must not draw the same nu
 
 @dataclass(frozen=True)
 class ProcessorConfig:
-    """Base of every processor's config. ``rate_hz`` is the sampling rate the system hears.
+    """Base of every processor's config. ``rate_hz`` is the sampling rate the system reads.
 
     Raises:
-        ValueError: a quantity of `LIMITS` beyond them. One that decides how much memory or time a clip costs comes with
-            a model folder, whose weights do not vouch for it.
+        ValueError: a field is outside its `LIMITS`. They bound the memory and time that a clip costs under a config
+            from a model folder, whose weights do not confirm it.
     """
 
     rate_hz: int = 16_000
@@ -63,7 +63,7 @@ class ProcessorConfig:
 
     @property
     def longest_s(self) -> float:
-        """Seconds from which on a clip is refused. Default: never."""
+        """Longest clip that is accepted, in seconds. Default: any."""
         return math.inf
 
 
@@ -76,7 +76,7 @@ class Processor(abc.ABC):
     @property
     @abc.abstractmethod
     def positions_per_second(self) -> int:
-        """Frames (or samples) of `Example.audio` a second of sound becomes."""
+        """Frames (or samples) of `Example.audio` per second of sound."""
 
     @abc.abstractmethod
     def front(self, wave_S: np.ndarray) -> Tensor:
@@ -113,16 +113,16 @@ class Processor(abc.ABC):
         waves: Iterable[np.ndarray] = (),
         pairs: Iterable[tuple[np.ndarray, str]] = (),
     ) -> Processor:
-        """Return a new processor; what has to be learned is learned from training clips.
+        """Return a new processor whose tokenizer, statistics and units are learned from training clips.
 
         Args:
             transcripts: to train a tokenizer on.
             waves: samples (S,) at ``config.rate_hz``, read only if they are iterated, to measure statistics on.
-            pairs: the same with their transcripts, of clips that have one.
+            pairs: samples with their transcripts, of clips that have one.
         """
 
     def conflicts(self, wanted: Any) -> list[str]:
-        """Return where ``wanted`` differs from this processor's config, so that its weights would hear other input."""
+        """Return where ``wanted`` differs from this processor's config, which would change the input of its weights."""
         return list(configs.differences(configs.to_json(self.config), configs.to_json(wanted)))
 
     def example(

@@ -1,4 +1,4 @@
-"""Kaldi filter banks and WordPiece tokens, which SpectroBERT and CALM read with numbers of their own."""
+"""Kaldi filter banks and WordPiece tokens, which SpectroBERT and CALM read with different settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What processors of audio and text share: limits, tokens, padded batches. The front end is a subclass's."""
+"""Base of processors of audio and text: limits, tokens, padded batches. Subclasses bring the front end."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class FramesAndTokensProcessor(Processor):
     @property
     def num_features(self) -> int:
         """Length of one frame of `finish`."""
-        raise TypeError(f"{type(self).__name__} must say its num_features.")
+        raise TypeError(f"{type(self).__name__} must define num_features.")
 
     @classmethod
     def create(
@@ -106,12 +106,12 @@ class FramesAndTokensProcessor(Processor):
             ids = [*ids[: self.config.max_tokens - 1], self.special.end]
         return torch.tensor(ids)
 
-    def example(self, clip_id: str, *, views: Views = NO_VIEWS, own_share: float = 1.0, **given: Any) -> Example:
+    def example(self, clip_id: str, *, views: Views = NO_VIEWS, own_share: float = 1.0, **options: Any) -> Example:
         if self.reads_samples and (views != NO_VIEWS or own_share < 1):
             raise ValueError(
                 "views and mixup change spectrograms, but this processor's `audio` is 'waveform'. Leave them out."
             )
-        return super().example(clip_id, views=views, own_share=own_share, **given)
+        return super().example(clip_id, views=views, own_share=own_share, **options)
 
     def finished_samples(self, samples_S: Tensor, clip_id: str, *, normalise: bool) -> Tensor:
         """Return samples of at most the processor's longest clip, with mean 0 and deviation 1 if ``normalise``."""

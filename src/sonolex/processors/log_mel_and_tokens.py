@@ -1,4 +1,4 @@
-"""Log-mel with its derivative, and byte-level BPE tokens: what CTAL (section 3.1.1) and the rows of its tables read."""
+"""Log-mel with its derivative, and byte-level BPE tokens: input of CTAL (section 3.1.1) and the rows of its tables."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class SpectrogramProcessor(Processor):
         return type(self)(replace(self.config, mean=mean, std=max(1e-6, (squares / count - mean**2) ** 0.5)))
 
     def conflicts(self, wanted: Any) -> list[str]:
-        if wanted.statistics == "measured":  # whatever they were measured on, these are the weights' own
+        if wanted.statistics == "measured":  # keep those that the weights were trained with
             wanted = replace(wanted, mean=self.config.mean, std=self.config.std, statistics=self.config.statistics)
         return super().conflicts(wanted)
 

@@ -1,4 +1,4 @@
-"""Samples (or filter banks), letters, and hidden units of the audio: what SpeechT5, SpeechLM and RawNet read."""
+"""Samples (or filter banks), letters, and hidden units of the audio: the input of SpeechT5, SpeechLM and RawNet."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
         num_units: clusters of log-mel frames every ``hop_ms``, k-means on training clips; 0 for none. With
             ``unit_column`` the units are the numbers in that column of the manifest instead.
         spoken_letters: also learn from paired clips which units each letter is spoken as (SpeechLM).
-        symbols: what a transcript is made of: "letters", or "words": whatever spaces separate, such as the phones that
+        symbols: tokens of a transcript: "letters", or "words", separated by spaces, such as the phones that
             `sonolex phones` writes.
         symbol_repeats: above 0, the symbols are the units themselves (published with phones): text is each symbol so
             many times, and ``unit_column`` holds the symbol of every step of the audio.
@@ -69,7 +69,7 @@ class SpeechAndLettersConfig(FramesAndTokensConfig):
         if self.symbol_repeats and (self.num_units or self.spoken_letters):
             raise ValueError("`num_units` must be 0 and `spoken_letters` False with `symbol_repeats`.")
         if self.unit_column and not (self.num_units or self.symbol_repeats):
-            raise ValueError("`num_units` must say how many units `unit_column` has, but is 0.")
+            raise ValueError("`num_units` must be the number of units in `unit_column`, but is 0.")
         if self.spoken_letters and (self.unit_column or not self.num_units):
             raise ValueError("`num_units` must be above 0 and `unit_column` empty with `spoken_letters`.")
 
@@ -79,17 +79,17 @@ def require_units(batch: Batch, steps: Sequence[int]) -> None:
     if batch.units_BT is None:
         raise ValueError(f"units must be given for every clip with audio, but are not (clips {batch.clip_ids}).")
     num_units = (batch.units_BT != NO_UNIT).sum(1).tolist()
-    for clip, found, wanted in zip(batch.clip_ids, num_units, steps, strict=True):
-        if found != wanted:
+    for clip, count, wanted in zip(batch.clip_ids, num_units, steps, strict=True):
+        if count != wanted:
             raise ValueError(
-                f"units must be one per step of the encoder ({wanted}), but are {found} (clip {clip!r}). Make them "
+                f"units must be one per step of the encoder ({wanted}), but are {count} (clip {clip!r}). Make them "
                 "with this processor's hop."
             )
 
 
 @dataclass(frozen=True)
 class _LetterUnits:
-    """The file of what letters are spoken as."""
+    """Content of the file `LETTERS_FILE`: the units that each letter is spoken as."""
 
     units_of_letter: tuple[tuple[int, ...], ...]
 
@@ -111,7 +111,7 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
 
     @property
     def num_units(self) -> int:
-        """How many hidden units there are."""
+        """Number of hidden units."""
         return self.tokenizer.get_vocab_size() if self.config.symbol_repeats else self.config.num_units
 
     @classmethod
@@ -123,19 +123,19 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         waves: Iterable[np.ndarray] = (),
         pairs: Iterable[tuple[np.ndarray, str]] = (),
     ) -> SpeechAndLettersProcessor:
-        made = super().create(config, transcripts=transcripts)
-        assert isinstance(made, cls)
+        processor = super().create(config, transcripts=transcripts)
+        assert isinstance(processor, cls)
         if not config.num_units or config.unit_column:
-            return made
+            return processor
         if not config.spoken_letters:
-            made.centres_KF = units.fit_units(map(made._unit_features, waves), num_units=config.num_units)
-            return made
-        read = [(made._unit_features(wave_S), made.tokens(text, "")[:-1]) for wave_S, text in pairs]
-        made.centres_KF = units.fit_units((frames_TF for frames_TF, _ in read), num_units=config.num_units)
-        clips = [(units.assign_units(f, made.centres_KF).numpy(), letters_L.numpy()) for f, letters_L in read]
-        found = letter_units(clips, num_letters=made.tokenizer.get_vocab_size(), num_units=config.num_units)
-        made.letter_units = tuple(map(tuple, found))
-        return made
+            processor.centres_KF = units.fit_units(map(processor._unit_features, waves), num_units=config.num_units)
+            return processor
+        paired = [(processor._unit_features(wave_S), processor.tokens(text, "")[:-1]) for wave_S, text in pairs]
+        processor.centres_KF = units.fit_units((frames_TF for frames_TF, _ in paired), num_units=config.num_units)
+        clips = [(units.assign_units(f, processor.centres_KF).numpy(), letters_L.numpy()) for f, letters_L in paired]
+        spoken = letter_units(clips, num_letters=processor.tokenizer.get_vocab_size(), num_units=config.num_units)
+        processor.letter_units = tuple(map(tuple, spoken))
+        return processor
 
     @classmethod
     def new_tokenizer(cls, config: Any, transcripts: Sequence[str]) -> Tokenizer:
@@ -168,11 +168,11 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         return features.normalise_utterance(front)
 
     def tokens(self, text: str, clip_id: str) -> Tensor:
-        return super().tokens(text, clip_id)[1:]  # SpeechT5 has an end token alone
+        return super().tokens(text, clip_id)[1:]  # SpeechT5 has no start token
 
-    def example(self, clip_id: str, *, front: Tensor | None, **given: Any) -> Example:
-        made = super().example(clip_id, front=front, **given)
-        return replace(made, units_T=None if front is None else self._units(made, front))
+    def example(self, clip_id: str, *, front: Tensor | None, **options: Any) -> Example:
+        example = super().example(clip_id, front=front, **options)
+        return replace(example, units_T=None if front is None else self._units(example, front))
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         batch = super().collate(examples)
@@ -184,7 +184,7 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
         return replace(batch, units_BT=pad_rows([e.units_T for e in examples], fill=NO_UNIT).values)
 
     def num_spoken(self, letters_L: Tensor) -> int:
-        """Return how many units a transcript is spoken as; silent letters alone are one."""
+        """Return how many units a transcript is spoken as; a transcript of silent letters is one."""
         sizes = [len(self.letter_units[letter]) for letter in letters_L.tolist() if letter != self.special.end]
         return max(sum(sizes), min(1, len(sizes)))
 
@@ -197,25 +197,25 @@ class SpeechAndLettersProcessor(FramesAndTokensProcessor):
 
     @classmethod
     def load(cls, folder: Path) -> SpeechAndLettersProcessor:
-        made = super().load(folder)
-        assert isinstance(made, cls)
-        c, units_file, letters_file = made.config, folder / UNITS_FILE, folder / LETTERS_FILE
+        processor = super().load(folder)
+        assert isinstance(processor, cls)
+        c, units_file, letters_file = processor.config, folder / UNITS_FILE, folder / LETTERS_FILE
         if units_file.is_file():
-            bands = UNIT_BANDS if made.reads_samples else c.num_mels
+            bands = UNIT_BANDS if processor.reads_samples else c.num_mels
             require_fit(str(units_file), read_header(units_file), {"centres": torch.empty(c.num_units, bands)})
-            made.centres_KF = read_tensors(units_file)["centres"]
-            require_finite(str(units_file), "centres", made.centres_KF)
+            processor.centres_KF = read_tensors(units_file)["centres"]
+            require_finite(str(units_file), "centres", processor.centres_KF)
         if letters_file.is_file():
             written = from_json(_LetterUnits, load_object(letters_file), where=str(letters_file)).units_of_letter
-            if any(not 0 <= unit < made.num_units for letter in written for unit in letter):
-                raise ValueError(f"{letters_file} must hold units from 0 to {made.num_units - 1}, but has others.")
-            if len(written) != made.tokenizer.get_vocab_size():
+            if any(not 0 <= unit < processor.num_units for letter in written for unit in letter):
+                raise ValueError(f"{letters_file} must hold units from 0 to {processor.num_units - 1}, but has others.")
+            if len(written) != processor.tokenizer.get_vocab_size():
                 raise ValueError(
-                    f"{letters_file} must hold the units of {made.tokenizer.get_vocab_size()} letters, but has "
+                    f"{letters_file} must hold the units of {processor.tokenizer.get_vocab_size()} letters, but has "
                     f"{len(written)}."
                 )
-            made.letter_units = written
-        return made
+            processor.letter_units = written
+        return processor
 
     def _units(self, example: Example, front: Tensor) -> Tensor | None:
         """Return the units of a clip (T,), one per step of the system, by the clip's column or by its frames."""

@@ -24,12 +24,12 @@ MOST_VOCABULARY_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class StatisticsProcessorConfig(ProcessorConfig):
-    """What is measured of a clip.
+    """Measurements of a clip.
 
     Attributes:
         sets: of `sonolex.audio.statistics`; empty for words alone.
         max_terms: most words and n-grams of the vocabulary, the most frequent ones; 0 for none.
-        fewest_clips: a term must be in so many training clips.
+        fewest_clips: a term must occur in at least this many training clips.
     """
 
     sets: tuple[str, ...] = tuple(SET_SIZES)
@@ -42,7 +42,7 @@ class StatisticsProcessorConfig(ProcessorConfig):
         if unknown or len(set(self.sets)) < len(self.sets):
             raise ValueError(f"`sets` must be different ones of {', '.join(SET_SIZES)}, but are {list(self.sets)}.")
         if not self.sets and not self.max_terms:
-            raise ValueError("`sets` or `max_terms` must say what is measured, but both are empty.")
+            raise ValueError("`sets` or `max_terms` must be set, but both are empty.")
         if self.rate_hz != 16_000:
             raise ValueError(f"`rate_hz` must be 16000, at which statistics are measured, but is {self.rate_hz}.")
 
@@ -78,7 +78,7 @@ class StatisticsProcessor(Processor):
         return torch.tensor(self.term_ids(text), dtype=torch.int64)
 
     def term_ids(self, text: str) -> list[int]:
-        """Return the ids of a transcript's terms, as often as it has them."""
+        """Return the ids of a transcript's terms, one for each occurrence."""
         return [self._ids[t] for t in text_.word_and_letter_ngrams(text) if t in self._ids]
 
     def collate(self, examples: Sequence[Example]) -> Batch:
@@ -121,5 +121,5 @@ def frequent_terms(transcripts: Iterable[str], *, most: int, fewest_clips: int) 
     if not most:
         return []
     counts = Counter(term for text in transcripts for term in set(text_.word_and_letter_ngrams(text)))
-    found = sorted((t for t, n in counts.items() if n >= fewest_clips), key=lambda t: (-counts[t], t))
-    return sorted(found[:most])
+    frequent = sorted((t for t, n in counts.items() if n >= fewest_clips), key=lambda t: (-counts[t], t))
+    return sorted(frequent[:most])

@@ -6,7 +6,7 @@ What is unusual about it:
   come from DeiT, whose three colour channels are joined into one (the paper says averaged, the code sums).
 - Every clip is padded to 1024 frames *before* normalisation, so padding has the value 0.467 and is attended to. Here
   clips keep their length; the processor's ``frames="fixed"`` is the published way, for checkpoint parity.
-- It answers with the mean of class and distillation token.
+- A clip's vector is the mean of class and distillation token.
 
 It has no pre-training objective of its own: it is trained with labels, from random or imported weights. SSAST and
 VCR-AST pre-train the same network without labels; the latter's thesis describes AST in its chapter 2.
@@ -150,7 +150,7 @@ class Ast(System):
         states_BPD = final_states(self.layers, self.norm, x_BPD, valid_BP)
         return Encoding(pooled_states(states_BPD, valid_BP, pool=c.pool), {"audio": states_BPD}, {"audio": valid_BP})
 
-    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+    # ---- The interface of every system ------------------------------------------------------------------------------
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding]}

@@ -1,9 +1,8 @@
-"""The average of two trained models: what both say, weighed equally.
+"""The average of two trained models, with equal weights.
 
 What is unusual about it: it has no paper and no training of its own. It holds two systems with a readout each (the
-heads of their tasks), averages what they answer (shares of classes, values, or shares of tags), and hands the average
-on as the last numbers of its pooled vector, behind the two members' own vectors. A clip is read by both members'
-processors from the same samples.
+heads of their tasks), averages their answers (class probabilities, values, or tag probabilities), and appends the
+average to the two members' pooled vectors. Both members' processors read a clip from the same samples.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from sonolex.systems.base import System, SystemConfig, system_type
 from sonolex.types import Batch, Encoding, Example, Padded
 
 FIELDS = ("frames", "samples", "tokens")
-SMALLEST = 1e-7  # of a share, so that its logarithm is finite
+SMALLEST = 1e-7  # of a probability, so that its logarithm is finite
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,9 @@ class AverageProcessor(Processor):
 
     @classmethod
     def of(cls, systems: Sequence[str], members: Sequence[Processor]) -> AverageProcessor:
-        """Return the processor of members that are there already."""
-        made = tuple(Member(s, configs.to_json(p.config)) for s, p in zip(systems, members, strict=True))
-        return cls(AverageProcessorConfig(members[0].config.rate_hz, made), members)
+        """Return the processor of existing members."""
+        configured = tuple(Member(s, configs.to_json(p.config)) for s, p in zip(systems, members, strict=True))
+        return cls(AverageProcessorConfig(members[0].config.rate_hz, configured), members)
 
     @property
     def positions_per_second(self) -> int:
@@ -93,20 +92,19 @@ class AverageProcessor(Processor):
     def tokens(self, text: str, clip_id: str) -> Tensor:
         return self.members[0].tokens(text, clip_id)
 
-    def example(self, clip_id: str, *, front: Tensor | None, text: str | None, **given: Any) -> Example:
+    def example(self, clip_id: str, *, front: Tensor | None, text: str | None, **options: Any) -> Example:
         fronts = [None if front is None else m.front(front.numpy()) for m in self.members]
         pairs = zip(self.members, fronts, strict=True)
-        both = tuple(m.example(clip_id, front=f, text=text, **given) for m, f in pairs)
+        both = tuple(m.example(clip_id, front=f, text=text, **options) for m, f in pairs)
         first = both[0]
         return ExampleOfTwo(clip_id, front, first.tokens_L, first.labels, first.seed, first.other_labels, both=both)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         extras: dict[str, Padded] = {}
         for number, member in enumerate(self.members):
-            own = [e.both[number] for e in examples if isinstance(e, ExampleOfTwo)]
-            batch = member.collate(own)
-            found = {name: getattr(batch, name) for name in FIELDS}
-            extras |= {f"{number}.{name}": x for name, x in found.items() if x is not None}
+            batch = member.collate([e.both[number] for e in examples if isinstance(e, ExampleOfTwo)])
+            inputs = {name: getattr(batch, name) for name in FIELDS}
+            extras |= {f"{number}.{name}": x for name, x in inputs.items() if x is not None}
         ids, seeds = tuple(e.clip_id for e in examples), tuple(e.seed for e in examples)
         return Batch(ids, seeds=seeds, extras=extras, **label_fields(examples))
 
@@ -125,7 +123,7 @@ class AverageProcessor(Processor):
         members = [t.load(folder / f"member-{i}") for i, t in enumerate(types)]
         wanted = [configs.to_json(c) for c in config.of_members()]
         if [configs.to_json(m.config) for m in members] != wanted:
-            raise ValueError(f"{file} must say what the members' folders hold, but says otherwise. Copy it again.")
+            raise ValueError(f"{file} must match the configs in the members' folders, but does not. Copy it again.")
         return cls(config, members)
 
     @classmethod
@@ -138,24 +136,24 @@ class AverageProcessor(Processor):
         pairs: Iterable[tuple[np.ndarray, str]] = (),
     ) -> AverageProcessor:
         types = [system_type(m.system).processor_type for m in config.members]
-        given = zip(types, config.of_members(), tee(waves), tee(pairs), strict=True)
-        return cls(config, [t.create(c, transcripts=transcripts, waves=w, pairs=p) for t, c, w, p in given])
+        parts = zip(types, config.of_members(), tee(waves), tee(pairs), strict=True)
+        return cls(config, [t.create(c, transcripts=transcripts, waves=w, pairs=p) for t, c, w, p in parts])
 
 
 @dataclass
 class ExampleOfTwo(Example):
-    """A clip as both members read it; ``audio`` is its samples, by which batches are cut."""
+    """A clip as both members read it; ``audio`` is its samples, whose length decides the size of batches."""
 
     both: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True)
 class AverageConfig(SystemConfig):
-    """The members, and what is averaged.
+    """The members, and the kind of answers that are averaged.
 
     Attributes:
         num_outputs: classes, tags, or 1 for a value.
-        of: "classes" (shares that sum to 1), "tags" (shares, each for itself) or "values".
+        of: "classes" (probabilities that sum to 1), "tags" (a probability each) or "values".
     """
 
     members: tuple[Member, ...] = (Member("statistics"), Member("statistics"))
@@ -171,7 +169,7 @@ class AverageConfig(SystemConfig):
 
 
 class Average(System):
-    """Two systems, a linear readout of each, and the average of what they say."""
+    """Two systems, a linear readout of each, and the average of the readouts."""
 
     name = "average"
     config_type = AverageConfig
@@ -183,15 +181,15 @@ class Average(System):
         super().__init__()
         self.config = config
         kinds = [system_type(m.system) for m in config.members]
-        made = [
+        systems = [
             k(from_json(k.config_type, m.config, where=f"member {m.system}"))  # type: ignore[call-arg]
             for k, m in zip(kinds, config.members, strict=True)
         ]
-        self._hold(made, [nn.Linear(s.pooled_dim, config.num_outputs) for s in made])
+        self._hold(systems, [nn.Linear(s.pooled_dim, config.num_outputs) for s in systems])
 
     @classmethod
     def of(cls, members: Sequence[System], readouts: Sequence[nn.Linear], *, of: str) -> Average:
-        """Return the average of systems and readouts that are there already."""
+        """Return the average of existing systems and readouts."""
         config = AverageConfig(
             tuple(Member(s.name, configs.to_json(s.config)) for s in members), readouts[0].out_features, of
         )
@@ -201,17 +199,17 @@ class Average(System):
 
     def _hold(self, members: Sequence[System], readouts: Sequence[nn.Linear]) -> None:
         self.members, self.readouts = nn.ModuleList(members), nn.ModuleList(readouts)
-        # What one member alone can read, the average cannot answer.
+        # The average needs an input that both members can read.
         self.accepts = frozenset.intersection(*(m.accepts for m in members))  # type: ignore[misc]
 
     @classmethod
     def matched(cls, config: Any, processor: Any) -> Any:
-        made = []
-        for member, own in zip(config.members, processor.members, strict=True):
+        members = []
+        for member, member_processor in zip(config.members, processor.members, strict=True):
             kind = system_type(member.system)
             before = from_json(kind.config_type, member.config, where=f"member {member.system}")
-            made.append(replace(member, config=configs.to_json(kind.matched(before, own))))
-        return replace(config, members=tuple(made))
+            members.append(replace(member, config=configs.to_json(kind.matched(before, member_processor))))
+        return replace(config, members=tuple(members))
 
     @classmethod
     def starter(cls, *, num_clips: int, longest_s: float) -> tuple[AverageConfig, AverageProcessorConfig]:
@@ -224,19 +222,19 @@ class Average(System):
     def encode(self, batch: Batch) -> Encoding:
         if not batch.extras:
             raise ValueError(f"a batch must have audio or text, but clips {batch.clip_ids} have neither.")
-        pooled, said = [], []
+        pooled, outputs = [], []
         for number, (member, readout) in enumerate(zip(self._systems(), self.readouts, strict=True)):
-            own = {n: batch.extras.get(f"{number}.{n}") for n in FIELDS}
-            pooled_BD = member.encode(Batch(batch.clip_ids, seeds=batch.seeds, **own)).pooled_BD  # type: ignore[arg-type]
+            inputs = {n: batch.extras.get(f"{number}.{n}") for n in FIELDS}
+            pooled_BD = member.encode(Batch(batch.clip_ids, seeds=batch.seeds, **inputs)).pooled_BD  # type: ignore[arg-type]
             pooled.append(pooled_BD)
-            said.append(readout(pooled_BD))
-        return Encoding(torch.cat([*pooled, self._averaged(*said)], -1))
+            outputs.append(readout(pooled_BD))
+        return Encoding(torch.cat([*pooled, self._averaged(*outputs)], -1))
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         return {"members": list(self.members), "readouts": list(self.readouts)}
 
     def _averaged(self, first_BC: Tensor, second_BC: Tensor) -> Tensor:
-        """Return the average as the outputs that a task's head hands on: log-shares, log-odds or values."""
+        """Return the average in the form that a task's head passes through: log-probabilities, log-odds or values."""
         if self.config.of == "values":
             return (first_BC + second_BC) / 2
         if self.config.of == "tags":

@@ -1,4 +1,4 @@
-"""What every system is: a config, and a model with `encode` and `pretraining_losses` that reads a processor's batches.
+"""Base of all systems: a config, and a model with `encode` and `pretraining_losses` that reads a processor's batches.
 
 A system module holds a subclass of both and names the system in ``SYSTEM``. Nothing is registered:
 `sonolex.configs.find_module("systems", name)` is the lookup.
@@ -19,7 +19,7 @@ from sonolex import configs
 from sonolex.processors.base import Processor
 from sonolex.types import Batch, Encoding, Term
 
-LONGEST_STARTER_S = 60.0  # a minute is as much as attention over one clip should cost; longer clips are refused by name
+LONGEST_STARTER_S = 60.0  # attention over more than a minute costs too much; longer clips are refused by name
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SystemConfig:
         numbers = {f.name: getattr(self, f.name) for f in fields(self)}
         negative = [f"{n} ({v})" for n, v in numbers.items() if isinstance(v, int | float) and not v >= 0]
         if negative:
-            raise ValueError(f"sizes, shares and ids must be at least 0, but not so are {', '.join(negative)}.")
+            raise ValueError(f"sizes, shares and ids must be at least 0, but these are not: {', '.join(negative)}.")
 
 
 class System(nn.Module, abc.ABC):
@@ -48,7 +48,7 @@ class System(nn.Module, abc.ABC):
     objectives: ClassVar[tuple[str, ...]] = ()
     """Names of the pre-training terms, as a run may weight them."""
     joint_objectives: ClassVar[tuple[str, ...]] = ()
-    """Those of them that compare clips with each other (`joint_losses`)."""
+    """The subset that compares clips with each other (`joint_losses`)."""
 
     config: SystemConfig
 
@@ -68,15 +68,15 @@ class System(nn.Module, abc.ABC):
 
     @classmethod
     def readable(cls, offered: Sequence[str]) -> tuple[str, ...]:
-        """Return those of the offered modalities that the system reads.
+        """Return the offered modalities that the system reads.
 
         Raises:
-            ValueError: none of them.
+            ValueError: it reads none of them.
         """
-        found = tuple(m for m in offered if any(m in accepted for accepted in cls.accepts))
-        if not found:
-            raise ValueError(f"`modalities` must hold what {cls.name} reads, but are {', '.join(offered)} only.")
-        return found
+        modalities = tuple(m for m in offered if any(m in accepted for accepted in cls.accepts))
+        if not modalities:
+            raise ValueError(f"`modalities` must include one that {cls.name} reads, but are {', '.join(offered)} only.")
+        return modalities
 
     @property
     def aligns_modalities(self) -> bool:
@@ -101,13 +101,13 @@ class System(nn.Module, abc.ABC):
         raise ValueError(f"{self.name} has no pre-training objective. Start from a system that has one.")
 
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
-        """Return the terms of objectives that look at clips one by one, for a batch that `corrupt` prepared."""
+        """Return the loss terms of single clips, for a batch that `corrupt` prepared."""
         return {}
 
     def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
         """Return one vector per clip, (B, D) by name, for objectives that compare clips with each other.
 
-        The trainer joins the rows of all accumulated batches and processes before it asks for `joint_losses`, so these
+        The trainer joins the rows of all accumulated batches and processes before it calls `joint_losses`, so these
         objectives see the whole effective batch, and its gradient is that of one big batch. Default: none.
         """
         return {}
@@ -127,7 +127,7 @@ class System(nn.Module, abc.ABC):
         return {}
 
     def advice(self, clips_per_step: int) -> list[str]:
-        """Return what a user should know before pre-training with so many clips a step. Default: nothing."""
+        """Return warnings about pre-training with ``clips_per_step`` clips a step. Default: none."""
         return []
 
     def penalty_counts(self, batch: Batch) -> dict[str, float]:
@@ -145,7 +145,7 @@ def system_type(name: str, *, trust_code: bool = False) -> type[System]:
 
 
 def system_name(system: System) -> str:
-    """Return what `system_type` finds a system by: its name, or the dotted module of a user's own."""
+    """Return the name that `system_type` resolves to this system; for a user's system, its dotted module."""
     module = type(system).__module__
     return system.name if module.startswith("sonolex.systems.") else module
 
@@ -161,7 +161,7 @@ def seeded_build(seed: int) -> Iterator[None]:
 def build_system(name: str, config: Any, *, seed: int = 0) -> System:
     """Return the system with random weights that depend only on ``config`` and ``seed``.
 
-    ``name`` may be the dotted module of the caller's own system; one that stands in a file goes to `system_type`.
+    ``name`` may be the dotted module of the caller's own system; resolve a name from a file with `system_type`.
     """
     with seeded_build(seed):
         return system_type(name, trust_code=True)(config)  # type: ignore[call-arg]

@@ -13,9 +13,9 @@ In this file, in the paper's order: the config, SpecTran (4.2), CALP (4.3), the 
 prediction (4.5). The supervised heads (4.6) are tasks. Formulas are in `sonolex.objectives`: `contrastive` (eq. 2),
 `masked` (eq. 3) and `corruption` (which words and blocks are hidden).
 
-No code was released, and the paper says neither what of the transcript is aligned nor where: `summary` and `align`
-choose. With ``pooled="aligned"`` a clip's vector is the one that CALP trains, so that a classifier which learned from
-texts alone can be asked about audio. ``docs/systems/calm.md`` lists every choice of ours.
+No code was released, and the paper does not say which vectors of audio and transcript are aligned: `align` and
+`summary` choose them. With ``pooled="aligned"`` a clip's vector is the one that CALP trains, so that a classifier
+trained on texts alone can classify audio. ``docs/systems/calm.md`` lists all our choices.
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ class CalmConfig(SystemConfig):
             from its shape, or "conv2d": convolutions with a vector every ``grid.stride_frames`` (1, 2, 4 or 8).
         spectran_layers, spectran_width, spectran_heads: not published; two layers at the language model's width come
             near the parameters of table 4. 0 is the language model's, and nothing is mapped.
-        time_positions: most blocks of a clip and rate.
+        time_positions: most blocks of a clip at one rate.
         stage: "align" (4.3), "hide" (4.5) or "both": which objectives a pre-training has.
-        align: what of a clip is aligned with its transcript: one "block" (4.3), the mean of the "clip"'s blocks, or
-            what the "transformer" makes of them, read without the text.
-        summary: of a transcript read without the audio: "mean" of its words, or "cls"; and of align="transformer".
+        align: which audio vector is aligned with the transcript: one "block" (4.3), the mean of the "clip"'s blocks, or
+            the "transformer"'s summary of the audio read without the text.
+        summary: of a transcript read without the audio, and of align="transformer": "mean" of the states, or "cls".
             Not published.
         spaces: "raw" (eq. 2), or "standardised": each dimension of each modality to mean 0 and deviation 1 before the
             cosine, with the statistics of the effective batch (in use: running ones).
@@ -303,7 +303,7 @@ class AcousticTokens(nn.Module):
 
         Args:
             pairs: from `pairs_by_rate`.
-            known: all tokens of the batch, if they are there; without them only the two blocks are encoded.
+            known: all tokens of the batch, if already computed; without them only the two blocks are encoded.
         """
         vectors_B2D = torch.zeros(frames.valid.shape[0], 2, self.width, device=frames.valid.device)
         start = 0
@@ -381,7 +381,7 @@ class Calm(System):
         )
         initialise_truncated(self.audio)
         assert self.embedding.time is not None
-        nn.init.normal_(self.embedding.time.weight)  # as large as a block; BERT's 0.02 would be lost
+        nn.init.normal_(self.embedding.time.weight)  # as large as a block's vector; BERT's 0.02 would be lost beside it
         # 4.3
         self.learned_temperature = Temperature(c.temperature) if c.learn_temperature else None
         self.spaces = nn.ModuleDict()
@@ -397,7 +397,7 @@ class Calm(System):
         return self.joint_objectives + (() if self.config.stage == "align" else ("mlm", "mam"))
 
     def corrupt(self, batch: Batch) -> Batch:
-        """Draw what both stages need of each clip, from its own seed: first CALP's blocks, then what is hidden."""
+        """Draw CALP's blocks, then hidden words and blocks, for each clip from its own seed."""
         c = self.config
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
         extras: dict[str, Tensor] = {}
@@ -428,7 +428,7 @@ class Calm(System):
             if batch.frames is not None:
                 # 4.5: "10% of audio representations and the representations from the subsequent 2 frames"
                 counts["mam"] = 0.0
-                validity = batch.frames.with_values(batch.frames.valid)  # what is in the blocks does not matter here
+                validity = batch.frames.with_values(batch.frames.valid)  # the blocks' content does not matter here
                 for rate, blocks in enumerate(c.blocks):
                     _, real = cut_blocks(validity, blocks)
                     hidden_BN = hide_blocks(real, generators, share=c.block_share, run=c.block_run)
@@ -562,7 +562,7 @@ class Calm(System):
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         """Return L_MLM and L_MAM; L_ALT is their sum (eq. 3): weights 1 and 1.
 
-        Differs: eq. 3 as printed sums a block's squared errors; the text says "the mean squared error", and so do we.
+        Differs: eq. 3 as printed sums a block's squared errors; the text says "the mean squared error", as we do.
         Frames that a clip's last block lacks are not predicted.
         """
         terms: dict[str, Term] = {}
@@ -589,7 +589,7 @@ class Calm(System):
             terms["mam"] = Term(total, batch.counts["mam"], weight=1.0)
         return terms
 
-    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+    # ---- The interface of every system ------------------------------------------------------------------------------
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         heads: list[nn.Module] = [self.mlm_head, self.mam_heads, self.spaces]
@@ -643,9 +643,9 @@ class _States:
 
 
 class Standardised(nn.BatchNorm1d):
-    """Each dimension to mean 0 and deviation 1 over the vectors (N, D) that are known; in use, by running statistics.
+    """Known vectors (N, D), each dimension with mean 0 and deviation 1; in evaluation, by running statistics.
 
-    The others become zeros. Fewer than two have no statistics, and stay as they are.
+    Unknown vectors become zeros. Fewer than two known ones have no statistics, so all stay as they are.
     """
 
     def forward(self, x_ND: Tensor, known_N: Tensor) -> Tensor:
@@ -663,7 +663,7 @@ class Standardised(nn.BatchNorm1d):
         return torch.where(enough, centred_ND / (squares_D / count.clamp_min(1) + self.eps).sqrt(), x_ND)
 
 
-# ---- What is drawn for each clip ------------------------------------------------------------------------------------
+# ---- Random draws for each clip -------------------------------------------------------------------------------------
 
 
 def draw_pairs(rates: Sequence[Blocks], lengths: Sequence[int], generators: Sequence[Generator], *, gap: int) -> Tensor:
@@ -683,11 +683,11 @@ def draw_pairs(rates: Sequence[Blocks], lengths: Sequence[int], generators: Sequ
 
 def pairs_by_rate(pairs_B3: Tensor, num_rates: int) -> dict[str, Tensor]:
     """Return (clip, 0 for A^t or 1 for A^(t+1), its time) of the pairs' blocks (N, 3), as ``pairs_0_N3`` and so on."""
-    found = {}
+    by_rate = {}
     for rate in range(num_rates):
         clip_N, which_N = ((pairs_B3[:, :1] == rate) & (pairs_B3[:, 1:] >= 0)).nonzero(as_tuple=True)
-        found[f"pairs_{rate}_N3"] = torch.stack([clip_N, which_N, pairs_B3[clip_N, 1 + which_N]], 1)
-    return found
+        by_rate[f"pairs_{rate}_N3"] = torch.stack([clip_N, which_N, pairs_B3[clip_N, 1 + which_N]], 1)
+    return by_rate
 
 
 def hide_blocks(real: Padded, generators: Sequence[Generator], *, share: float, run: int) -> Tensor:

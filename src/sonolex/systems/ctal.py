@@ -2,7 +2,7 @@
 
 What is unusual about it:
 
-- It is asymmetric. The text stream is a plain RoBERTa encoder that never hears the audio; every layer of the audio
+- It is asymmetric. The text stream is a plain RoBERTa encoder that never sees the audio; every layer of the audio
   stream attends to the *final* text states (section 3.1.3). Audio frames are log-mel with its derivative, 80 a second,
   not sub-sampled.
 - Pre-training hides words (MLM) and segments of frames (MCAM) at the same time, and the audio stream sees the text
@@ -242,7 +242,7 @@ class Ctal(System):
     def pretraining_losses(self, batch: Batch) -> dict[str, Term]:
         """Return MLM and MCAM. "Our final objective is to minimize the sum of the loss functions above": 1 and 1.
 
-        Each is a mean over what was hidden, kept tokens and frames included: the paper says "minimizing the ℓ1 loss"
+        Each is a mean over all hidden tokens or frames, kept ones included: the paper says "minimizing the ℓ1 loss"
         without a reduction, and the code takes the mean.
         """
         terms, extras, tokens, frames = {}, batch.extras, batch.tokens, batch.frames
@@ -290,7 +290,7 @@ class Ctal(System):
         words, sounds = (() if x is None or x.lengths is None else x.lengths for x in (batch.tokens, batch.frames))
         return {"orthogonal": float(sum(bool(w and s) for w, s in zip(words, sounds, strict=False)))}
 
-    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+    # ---- The interface of every system ------------------------------------------------------------------------------
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         parts = dict(self.named_children())
@@ -403,7 +403,7 @@ class TextReferredAudioLayer(nn.Module):
         self.ffn = FeedForward(width, ffn_width)
         self.ffn_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = Dropout(dropout)
-        self.cross_dropout = Dropout(dropout)  # its own: what it draws must not depend on whether a batch has text
+        self.cross_dropout = Dropout(dropout)  # separate: its draws must not depend on whether a batch has text
 
     def forward(
         self, audio_BTD: Tensor, attends_B1TT: Tensor, text_BLD: Tensor | None, text_valid_BL: Tensor | None
@@ -423,7 +423,7 @@ class CtalFusion(nn.Module):
     h_w^attn is the start token's state (3.1.2). A clip without one modality contributes zeros for it, and no penalty.
 
     Args:
-        streams: those that there will ever be.
+        streams: all modalities that a batch may have.
     """
 
     def __init__(self, config: CtalConfig, streams: tuple[str, ...] = ("audio", "text")):
@@ -443,7 +443,7 @@ class CtalFusion(nn.Module):
             vectors["text"] = self._text_vectors(streams["text"], valid["text"])
         used = [torch.cat(v, -1) for name, v in vectors.items() if self.config.fusion_streams in ("both", name)]
         if not used:
-            raise ValueError(f"no clip of the batch has {self.config.fusion_streams}, which `fusion_streams` asks for.")
+            raise ValueError(f"no clip of the batch has {self.config.fusion_streams}, which `fusion_streams` requires.")
         fused_BD = torch.stack(used).sum(0)
         if self.joint is not None:
             fused_BD = torch.tanh(self.joint(fused_BD))

@@ -4,8 +4,8 @@ What is unusual about it:
 
 - There is one encoder, BERT's own, and one sequence: [CLS] words [SEP] slices [SEP] (section 2.2.4). A slice of the
   spectrogram is read as a signal by wav2vec2's convolutions and becomes one token of BERT's width (section 2.2.2).
-- Only words are hidden in pre-training, never sound (MLM, section 2.3.2); the sound's part is to belong to the words or
-  not (SAP, section 2.3.3: half of the clips are paired with the audio of another).
+- Only words are hidden in pre-training, never sound (MLM, section 2.3.2). Sound is trained by predicting whether audio
+  and words belong together (SAP, section 2.3.3: half of the clips get the audio of another).
 - Most of it stays frozen in fine-tuning (section 4.2.2); `FREEZING` names the thesis's rows.
 
 In this file, in the thesis's order: audio and text (2.2.1, 2.2.3), audio tokens (2.2.2), the sequence and the
@@ -15,7 +15,7 @@ in `sonolex.objectives`: `corruption` (which words are hidden), `masked` (cross-
 No code was released. The thesis leaves open how its slices fit BERT's 512 positions: full-height slices of 16 frames
 every 10 do (102 tokens for 1024 frames, 101 if the last frames are dropped); 16 × 16 patches do not unless several
 become one token. A configuration whose text and audio cannot fit is refused when it is built. Clips longer than a
-window are covered by windows, and their vectors averaged. ``docs/systems/spectrobert.md`` lists our choices.
+window are split into windows whose vectors are averaged. ``docs/systems/spectrobert.md`` lists our choices.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Padded, Term
 
 SLICES = Grid(frames=16, bins=128, stride_frames=10, num_mels=128)
-AT_ONCE_BYTES = 16 << 20  # larger tensors are mapped anew in every step, which costs more than their arithmetic
+AT_ONCE_BYTES = 16 << 20  # larger tensors get newly mapped memory in every step, which costs more than their arithmetic
 MOST_TOGETHER = 1000
 FREEZING: dict[str, tuple[str, ...]] = {
     "bin-frz": (),
@@ -64,12 +64,12 @@ FREEZING: dict[str, tuple[str, ...]] = {
     "ser-frz-nolast": ("last",),
     "ser-frz-nolast-noaudio": ("last", "audio"),
 }
-"""What the rows of tables 5.1 to 5.3 train besides the task's head: the last layers, the audio encoder, or all."""
+"""Parts that the rows of tables 5.1 to 5.3 train besides the task's head: last layers, the audio encoder, or all."""
 
 
 @dataclass(frozen=True)
 class SpectroBertProcessorConfig(FilterBanksAndWordsConfig):
-    """What AST's feature extractor gives (section 3.3.2), or samples; BERT's tokens, at most 128 (section 3.3.1).
+    """AST's features (section 3.3.2) or samples; BERT's tokens, at most 128 (section 3.3.1).
 
     Attributes:
         audio: "spectrogram", or "waveform" (mean 0 and deviation 1 per clip, as wav2vec2 reads it).
@@ -108,7 +108,7 @@ class SpectroBertConfig(SystemConfig):
 
     Attributes:
         vocab_size, num_layers, width, num_heads, ffn_width, dropout, attention_dropout, norm_eps: the stack starts from
-            "BERT's pretrained weights" (4.2.3): BERT-Base, which the thesis does not say in numbers.
+            "BERT's pretrained weights" (4.2.3): BERT-Base, whose sizes the thesis does not give.
         num_positions: BERT's 512, shared by the text and one window of audio; checked when the model is built.
         max_tokens: 128 (3.3.1); filled in from the processor, as are vocab_size and the next four.
         start_id, end_id, mask_id, first_word_id: of the tokenizer.
@@ -119,7 +119,7 @@ class SpectroBertConfig(SystemConfig):
         conv_width: channels of the convolutions; wav2vec2's 512 (2.2.2 borrows its layers).
         together: audio tokens that are averaged to one.
         steps: a slice's convolution steps are averaged ("mean") or keep their order ("stacked"); not published.
-        window_positions: frames (or samples) of one window; 1024 frames are what AST's extractor gives.
+        window_positions: frames (or samples) of one window; AST's extractor returns 1024 frames.
         mlm_on: "all" clips, or "matched" ones only (the thesis does not say).
         mlm_reduction: "mean" over hidden words, or "sum" per clip as printed (2.3.2), which swamps SAP.
         mlm_weight, sap_weight: α and β, "both set to 0.5" (2.3.4).
@@ -187,7 +187,7 @@ class PatchTokens(nn.Module):
     """Patches of a spectrogram, each read as a signal by wav2vec2's convolutions; its steps are averaged or stacked.
 
     Patches of 128 × 16 (full-height slices, stride 10) give 101 tokens for 1024 frames and 6 steps a token: the only
-    reading of the thesis that fits its budget. For 16 × 16 patches, ``together`` averages so many consecutive tokens
+    reading of the thesis that fits its budget. For 16 × 16 patches, ``together`` averages that many consecutive tokens
     (one column of 12 at stride 10).
 
     Args:
@@ -206,14 +206,14 @@ class PatchTokens(nn.Module):
         self._rows_at_once = max(1, AT_ONCE_BYTES // first_step_bytes)
 
     def num_tokens(self, num_patches: int) -> int:
-        """Return the tokens of so many patches."""
+        """Return the number of tokens for ``num_patches`` patches."""
         return -(-num_patches // self.together)
 
     def forward(self, patches: Padded) -> Padded:
         """Return tokens (B, T, D)."""
         places_N = patches.places()
         signal_NS = at_places(patches.values, places_N)
-        # An exported program is for any number of patches, so it cannot choose.
+        # An exported program takes any number of patches, so it cannot branch on it.
         parts = [signal_NS] if torch.compiler.is_exporting() else signal_NS.split(self._rows_at_once)
         features_NF = torch.cat([self._features(part_NS) for part_NS in parts])
         x_BPD = self.project(put_at_places(features_NF, places_N, patches.valid))
@@ -234,7 +234,7 @@ class WaveTokens(nn.Module):
         self.project = AudioProjection(conv_width, width)
 
     def num_tokens(self, num_samples: int) -> int:
-        """Return the tokens of so many samples; a signal shorter than `SHORTEST` is padded to it."""
+        """Return the number of tokens for ``num_samples`` samples; a signal shorter than `SHORTEST` is padded to it."""
         return -(-self.stack.num_steps(max(SHORTEST, num_samples)) // self.together)
 
     def forward(self, samples: Padded) -> Padded:
@@ -322,7 +322,7 @@ class SpectroBert(System):
     def _states(self, tokens: Padded | None, audio: Padded | None) -> Encoding:
         """Return the states of [CLS] words [SEP] audio tokens [SEP] (2.2.4, 2.2.5).
 
-        Differs: every window of a clip is encoded with the clip's words; vectors and text states are means over them.
+        Differs: every window is encoded with the clip's words; vectors and text states are means over windows.
         """
         if audio is None:
             joined = self.embedding(tokens, None)
@@ -393,7 +393,7 @@ class SpectroBert(System):
             terms["sap"] = Term(loss, batch.counts["sap"], weight=c.sap_weight)  # β
         return terms
 
-    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+    # ---- The interface of every system ------------------------------------------------------------------------------
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding], "audio": [self.audio]}

@@ -3,7 +3,7 @@
 What is unusual about it:
 
 - Two stacks: a speech transformer, and a shared one above it. Text enters the shared one as *units*, the same ones that
-  speech is tokenized into; here each letter is spoken as the units that paired clips taught
+  speech is tokenized into; here each letter becomes the units learned for it from paired clips
   (`sonolex.objectives.unit_alignment`).
 - Unit-based masked language modelling (UMLM): units of masked steps are predicted after both stacks. Where nothing is
   hidden, spans of speech states are swapped for the embeddings of their own units, so that the shared stack cannot tell
@@ -18,7 +18,7 @@ and `ctc`.
 Differs: layers are transformers' SpeechT5 layers (relative positions, as SpeechLM's; extra: speecht5); the units of
 text come from letters, not phonemes, and a letter that no paired clip has is silent; features always carry a gradient,
 which the code's standalone feature extractor drops (it runs under ``no_grad``). Positions of the shared stack are added
-to speech states and to units alike, as fairseq's encoders do with whatever is given for tokens.
+to speech states and to units alike, as in fairseq's encoders.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class SpeechLmConfig(SystemConfig):
         conv_width: of the seven convolutions, wav2vec2's.
         max_relative: relative positions are clipped there (code).
         conv_positions, conv_groups: kernel and groups of the convolution that adds positions to speech (wav2vec2).
-        reader: what makes one vector of the states: "mean", "max", "attention" or "gru" (the study's classifiers are a
+        reader: how the states become one vector: "mean", "max", "attention" or "gru" (the study's classifiers are a
             feed-forward layer and a GRU, section 4.6).
         weighted_layers: the reader sees a learned weighted sum of the layers, not the last one.
         objectives: "units" (UMLM, both predictions), "penalty" (squared convolution features), "text_ctc" (UCTC); and
@@ -198,7 +198,7 @@ class SpeechLm(System):
         return self.config.width
 
     def encode(self, batch: Batch) -> Encoding:
-        """Return the shared stack's states by modality; a clip's vector is the mean of those its modalities give."""
+        """Return the shared stack's states by modality; a clip's vector is the mean over its modalities."""
         layers, valid, vectors = {}, {}, {}
         if (audio := self.audio_input(batch)) is not None:
             (states_BTD, valid["audio"], _), _ = speech_features(self.speech, audio)
@@ -235,10 +235,10 @@ class SpeechLm(System):
         return self.unit_embedding(units_BT)
 
     def _units_of(self, batch: Batch) -> Padded:
-        """Return the units that transcripts are spoken as (B, T); one whose letters are all silent is one unit, 0.
+        """Return the units of transcripts (B, T); a transcript of silent letters is one unit, 0.
 
-        The processor counts them (``num_spoken``). Where nobody did, as in an exported program, T is what the letters
-        could be spoken as at most, up to the number of positions.
+        The processor counts them (``num_spoken``). Without counts, as in an exported program, T is the most units that
+        the letters may have, up to the number of positions.
 
         Raises:
             ValueError: a transcript has more units than there are positions.
@@ -252,7 +252,7 @@ class SpeechLm(System):
                     f"a transcript must be at most {most} units long (`unit_positions`), but is {number} (clip "
                     f"{clip!r}). Cut it."
                 )
-        # Room for as many units as any letter has, letter by letter, and which of it is taken
+        # Each letter gets room for the longest letter's units; taken_BN marks the used places
         units_BLM = self.letter_units_VM[letters.values]
         real_BL = letters.valid & (letters.values != self.config.end_id)
         taken_BN = ((units_BLM != NO_UNIT) & real_BL[..., None]).flatten(1)
@@ -356,7 +356,7 @@ class SpeechLm(System):
         loss = ctc_sum(logits, batch.tokens, batch.extras[name], blank=self.config.blank_id)
         return Term(loss, batch.counts[name], weight=weight)
 
-    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+    # ---- The interface of every system ------------------------------------------------------------------------------
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         groups: dict[str, list[nn.Module]] = {"speech": [self.speech]}

@@ -4,7 +4,7 @@ What is unusual about it:
 
 - The encoder has two entrances ("pre-nets"): samples through wav2vec2's convolutions, letters through an embedding.
   What follows is shared, and so is the decoder; pre-training pulls both streams through one codebook.
-- A clip is classified by the decoder, asked with a single query of zeros (s2c, t2c), or by the encoder's states alone.
+- A clip is classified by the decoder, from a single query of zeros (s2c, t2c), or by the encoder's states alone.
 - Class labels are the task's. The study put them into the token vocabulary, which made the released loader drop the
   text weights (study, section 3.4).
 
@@ -14,8 +14,8 @@ Transfer on Sentiment Analysis using Multi Modal Models*, Edinburgh 2023; "code"
 https://github.com/microsoft/SpeechT5. Formulas are in `sonolex.objectives` (`corruption`, `masked`, `ctc`,
 `contrastive`) and `sonolex.nn.quantizer`.
 
-The modules are those of transformers (extra: speecht5); objectives and everything between the modules are ours, since
-padding must not change a number: theirs normalises the first convolution over padding too.
+The modules come from transformers (extra: speecht5). Objectives and everything between the modules are ours, because
+padding must not change a number: transformers normalises the first convolution over padding too.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ OBJECTIVES = ("units", "penalty", "spectrogram", "stop", "infilling", "diversity
 PAIRED = ("transcription", "alignment")
 CHECKPOINT_PARTS = {"speech": ("speech", "encoder", "decoder"), "text": ("text",)}
 STOP_WEIGHT = 5.0  # of a clip's one last frame against all others; the code's
-DRAWN_WINDOW_MS, DRAWN_HOP_MS = 64.0, 16.0  # of the log-mel frames that the decoder draws
+DRAWN_WINDOW_MS, DRAWN_HOP_MS = 64.0, 16.0  # of the log-mel frames that the decoder predicts
 PRENET_WIDTH, PRENET_DROPOUT = 256, 0.5  # the speech decoder pre-net's two layers; the code's
 
 
@@ -84,17 +84,17 @@ class SpeechT5Config(SystemConfig):
         reader: "decoder" (published: one zero query), or "mean", "max", "attention" or "gru" of the encoder's states.
         weighted_layers: the reader sees a learned weighted sum of the layers, not the last one.
         objectives: of pre-training. Published (study, section 2.2.3): "units" (masked units), "penalty" (squared
-            convolution features), "spectrogram" and "stop" (drawn by the decoder), "infilling" (text), "diversity" (of
-            the codebook). Ours, for clips with both: "transcription" (CTC of speech to letters, as in the released
+            convolution features), "spectrogram" and "stop" (predicted by the decoder), "infilling" (text), "diversity"
+            (of the codebook). Ours, for clips with both: "transcription" (CTC of speech to letters, as in the released
             recogniser) and "alignment" (NT-Xent between the encoder's mean states of a clip and of its transcript).
         unit_width, unit_temperature: of the units' cosine scores (code, as HuBERT's).
         mask_share, mask_run: chance that a step starts a hidden run, times its length: 0.8 and 10 (code, as HuBERT's).
         mix_share: of the encoder's steps that the decoder sees quantised: 0.5 in the code, 0.1 in its scripts.
         codebook_groups, codebook_entries, codebook_temperature: 2 groups of 100 (code). Differs: the temperature is
             constant; the code's falls from 2 to 0.5.
-        spectrogram_reduction: frames that a decoder step draws (code).
+        spectrogram_reduction: frames that a decoder step predicts (code).
         infill_share, infill_run: letters hidden, 30 % (study, section 2.2.3), in runs of this mean length (code).
-        random_letters: share of the letters left that become another one (code).
+        random_letters: share of the remaining letters that are replaced by another one (code).
         alignment_temperature: τ of "alignment", ours.
     """
 
@@ -176,7 +176,7 @@ class SpeechT5Config(SystemConfig):
 
 
 class SpeechT5(System):
-    """Two pre-nets, the shared encoder and decoder, and the parts of whatever objectives are trained."""
+    """Two pre-nets, the shared encoder and decoder, and the parts of the trained objectives."""
 
     name = "speecht5"
     config_type = SpeechT5Config
@@ -230,7 +230,7 @@ class SpeechT5(System):
         return self.config.width
 
     def encode(self, batch: Batch) -> Encoding:
-        """Return the encoder's states by modality; a clip's vector is the mean of those its modalities give."""
+        """Return the encoder's states by modality; a clip's vector is the mean over its modalities."""
         layers, valid, vectors = {}, {}, {}
         for name, (x_BTD, valid_BT, _) in self._embedded(batch).items():
             with drawn_apart(name):
@@ -246,7 +246,7 @@ class SpeechT5(System):
         return batch.samples if self.config.audio == "waveform" else batch.frames
 
     def _embedded(self, batch: Batch) -> dict[str, Padded]:
-        """Return what the pre-nets make of speech and of text: the encoder's input."""
+        """Return the pre-nets' outputs for speech and for text: the encoder's input."""
         inputs: dict[str, Padded] = {}
         if (audio := self.audio_input(batch)) is not None:
             states, _ = speech_features(self.speech, audio)
@@ -256,7 +256,7 @@ class SpeechT5(System):
         return inputs
 
     def _pooled(self, states: Sequence[Tensor], valid_BT: Tensor) -> Tensor:
-        """Return what the decoder answers to one query of zeros (the code's s2c), or what a reader makes of the states.
+        """Return the decoder's output for one query of zeros (the code's s2c), or the reader's vector of the states.
 
         The code embeds a start token and then overwrites it with zeros; the mean over its one position is itself.
         """
@@ -265,7 +265,7 @@ class SpeechT5(System):
         query_B1D = torch.zeros_like(states[-1][:, :1])
         return decoder_states(self.decoder, query_B1D, torch.ones_like(valid_BT[:, :1]), states[-1], valid_BT)[:, 0]
 
-    # ---- What is hidden, drawn and counted --------------------------------------------------------------------------
+    # ---- Corruption, targets and counts -----------------------------------------------------------------------------
 
     @property
     def objectives(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -301,7 +301,7 @@ class SpeechT5(System):
                 extras["steps_N"] = places_of(steps, max([1, *steps]))
                 counts["penalty"] = float(sum(steps))
             if c.reads("spectrogram"):
-                mel = self._drawn_frames(audio)
+                mel = self._target_frames(audio)
                 extras |= {"mel": mel, "mel_N": mel.places()}
                 counts["stop"] = float(len(extras["mel_N"]))
                 counts["spectrogram"] = counts["stop"] * c.num_mels
@@ -322,16 +322,16 @@ class SpeechT5(System):
                 counts["transcription"] = float(sum(tokens.lengths[i] - 1 for i in extras["transcribed"]))
         return batch.adding(extras=extras, counts=counts)
 
-    def _drawn_frames(self, audio: Padded) -> Padded:
-        """Return the log-mel frames that the decoder draws, normalised by clip."""
+    def _target_frames(self, audio: Padded) -> Padded:
+        """Return the log-mel frames that the decoder predicts, normalised by clip."""
         c = self.config
         if c.audio == "spectrogram":
             return audio
         assert audio.lengths is not None
-        drawn: list[Tensor | None] = []
+        rows: list[Tensor | None] = []
         for row_S, length in zip(audio.values, audio.lengths, strict=True):
             if not length:
-                drawn.append(None)
+                rows.append(None)
                 continue
             frames_TF = features.clip_fbank(
                 row_S[:length].numpy(),
@@ -340,8 +340,8 @@ class SpeechT5(System):
                 window_ms=DRAWN_WINDOW_MS,
                 hop_ms=DRAWN_HOP_MS,
             )
-            drawn.append(features.normalise_utterance(frames_TF))
-        return pad_rows(drawn, num_features=c.num_mels)
+            rows.append(features.normalise_utterance(frames_TF))
+        return pad_rows(rows, num_features=c.num_mels)
 
     def _infilled(self, letters_L: Tensor, generator: Generator) -> Tensor:
         """Return a transcript with runs of letters replaced by one mask each: BART's text infilling."""
@@ -393,7 +393,7 @@ class SpeechT5(System):
         return terms
 
     def _speech_terms(self, batch: Batch, audio: Padded) -> dict[str, Term]:
-        """Return masked units, predicted by the encoder, and the spectrogram, drawn by the decoder."""
+        """Return masked units, predicted by the encoder, and the spectrogram, predicted by the decoder."""
         extras, counts, terms = batch.extras, batch.counts, {}
         (states_BTD, valid_BT, _), features_BTC = speech_features(self.speech, audio)
         if "penalty" in counts and features_BTC is not None:
@@ -414,8 +414,8 @@ class SpeechT5(System):
             inputs_BTD, inputs_valid_BT = self.spectrogram.inputs(target_BTF, target_valid_BT)
             decoded_BTD = decoder_states(self.decoder, inputs_BTD, inputs_valid_BT, encoded_BTD, valid_BT)
             drawn_BTF, stop_BT = (x[:, : target_BTF.shape[1]] for x in self.spectrogram.outputs(decoded_BTD))
-            drawn = masked.l1_sum(at_places(drawn_BTF, mel_N), at_places(target_BTF, mel_N))
-            terms["spectrogram"] = Term(drawn, counts["spectrogram"], weight=1.0)
+            loss = masked.l1_sum(at_places(drawn_BTF, mel_N), at_places(target_BTF, mel_N))
+            terms["spectrogram"] = Term(loss, counts["spectrogram"], weight=1.0)
             last_BT = target_valid_BT & ~F.pad(target_valid_BT[:, 1:], (0, 1))
             stops = F.binary_cross_entropy_with_logits(
                 stop_BT.float(), last_BT.float(), reduction="none", pos_weight=stop_BT.new_full((), STOP_WEIGHT)
@@ -457,7 +457,7 @@ class SpeechT5(System):
         quantised_ND, _ = self.codebook(at_places(states_BTD, mixed_N), noise_NGV)
         return states_BTD.flatten(0, 1).index_copy(0, mixed_N, quantised_ND.to(states_BTD.dtype)).view_as(states_BTD)
 
-    # ---- Joint pre-training: what compares clips --------------------------------------------------------------------
+    # ---- Joint pre-training: comparing clips ------------------------------------------------------------------------
 
     def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
         """Return each clip's mean choice of codes, and the means of its speech and of its text states."""
@@ -486,7 +486,7 @@ class SpeechT5(System):
             terms["diversity"] = Term(code_diversity_loss(codes_NGV), 1, weight=0.1)
         if c.reads("alignment"):
             audio_ND, text_ND = rows["audio"], rows["text"]
-            lacks_N = (audio_ND[:, 0] == 0) | (text_ND[:, 0] == 0)  # nothing is compared with half a pair
+            lacks_N = (audio_ND[:, 0] == 0) | (text_ND[:, 0] == 0)  # half a pair is compared with nothing
             loss, count = nt_xent_sum(
                 audio_ND[:, 1:],
                 text_ND[:, 1:],
@@ -508,7 +508,7 @@ class SpeechT5(System):
             steps.append(valid_BT.sum(1, keepdim=True))
         return torch.stack(totals).sum(0) / torch.stack(steps).sum(0).clamp_min(1)
 
-    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+    # ---- The interface of every system ------------------------------------------------------------------------------
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         heads = [self.unit_head, self.codebook, self.spectrogram, self.transcriber, self.hidden_step]

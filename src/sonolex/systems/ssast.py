@@ -8,7 +8,7 @@ What is unusual about it:
 - The released code runs the two objectives in two passes with different masks; here they share one mask and one pass,
   which is twice as fast (``masks="separate"`` for the released way).
 
-It is what VCR-AST is compared with (VCR-AST section 3.4.1 and table 5.3). "Code" is
+VCR-AST is compared with it (VCR-AST section 3.4.1 and table 5.3). "Code" is
 https://github.com/YuanGongND/ssast. Formulas are in `sonolex.objectives`: `corruption` (which patches are hidden) and
 `masked` (both losses).
 """
@@ -222,7 +222,7 @@ class Ssast(System):
         states_BPD = final_states(self.layers, self.norm, x_BPD, valid_BP)
         return Encoding(pooled_states(states_BPD, valid_BP, pool=c.pool), {"audio": states_BPD}, {"audio": valid_BP})
 
-    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+    # ---- The interface of every system ------------------------------------------------------------------------------
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding]}

@@ -3,15 +3,15 @@
 What is unusual about it:
 
 - It has no paper and no layers: a clip is one standardised vector (`sonolex.audio.statistics`), its transcript one
-  TF-IDF vector of words and n-grams of letters; a readout of either, or of both one behind the other, answers.
+  TF-IDF vector of words and n-grams of letters; a readout of either, or of both concatenated, gives the answer.
 - ``kernel="linear"`` is logistic regression, a linear SVM or ridge regression; ``kernel="rbf"`` keeps the support
   vectors. With ``pairs`` every two classes have a decision of their own, and the classes are ranked by their votes and
   then by their margins, as scikit-learn's SVC does (one against one, Knerr et al. 1990): the answer is the same.
-- Scikit-learn fits it (`sonolex.doors.fit`); what is saved is numbers in safetensors. Trained by gradient, which nobody
-  needs to, it is a radial-basis-function network.
+- Scikit-learn fits it (`sonolex.doors.fit`); only numbers are saved, in safetensors. Trained by gradient, which
+  nobody needs to do, it would be a radial-basis-function network.
 
-The pooled vector is the standardised statistics with the outputs (log-odds, or standardised values) behind them, so
-that a task's linear head only has to hand the last ones on (`hand_over`).
+The pooled vector is the standardised statistics followed by the outputs (log-odds, or standardised values), so that a
+task's linear head only has to pass the outputs through.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class StatisticsConfig(SystemConfig):
 
     @property
     def num_decisions(self) -> int:
-        """What the readout computes: one number an output, or one a pair of them; two classes are one pair."""
+        """Numbers that the readout computes: one per output, or one per pair of outputs (two classes are one pair)."""
         return self.num_outputs * (self.num_outputs - 1) // 2 if self.pairs else self.num_outputs
 
 
@@ -97,7 +97,7 @@ class Statistics(System):
         self.bias_P = nn.Parameter(torch.zeros(c.num_decisions))
         self.scale_C = nn.Parameter(torch.ones(c.num_outputs))
         self.offset_C = nn.Parameter(torch.zeros(c.num_outputs))
-        # A model of audio alone takes a transcript along and does not read it, and the other way round.
+        # A model of audio alone accepts a transcript but does not read it, and vice versa.
         read = {n for n, size in (("audio", c.num_audio), ("text", c.num_terms)) if size}
         self.accepts = frozenset(m for m in type(self).accepts if m & read)  # type: ignore[misc]
 
@@ -126,7 +126,7 @@ class Statistics(System):
 
     def decisions(self, x_BD: Tensor) -> Tensor:
         """Return (B, C) as scikit-learn's ``decision_function``; of two classes with ``pairs``, ∓ half of it."""
-        # A sum over thousands of support vectors needs more digits than float32 has; "mps" has no others.
+        # A sum over thousands of support vectors needs more digits than float32 has; "mps" has no float64.
         exact = torch.float64 if x_BD.device.type in ("cpu", "cuda") else x_BD.dtype
         x_BD = x_BD.to(exact)
         if self.config.kernel == "rbf":
@@ -159,7 +159,7 @@ class Statistics(System):
 
 
 def ranked_by_votes(found_BP: Tensor, num_classes: int) -> Tensor:
-    """Return (B, C) from decisions of every two classes, above 0 for the first: votes, then margins between 0 and ⅓.
+    """Return (B, C) from decisions of every two classes, above 0 for the first: votes, then margins of up to ± ⅓.
 
     As scikit-learn's ``decision_function_shape="ovr"``, for two classes the halved margin.
     """

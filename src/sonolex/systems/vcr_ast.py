@@ -3,12 +3,12 @@
 What is unusual about it:
 
 - Two random views of a clip must have similar vectors (invariance), every dimension must vary over clips (variance) and
-  no two dimensions may vary together (covariance). Nothing is drawn, nothing is contrasted, and no clip is a negative.
+  no two dimensions may vary together (covariance). Nothing is reconstructed, and no clip is a negative.
 - Almost all patches are hidden as well (250 of 256), which SSAST needs as a task and VICReg as a view.
 - The objective looks at a whole batch. At the thesis's batch of 12 and width of 4096 its least value is 21.19, because
   a covariance of 12 rows has rank 11 (`sonolex.objectives.vicreg.loss_floor`); the thesis stopped at 21.5 (table 5.4)
   and called it convergence. Here the effective batch is as large as wanted (accumulation and processes are joined), and
-  `advice` says what the floor is.
+  `advice` warns of the floor.
 
 In this file, in the thesis's order: the config, the two views t and t′, the encoder f_θ (AST, table 4.1), the expander
 h_ϕ (algorithm 2), and the loss (eq. 4.6, algorithm 1). Section numbers are the thesis's. The three terms (eq. 4.1 to
@@ -47,7 +47,7 @@ from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Term
 
 VIEWS = ("first", "second")
-WIDE = 8  # an expander this many times wider than the batch leaves the loss mostly floor
+WIDE = 8  # an expander this many times wider than the batch leaves a loss that is mostly its floor
 
 
 @dataclass(frozen=True)
@@ -193,14 +193,14 @@ class VcrAst(System):
         extras: dict[str, Any] = {}
         generators = [Generator().manual_seed(seed) for seed in batch.seeds]
         for view in VIEWS:
-            seen = [
+            rows = [
                 self._view(frames_TF[:length], generator)
                 for frames_TF, length, generator in zip(
                     batch.frames.values, batch.frames.lengths, generators, strict=True
                 )
             ]
-            extras[view] = pad_rows(seen, num_features=self.config.grid.num_mels)
-            patches_B, hidden_BP = self._hidden([len(s) for s in seen], generators)
+            extras[view] = pad_rows(rows, num_features=self.config.grid.num_mels)
+            patches_B, hidden_BP = self._hidden([len(row) for row in rows], generators)
             extras[f"{view}_hidden_BP"] = hidden_BP
             if self.hidden_patch is None:
                 keep_BP = ~hidden_BP & (torch.arange(hidden_BP.shape[1]) < patches_B[:, None])
@@ -210,7 +210,7 @@ class VcrAst(System):
     def _view(self, frames_TF: Tensor, generator: Generator) -> Tensor:
         """Return a random view: frequency masking, then time masking, parameters in 1 … 200 (section 4.3)."""
         c = self.config
-        if c.views != Views():  # they act on log power; an offset of it does not matter to any of them
+        if c.views != Views():  # they act on log power, whatever its offset
             frames_TF = c.views.apply(frames_TF * c.log_units, generator) / c.log_units
         frames_TF = self._mask_axis(frames_TF, 1, c.freq_mask_bins, generator)
         return self._mask_axis(frames_TF, 0, c.time_mask_frames, generator)
@@ -234,7 +234,7 @@ class VcrAst(System):
 
         A clip of one patch keeps it.
 
-        assumption: both views have hidden patches, each its own; the thesis does not say.
+        assumption: patches are hidden in both views, drawn separately; the thesis does not say.
         """
         c = self.config
         patches_B = torch.tensor([c.grid.num_patches(n) for n in lengths])
@@ -264,8 +264,8 @@ class VcrAst(System):
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
         """Return λ s(Z, Z′) + μ [v(Z) + v(Z′)] + ν [c(Z) + c(Z′)] (eq. 4.6) of z = h_ϕ(y), over the effective batch.
 
-        λ, μ, ν = 25, 25, 1 (section 4.3.1). Beside it, with weight 0, what tells a collapse from success: how much of
-        their spaces the embeddings and the representations use, and the least value that this batch allows.
+        λ, μ, ν = 25, 25, 1 (section 4.3.1). Terms of weight 0 reveal a collapse: how much of their spaces the
+        embeddings and the representations use, and the least value that this batch allows.
         """
         c = self.config
         first_ND, second_ND = (self.expander(rows[view]) for view in VIEWS)
@@ -315,7 +315,7 @@ class VcrAst(System):
         states_BPD = final_states(self.layers, self.norm, x_BPD, valid_BP)
         return Encoding(pooled_states(states_BPD, valid_BP, pool=c.pool), {"audio": states_BPD}, {"audio": valid_BP})
 
-    # ---- What sonolex asks of every system --------------------------------------------------------------------------
+    # ---- The interface of every system ------------------------------------------------------------------------------
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         groups: dict[str, list[nn.Module]] = {"embedding": [self.embedding]}

@@ -46,11 +46,11 @@ class TaskConfig:
 
     @property
     def kind(self) -> str:
-        """What `task_type` finds the task by: the module's name, dotted if it is outside the package."""
+        """Name that `task_type` resolves to the task: its module's, dotted if it is outside the package."""
         return type(self).__module__.removeprefix("sonolex.tasks.")
 
     def matched(self, labels: Mapping[str, Sequence[Any]]) -> TaskConfig:
-        """Return the config with what the training clips decide, given as columns. Default: nothing."""
+        """Return the config completed from the training clips' labels by column. Default: unchanged."""
         return self
 
     def classes_in(self, value: Any) -> list[str]:
@@ -58,9 +58,9 @@ class TaskConfig:
         return [class_name(value)]
 
     def floors(self, parts: Parts) -> dict[str, np.ndarray]:
-        """Return what simple predictors answer on the report clips, by their names, in the form of `Task.scores`.
+        """Return the scores that simple predictors give the report clips, by name, in the form of `Task.scores`.
 
-        Default: none. (`sonolex.train.floors` measures the clips, and keeps the answers.)
+        Default: none. (`sonolex.train.floors` measures the clips and caches the scores.)
         """
         return {}
 
@@ -72,11 +72,11 @@ class Task(nn.Module, abc.ABC):
     needs_encoding: ClassVar[bool] = True
     """Whether its losses or scores read the system's encoding."""
     trained: ClassVar[bool] = True
-    """False for a task that only observes: no loss, and no say in which checkpoint is best."""
+    """False for a task that only observes: it has no loss and does not select checkpoints."""
     needs_alignment: ClassVar[bool] = False
     """Whether it compares vectors of audio with vectors of text, which few systems align."""
     scorer: ClassVar[Scorer | None] = None
-    """What reads its scores (`sonolex.scores`, or one of the task's own); None for a task that scores by its loss."""
+    """Scorer of its scores (`sonolex.scores`, or the task's own); None for a task that scores by its loss."""
     primary_metric: ClassVar[str]
     """The metric that selects checkpoints, unless a run says otherwise."""
     config: TaskConfig
@@ -106,7 +106,7 @@ class Task(nn.Module, abc.ABC):
         return {}
 
     def scores(self, encoding: Encoding) -> Tensor | None:
-        """Return what `metrics` and `decide` read, (B, C) float32; None if the task scores by its loss alone."""
+        """Return the float32 scores (B, C) that `metrics` and `decide` read; None if its loss is its score."""
         return None
 
     def scorer_options(self) -> dict[str, Any]:
@@ -121,30 +121,30 @@ class Task(nn.Module, abc.ABC):
 
     @classmethod
     def prefers_less(cls, metric: str) -> bool:
-        """Return whether less of a metric is better."""
+        """Return whether a lower value of ``metric`` is better."""
         return metric == "loss" or (cls.scorer is not None and metric in cls.scorer.lower_is_better)
 
     def scorer_name(self) -> str:
-        """Return what `sonolex.scores.base.find_scorer` finds the scorer by: one of ours, or the task's own module."""
+        """Return the name that `sonolex.scores.base.find_scorer` resolves to the scorer: ours, or the task's module."""
         if self.scorer is None:
             return ""
         return self.scorer.name if type(self.scorer).__module__.startswith(OURS) else self.config.kind
 
     @property
     def unit(self) -> float:
-        """What its primary metric is measured in, so that several tasks weigh alike in the selection. Default: 1."""
+        """Unit of its primary metric, so that several tasks weigh alike in the selection. Default: 1."""
         return 1.0
 
     @property
     def calibrates(self) -> bool:
-        """Whether something of its answers is chosen on the selection part once training is over."""
+        """Whether it chooses thresholds or the like on the selection part after training."""
         return False
 
     def calibrate(self, labels: Sequence[Any], scores: np.ndarray) -> None:
-        """Choose it, from labels and scores of the selection part. It is saved with the model."""
+        """Choose them, from labels and scores of the selection part. They are saved with the model."""
 
     def pooled(self, scores_WC: np.ndarray) -> np.ndarray:
-        """Return the scores (C,) of a recording that was heard in windows: their mean, so that windows count alike."""
+        """Return the scores (C,) of a recording that was read in windows: their mean, so that windows count alike."""
         return scores_WC.mean(0)
 
     def decide(self, scores: np.ndarray) -> list[dict[str, Any]]:
@@ -169,7 +169,7 @@ class Observer(Task):
 
 
 class Model(nn.Module):
-    """A system and its tasks: what is trained, saved and used.
+    """A system and its tasks, which are trained, saved and used together.
 
     Raises:
         ValueError: two loss terms of one name, or a task that compares modalities which the system does not align.
@@ -229,7 +229,7 @@ class Model(nn.Module):
         return Losses(losses.terms, torch.stack([(x.float() * g).sum() for x, g in pairs]).sum())
 
     def separate_losses(self, batch: Batch) -> Losses:
-        """Return the terms that look at clips one by one."""
+        """Return the loss terms of single clips."""
         encoding = None
         terms: dict[str, Term] = {}
         if self._trains_on_encoding:
@@ -245,8 +245,8 @@ class Model(nn.Module):
         return any(task.compares_clips(self.system) for _, task in self.task_items())
 
     def rows(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the vectors that objectives compare across clips, (B, D) by name; empty if there is no such one."""
-        with drawn_apart("rows"):  # asked for alone or after the other losses, they are the same
+        """Return the vectors that objectives compare across clips, (B, D) by name; empty if there are none."""
+        with drawn_apart("rows"):  # alone or after the other losses, they are the same
             return {n: x for _, task in self.task_items() for n, x in task.rows(self.system, batch).items()}
 
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
@@ -272,16 +272,16 @@ class Model(nn.Module):
 def build_task(config: TaskConfig, pooled_dim: int, *, seed: int = 0) -> Task:
     """Return the task of ``config`` with a random head that depends only on config and seed.
 
-    The config's class names the task, so its code is here already.
+    The config's class belongs to the task's module, so its code is imported already.
     """
     with seeded_build(seed):
         return task_type(config.kind, trust_code=True)(config, pooled_dim)  # type: ignore[call-arg]
 
 
 def _module_name(name: str) -> str:
-    """Return what a task's head is called among parameters: its name as it is, wherever torch allows it."""
+    """Return a task's name among the parameters: unchanged wherever torch allows it."""
     module = spelled(name)
-    taken = hasattr(nn.ModuleDict(), module)  # "type", "items", "train": a module cannot be called so
+    taken = hasattr(nn.ModuleDict(), module)  # "type", "items", "train": torch refuses them
     return f"{module}%" if taken else module
 
 

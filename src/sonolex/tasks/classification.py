@@ -17,12 +17,13 @@ from sonolex.configs import one_of
 from sonolex.floors import Parts, majority, svm_classes
 from sonolex.labels import class_name
 from sonolex.nn.heads import ClassHead
+from sonolex.places import places_where
 from sonolex.scores import classification as scores
 from sonolex.systems.base import System
 from sonolex.tasks.base import MISSING, Task, TaskConfig
 from sonolex.types import Batch, Encoding, Term
 
-_OTHER, _SHARE = "\nother", "\nshare"  # targets of mixed clips; a line feed, which no task's name holds
+_KNOWN, _OTHER, _SHARE = "\nknown", "\nother", "\nshare"  # further targets; a line feed, which no task's name holds
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ClassificationConfig(TaskConfig):
         hidden: width of a hidden layer in the head; 0 for none (CTAL: "one additional output layer").
         dropout: before the head.
         class_weights: one per class, for imbalanced data; empty for none.
-        imbalance: what is done about rare classes: "none", "weighted" (the loss of a class counts N / (C · its clips))
+        imbalance: treatment of rare classes: "none", "weighted" (the loss of a class counts N / (C · its clips))
             or "adjusted" (training adds the log of each class's share to its logit, so that the model itself need not;
             Menon et al. 2021). Counts are those of the training clips, kept in ``class_counts``.
         metric_names: of `sonolex.scores.classification.METRICS`, to report.
@@ -85,14 +86,14 @@ class ClassificationConfig(TaskConfig):
     def matched(self, labels: Mapping[str, Sequence[Any]]) -> ClassificationConfig:
         if self.imbalance == "none" or self.class_counts:
             return self
-        found = Counter(class_name(v) for v in labels.get(self.label, ()) if v is not None)
-        absent = [c for c in self.classes if not found[c]]
+        counts = Counter(class_name(v) for v in labels.get(self.label, ()) if v is not None)
+        absent = [c for c in self.classes if not counts[c]]
         if absent:
             raise ValueError(
                 f"every class of {self.name!r} must have training clips for imbalance={self.imbalance!r}, but "
                 f"{', '.join(absent)} have none."
             )
-        return replace(self, class_counts=tuple(found[c] for c in self.classes))
+        return replace(self, class_counts=tuple(counts[c] for c in self.classes))
 
     def floors(self, parts: Parts) -> dict[str, np.ndarray]:
         """Return the largest class, and SVMs on statistics of MFCCs and of log-mel."""
@@ -130,7 +131,7 @@ class Classification(Task):
             weights_C = counts.sum() / (len(counts) * counts)
         elif config.imbalance == "adjusted":
             shift_C = torch.log(counts / counts.sum())
-        self._weights = weights_C  # for counts, which are of the CPU
+        self._weights = weights_C  # for counts, which are made on the CPU
         weighs = bool(config.class_weights) or config.imbalance == "weighted"
         self.weight_C: Tensor | None
         self.shift_C: Tensor | None
@@ -142,10 +143,10 @@ class Classification(Task):
         ids_B = torch.tensor([self.class_id(v, clip) for v, clip in zip(values, batch.clip_ids, strict=True)])
         known_B = ids_B != MISSING
         count = float(self._weights[ids_B[known_B]].sum())
-        targets = {self.config.name: ids_B}
+        targets = {self.config.name: ids_B, f"{self.config.name}{_KNOWN}": places_where(known_B)}
         if batch.own_shares:
-            others = batch.other_labels.get(self.config.label, (None,) * len(batch))
-            other_B = torch.tensor([self.class_id(v, c) for v, c in zip(others, batch.clip_ids, strict=True)])
+            other_values = batch.other_labels.get(self.config.label, (None,) * len(batch))
+            other_B = torch.tensor([self.class_id(v, c) for v, c in zip(other_values, batch.clip_ids, strict=True)])
             targets[f"{self.config.name}{_OTHER}"] = torch.where(other_B == MISSING, ids_B, other_B)
             targets[f"{self.config.name}{_SHARE}"] = torch.tensor(batch.own_shares)
         return batch.adding(targets=targets, counts={self.config.name: count})
@@ -159,7 +160,12 @@ class Classification(Task):
         if share_B is not None:  # cross-entropy with a mixture of labels is the mixture of cross-entropies
             other_B = self._losses(logits_BC, batch.targets[f"{self.config.name}{_OTHER}"])
             losses_B = share_B * losses_B + (1 - share_B) * other_B
-        return {self.config.name: Term(losses_B.sum(), batch.counts[self.config.name], self.config.weight)}
+        known_N = batch.targets[f"{self.config.name}{_KNOWN}"]
+        return {
+            self.config.name: Term(
+                losses_B.index_select(0, known_N).sum(), batch.counts[self.config.name], self.config.weight
+            )
+        }
 
     def scores(self, encoding: Encoding) -> Tensor:
         return torch.softmax(self._logits(encoding), -1)

@@ -20,7 +20,7 @@ class PretrainingConfig(TaskConfig):
 
 
 class Pretraining(Task):
-    """Corrupts in the worker, asks the system for its losses, scores by their mean."""
+    """Corrupts in the worker, trains on the system's losses, scores by their mean."""
 
     config_type = PretrainingConfig
     needs_encoding = False

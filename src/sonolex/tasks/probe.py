@@ -1,8 +1,8 @@
 """How good are the vectors already? Linear and nearest-neighbour probes of a clip's pooled vector, without training it.
 
-A probe has no loss: beside a pre-training task it shows, at every evaluation, what the frozen vectors know. Both probes
-are cross-validated inside the part that is evaluated, in groups (speakers, recordings) where the corpus has them:
-vectors that know a voice know the moods it was recorded in, too.
+A probe has no loss: beside a pre-training task it shows, at every evaluation, what the frozen vectors contain. Both
+probes are cross-validated inside the part that is evaluated, in groups (speakers, recordings) where the corpus has
+them: vectors that tell voices apart also tell the moods that each voice was recorded in.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the words of a recording among all words, and the recordings of words among all recordings. Nothing is trained.
 
-Reads what a system aligned (`Encoding.aligned`), of clips that have both modalities. Clips with the same value of
+Reads a system's aligned vectors (`Encoding.aligned`) of clips that have both modalities. Clips with the same value of
 ``label`` are right answers to each other.
 """
 
@@ -21,7 +21,7 @@ from sonolex.types import MODALITIES, Encoding
 
 @dataclass(frozen=True)
 class RetrievalConfig(TaskConfig):
-    """Which clips say the same.
+    """Which clips have the same words.
 
     Attributes:
         label: the manifest's column; by default the transcript.

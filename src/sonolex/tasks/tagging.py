@@ -30,8 +30,8 @@ class TaggingConfig(TaskConfig):
             that is known to have no tag.
         classes: names in the order of their ids.
         metric_names: of `sonolex.metrics.TAGGING`, each given for every threshold policy (`sonolex.scores.tagging`).
-        tune_thresholds: choose a threshold for each class on the selection part, with `metrics.best_thresholds`; it is
-            saved with the model, and what the model answers with. Otherwise 0.5.
+        tune_thresholds: choose a threshold for each class on the selection part, with `metrics.best_thresholds`; they
+            are saved with the model and decide its answers. Otherwise 0.5.
         norm, hidden, dropout: of the head, as in classification.
     """
 
@@ -58,7 +58,7 @@ class TaggingConfig(TaskConfig):
         return tags_of(value)
 
     def floors(self, parts: Parts) -> dict[str, np.ndarray]:
-        """Return each class's share of the training clips, and one SVM per class; 0.5 is where it decides."""
+        """Return each class's share of the training clips, and one SVM per class, whose threshold is 0.5."""
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
         from sklearn.svm import SVC
@@ -99,8 +99,8 @@ class Tagging(Task):
         values = batch.labels.get(self.config.label, (None,) * len(batch))
         targets_BC = torch.stack([self.row(v, c) for v, c in zip(values, batch.clip_ids, strict=True)])
         if batch.own_shares:
-            others = batch.other_labels.get(self.config.label, (None,) * len(batch))
-            other_BC = torch.stack([self.row(v, c) for v, c in zip(others, batch.clip_ids, strict=True)])
+            other_values = batch.other_labels.get(self.config.label, (None,) * len(batch))
+            other_BC = torch.stack([self.row(v, c) for v, c in zip(other_values, batch.clip_ids, strict=True)])
             share_B1 = torch.tensor(batch.own_shares)[:, None]
             mixed_BC = share_B1 * targets_BC + (1 - share_B1) * other_BC
             targets_BC = torch.where(other_BC.isnan(), targets_BC, mixed_BC)

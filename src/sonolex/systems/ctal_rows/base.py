@@ -1,5 +1,5 @@
-"""What rows share. Transformers are `Ctal` with other encoders: sizes, corruption, tasks and fusion are CTAL's.
-Recurrent ones share CTAL's input, and networks that never see padding.
+"""Parts that rows share. Transformers are `Ctal` with other encoders: sizes, corruption, tasks and fusion are CTAL's.
+Recurrent rows share CTAL's input and networks that never see padding.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RecurrentConfig(SystemConfig):
 
 
 class RecurrentSystem(System):
-    """A system of words and frames, without an objective of pre-training."""
+    """A system of words and frames, without a pre-training objective."""
 
     config_type = RecurrentConfig
     processor_type = LogMelAndTokensProcessor
@@ -73,7 +73,7 @@ class RecurrentSystem(System):
         return cls.config_type(width=128 if num_clips < 20_000 else 256), processor  # type: ignore[call-arg]
 
     def inputs(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return stacked frames and word vectors with their validity; a modality no clip has is one empty step.
+        """Return stacked frames and word vectors with their validity; a modality that no clip has is one empty step.
 
         Raises:
             ValueError: there is no modality at all.

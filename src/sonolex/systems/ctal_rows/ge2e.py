@@ -1,10 +1,10 @@
 """GE2E: a speaker's recordings near their centre and far from others' (Wan et al., ICASSP 2018): CTAL's table 3.
 
 Three LSTMs over filter banks; the last state, projected and of length 1, is a clip's vector. It is trained by the
-generalised end-to-end loss over all clips of an effective batch, or by whatever head a task brings.
+generalised end-to-end loss over all clips of an effective batch, or by a task's head.
 
-Differs: CTAL's log-mel with its derivative, and batches are not built of so many clips of so many speakers: a clip
-whose speaker has no other one in the batch is only among what others are compared with.
+Differs: CTAL's log-mel with its derivative, and batches do not hold equally many clips of each speaker: a clip
+whose speaker has no other one in the batch only serves as a negative.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Ge2e(System):
         return self.config.embedding_dim
 
     def encode(self, batch: Batch) -> Encoding:
-        states_BTD, valid_BT, vector_BD = self._heard(batch)
+        states_BTD, valid_BT, vector_BD = self._encoded(batch)
         return Encoding(vector_BD, {"audio": states_BTD}, {"audio": valid_BT})
 
     def corrupt(self, batch: Batch) -> Batch:
@@ -97,7 +97,7 @@ class Ge2e(System):
     def pretraining_rows(self, batch: Batch) -> dict[str, Tensor]:
         names = batch.labels.get(self.config.speaker, (None,) * len(batch))
         numbers_BN = torch.tensor([_number(name) for name in names]).to(self.project.weight)
-        return {"speakers": torch.cat([numbers_BN, self._heard(batch)[2]], 1)}
+        return {"speakers": torch.cat([numbers_BN, self._encoded(batch)[2]], 1)}
 
     def joint_losses(self, rows: Mapping[str, Tensor]) -> dict[str, Term]:
         numbers_BN, vectors_BD = rows["speakers"].float().split([SPEAKER_COLUMNS, self.config.embedding_dim], 1)
@@ -109,7 +109,7 @@ class Ge2e(System):
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         return {"audio": [self.audio], "project": [self.project], "similarity": [self.similarity]}
 
-    def _heard(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         if batch.frames is None:
             raise ValueError(f"a batch must have audio, but clips {batch.clip_ids} have none.")
         stacked_BTF, valid_BT = stack_frames(batch.frames.values, batch.frames.valid, self.config.frames_per_step)

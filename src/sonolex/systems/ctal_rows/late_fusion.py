@@ -1,7 +1,7 @@
 """RoBERTa and Mockingjay side by side, joined by CTAL's fusion: row (g) of CTAL's table 4, section 5.1.
 
-Neither stream ever hears of the other before the fusion, so pre-training on pairs teaches each what it would learn
-alone. What CTAL gains over this row is what its cross-attention gains.
+Neither stream sees the other before the fusion, so pre-training on pairs teaches each what it would learn alone. CTAL's
+gain over this row is due to its cross-attention.
 """
 
 from __future__ import annotations

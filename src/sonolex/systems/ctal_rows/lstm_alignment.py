@@ -1,4 +1,4 @@
-"""LSTM alignment: every word is given the audio it was spoken with (Xu et al., Interspeech 2019): CTAL's table 1.
+"""LSTM alignment: every word gets the audio it was spoken with (Xu et al., Interspeech 2019): CTAL's table 1.
 
 Attention from words to frames takes the place of a forced alignment; a second LSTM reads words and their audio
 together, and the maximum over words is a clip's vector.

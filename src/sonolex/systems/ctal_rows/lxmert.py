@@ -1,10 +1,12 @@
 """LXMERT-style: two streams that attend to each other (Tan and Bansal, EMNLP 2019; a row of CTAL's table 4).
 
-Each stream has layers of its own first; then every layer is a pair, one for words and one for frames, and each looks at
-what the other was before the layer. CTAL's streams differ: words never hear the audio, and frames only see final words.
+Each stream has layers of its own first; then every layer is a pair, one for words and one for frames, and each attends
+to the other's states before the layer. CTAL's streams differ: words never see the audio, and frames only see final
+words.
 
-Differs: LXMERT looks across before it looks at itself, and both directions share one cross-attention; here a pair is
-two of CTAL's cross-modal layers, so that rows differ by who looks where. Audio frames stand for image regions.
+Differs: LXMERT's cross-attention comes before self-attention and is shared by both directions; here a pair is two of
+CTAL's cross-modal layers, so that rows differ only in which stream attends to which. Audio frames stand for image
+regions.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Lxmert(Ctal):
         self.audio_cross_layers = encoding_layers(self.config, TextReferredAudioLayer)
 
     def states(self, tokens: Padded | None, frames: Padded | None) -> States:
-        """Return the states of words and of frames, after both have seen each other in every pair of layers."""
+        """Return the states of words and of frames, which attend to each other in every pair of layers."""
         text: tuple[Tensor | None, Tensor | None] = (None, None)
         audio: tuple[Tensor | None, Tensor | None] = (None, None)
         if tokens is not None:
@@ -69,7 +71,7 @@ class Lxmert(Ctal):
 
 
 def _attended(layer: nn.Module, stream: tuple, other: tuple) -> tuple:
-    """Return a stream after a layer that looked at the other one; None stays None."""
+    """Return a stream after a layer that attends to the other one; None stays None."""
     x_BTD, valid_BT = stream
     return stream if x_BTD is None else (layer(x_BTD, attends_to_valid(valid_BT), *other), valid_BT)
 

@@ -1,9 +1,9 @@
-"""Mockingjay: a transformer over frames that draws what was hidden from it (Liu et al., ICASSP 2020).
+"""Mockingjay: a transformer over frames that reconstructs hidden ones (Liu et al., ICASSP 2020).
 
 A row of CTAL's table 4, and the audio half of another (`late_fusion`). Its input is CTAL's 160 values, or as published
 80 mel bands with two derivatives (``LogMelAndTokensConfig(derivatives=2)``) in steps of three frames.
 
-Differs: hidden are CTAL's segments, not runs of seven frames, so that rows differ by the model alone.
+Differs: CTAL's segments are hidden, not runs of seven frames, so that rows differ by the model alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Mockingjay(Ctal):
         self.audio_layers = encoding_layers(self.config, PostNormLayer)
 
     def states(self, tokens: Padded | None, frames: Padded | None) -> States:
-        """Return the states of frames; there are no others."""
+        """Return the states of frames, the only stream."""
         return {} if frames is None else {"audio": through(self.audio_layers, *self.audio_embedding(frames))}
 
 

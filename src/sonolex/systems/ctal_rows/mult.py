@@ -1,7 +1,7 @@
-"""MulT without vision: words that look at sound, sound that looks at words (Tsai et al., ACL 2019): CTAL's table 2.
+"""MulT without vision: words attend to sound, sound attends to words (Tsai et al., ACL 2019): CTAL's table 2.
 
-One stack of cross-modal layers a direction, each of which looks at the other modality's *input*; then self-attention
-over each result, and its last states. Pre-norm, sinusoidal positions.
+One stack of cross-modal layers a direction, each of which attends to the other modality's *input*; then self-attention
+over the result, and its last state. Pre-norm, sinusoidal positions.
 
 Differs: frames are stacked before the convolution that brings both modalities to one width.
 """
@@ -53,7 +53,7 @@ class CrossModalLayer(nn.Module):
 
 
 class Direction(nn.Module):
-    """One modality that looks at another: cross-modal layers, then self-attention, then its last state."""
+    """One modality that attends to another: cross-modal layers, then self-attention, then its last state."""
 
     def __init__(self, config: MulTConfig):
         super().__init__()
@@ -65,9 +65,9 @@ class Direction(nn.Module):
         )
         self.norm = nn.LayerNorm(c.width)
 
-    def forward(self, own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, stream: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the states (B, T, D) and the last valid one (B, D), zeros for an empty row."""
-        x_BTD, valid_BT = own
+        x_BTD, valid_BT = stream
         for layer in self.cross_layers:
             x_BTD = layer(x_BTD, *other)
         attends_B1TT = attends_to_valid(valid_BT)
@@ -94,7 +94,7 @@ class MulT(RecurrentSystem):
 
     def encode(self, batch: Batch) -> Encoding:
         inputs = self.inputs(batch)
-        with drawn_apart("projected"):  # not every batch has words that were dropped from before
+        with drawn_apart("projected"):  # the words' own dropout runs before these, but not in every batch
             audio = self._projected(self.from_frames, *inputs["audio"])
             text = self._projected(self.from_words, *inputs["text"])
         (audio_BTD, heard_BD), (text_BLD, read_BD) = self.audio(audio, text), self.text(text, audio)

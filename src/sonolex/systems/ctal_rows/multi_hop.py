@@ -1,7 +1,7 @@
 """Multi-hop attention (MHA; Yoon, Byun, Dey and Jung, ICASSP 2019): a baseline of CTAL's table 1.
 
-What the audio's last state finds in the words asks the audio what belongs to it, and so on: each hop looks from the
-last finding into the other modality. A clip's vector is the last two findings.
+The audio's last state attends to the words, the result attends to the audio, and so on: each hop's context vector is
+the next hop's query. A clip's vector is the last two of them.
 
 Differs: CTAL's log-mel in place of MFCC with prosodic features.
 """
@@ -17,7 +17,7 @@ from sonolex.nn.recurrent import recurrent, states_of
 from sonolex.systems.ctal_rows.base import RecurrentConfig, RecurrentSystem
 from sonolex.types import Batch, Encoding
 
-MOST_HOPS = 100  # each costs time and has no weights of its own that would vouch for it
+MOST_HOPS = 100  # a hop costs time but has no weights, so any config could claim many
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ class MultiHop(RecurrentSystem):
         inputs = self.inputs(batch)
         states = {"audio": states_of(self.audio, *inputs["audio"]), "text": states_of(self.text, *inputs["text"])}
         valid = {name: pair[1] for name, pair in inputs.items()}
-        findings = [states["audio"][1]]
+        contexts = [states["audio"][1]]
         for hop in range(self.config.num_hops):
             name = ("text", "audio")[hop % 2]
-            findings.append(found_in(states[name][0], valid[name], findings[-1]))
-        return Encoding(torch.cat(findings[-2:], -1), {n: s[0] for n, s in states.items()}, valid)
+            contexts.append(found_in(states[name][0], valid[name], contexts[-1]))
+        return Encoding(torch.cat(contexts[-2:], -1), {n: s[0] for n, s in states.items()}, valid)
 
     def layer_groups(self) -> dict[str, list[nn.Module]]:
         return {"text": [self.words, self.text], "audio": [self.audio]}
 
 
 def found_in(states_BTD: Tensor, valid_BT: Tensor, asked_BD: Tensor) -> Tensor:
-    """Return the mean of states (B, D), weighted by the softmax of their products with what is asked."""
+    """Return the context vector (B, D): the mean of states, weighted by the softmax of their products with a query."""
     scores_BT = torch.einsum("btd,bd->bt", states_BTD, asked_BD).float()
     weights_BT = torch.softmax(scores_BT.masked_fill(~valid_BT, torch.finfo(torch.float32).min), 1)
     return torch.einsum("bt,btd->bd", weights_BT.to(states_BTD.dtype), states_BTD)

@@ -1,9 +1,10 @@
 """RawNet: a speaker's voice from samples (Jung et al., Interspeech 2019): a baseline of CTAL's table 3.
 
-Samples in threes, residual convolutions that shorten time by three each, a GRU over what is left, and a linear map.
+Samples in threes, residual convolutions that each shorten time threefold, a GRU over the result, and a linear map.
 
 Differs: normalised over channels, step by step (a batch's statistics would tie clips to each other, and padding to
-both), and residual blocks as wide as the published ones without their changes of width inside a block. Of any length.
+both), and residual blocks as wide as the published ones without their changes of width inside a block. Clips may have
+any length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RoBERTa: a transformer over words that predicts those hidden from it (Liu et al. 2019).
+"""RoBERTa: a transformer over words that predicts hidden ones (Liu et al. 2019).
 
 A row of CTAL's table 4, and the text half of another (`late_fusion`).
 """
@@ -38,7 +38,7 @@ class Roberta(Ctal):
         self.text_layers = encoding_layers(self.config, PostNormLayer)
 
     def states(self, tokens: Padded | None, frames: Padded | None) -> States:
-        """Return the states of words; there are no others."""
+        """Return the states of words, the only stream."""
         return (
             {}
             if tokens is None

@@ -1,6 +1,6 @@
 """VisualBERT-style: words and frames in one sequence through one stack (Li et al. 2019; a row of CTAL's table 4).
 
-Every word sees every frame and back, from the first layer on. Audio frames stand for image regions.
+Words and frames attend to each other from the first layer on. Audio frames stand for image regions.
 """
 
 from __future__ import annotations
