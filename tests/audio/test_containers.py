@@ -206,7 +206,7 @@ def test_a_page_of_an_ogg_that_is_damaged_missing_or_repeated_is_named():
         (bytes(flipped), "checksum"),
         (b"".join(pages[:2] + pages[3:]), "lacks pages"),
         (b"".join([*pages[:3], pages[2], *pages[3:]]), "lacks pages"),
-        (b"".join(pages[:-1]), "must end with a page that says so"),
+        (b"".join(pages[:-1]), "must end with a page marked as the last"),
         (data[:-10], "is cut"),
         (data + b"what is this", "no tag"),
         (data + pages[0], "several"),

@@ -60,7 +60,7 @@ _KEPT: OrderedDict[tuple[_Shard, int], Any] = OrderedDict()  # row groups, likew
 
 @dataclass(frozen=True)
 class _Shard:
-    """A shard as it is now: written again, it is another one."""
+    """One version of a shard: a file that is written again is another one."""
 
     file: str
     version: tuple[int, ...]  # device, inode, size, time of the last change; () at a remote address
@@ -72,10 +72,10 @@ class _Shard:
             return cls(file, ())
         if "://" in file:
             file = addresses.local_path(file, where) or file
-        found = Path(file).stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = Path(file).stat()
+        if not stat.S_ISREG(status.st_mode):
             raise where.error("a shard must be a regular file, but is none", "audio", "Name the Parquet file itself.")
-        return cls(file, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+        return cls(file, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
     def opened(self, where: Where) -> tuple[Any, np.ndarray]:
         """Return the open Parquet file, and the row its groups begin at, and the number of rows."""
