@@ -62,7 +62,7 @@ def test_offsets_beyond_the_end_are_no_negative_lengths(tmp_path):
 def test_a_length_that_is_not_the_files_is_said(tmp_path):
     tone(tmp_path / "a.wav", 1.0)
     checked = check_clips(manifest_from_rows([{"audio": "a.wav", "duration": 0.25}], root=tmp_path))
-    assert "1 clips last otherwise than their duration says ('a': 1.00 s, not 0.25)" in checked.notes[0]
+    assert "1 clips are longer or shorter than their duration says ('a': 1.00 s, not 0.25)" in checked.notes[0]
     assert checked.manifest.durations_s[0] == 1.0
 
 
@@ -76,7 +76,7 @@ def test_digests_are_of_what_is_heard_not_of_where_it_lies(tmp_path):
     assert a == b != c
     require_unchanged(manifest)
     tone(tmp_path / "c.wav", hz=302)
-    with pytest.raises(ValueError, match=r"that of 1 clips is another, for example of 'c'"):
+    with pytest.raises(ValueError, match=r"1 clips do not, for example 'c'"):
         require_unchanged(manifest)
 
 

@@ -89,7 +89,7 @@ def md5(content):
 def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path):
     server.files["a.bin"] = bytes(range(256)) * 40
     server.cut = 3000
-    with pytest.raises(OSError, match=r"ended|cannot be had|IncompleteRead"):
+    with pytest.raises(OSError, match=r"ended|cannot be fetched|IncompleteRead"):
         fetch(f"{server.address}/a.bin", tmp_path / "a.bin", Expected(md5(server.files["a.bin"])))
     assert not (tmp_path / "a.bin").exists() and (tmp_path / "a.bin.part").stat().st_size == 3000
     server.cut = 0
@@ -225,11 +225,11 @@ def test_range_not_satisfiable_means_whole_only_if_the_length_is_the_same(server
         ("a.zip", (200, {"Content-Length": "4"}, b"oops"), "a zip archive, but begins with b'oops'"),
         ("a.bin", (200, {"Content-Length": str(1 << 60)}, b""), "must have room for"),
         ("a.bin", (204, {}, b""), "answered with 200, but is with 204"),
-        ("a.bin", (503, {"Content-Length": "0"}, b""), "cannot be had: HTTP Error 503"),
+        ("a.bin", (503, {"Content-Length": "0"}, b""), "cannot be fetched: HTTP Error 503"),
         (
             "a.bin",
             (302, {"Content-Length": "9", "Location": "http://127.0.0.1:9/x"}, b""),
-            r"cannot be had: .*Incomplete",
+            r"cannot be fetched: .*Incomplete",
         ),
     ],
 )
@@ -259,7 +259,7 @@ def test_a_length_that_the_record_says_is_compared(server, tmp_path):
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "gopher://x/", "data:,x"])
 def test_redirects_lead_to_the_web_only(server, tmp_path, target):
     server.answers["a.bin"] = (302, {"Location": target, "Content-Length": "0"}, b"")
-    with pytest.raises(OSError, match=r"not followed|not allowed|cannot be had"):
+    with pytest.raises(OSError, match=r"not followed|not allowed|cannot be fetched"):
         fetch(f"{server.address}/a.bin", tmp_path / "a.bin")
     server.answers["b.bin"] = (302, {"Location": f"{server.address}/c.bin", "Content-Length": "0"}, b"")
     server.files["c.bin"] = b"moved"
@@ -272,7 +272,7 @@ def test_redirects_lead_to_the_web_only(server, tmp_path, target):
 
 def test_a_redirect_without_end_ends(server, tmp_path):
     server.answers["a.bin"] = (302, {"Location": f"{server.address}/a.bin", "Content-Length": "0"}, b"")
-    with pytest.raises(OSError, match="cannot be had"):
+    with pytest.raises(OSError, match="cannot be fetched"):
         fetch(f"{server.address}/a.bin", tmp_path / "a.bin")
 
 
@@ -292,7 +292,7 @@ def test_a_list_of_checksums_that_is_none_is_an_error(server, tmp_path, sums, ca
 def test_a_list_of_checksums_that_cannot_be_had_is_not_taken_for_none(server, tmp_path, capsys):
     server.answers["md5sums.txt"] = (500, {"Content-Length": "0"}, b"")
     assert main(["download", "ravdess", "--out", str(tmp_path), "--mirror", server.address]) == 2
-    assert "cannot be had" in capsys.readouterr().err
+    assert "cannot be fetched" in capsys.readouterr().err
 
 
 def zip_of(place, *members, method=zipfile.ZIP_DEFLATED):

@@ -120,7 +120,7 @@ def test_two_other_words_for_one_column_are_refused_with_the_option_that_chooses
     first, second = header.split(",")
     manifest = read_manifest(tmp_path / "t.csv", chosen={"audio": second})
     assert manifest.column("audio") == ["b.wav"] and first not in manifest.table.column_names
-    assert f"column {first!r} is not read: {second!r} was named to be 'audio'" in manifest.notes
+    assert f"column {first!r} is not read: {second!r} was chosen as 'audio'" in manifest.notes
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".arrow"])

@@ -81,7 +81,7 @@ def test_to_tell_speakers_apart_all_of_them_are_in_training():
     parts, notes, warnings = parts_of(bare, names_speakers=True)
     for part in ("train", "validation", "test"):
         assert {s for s, p in zip(speakers, parts, strict=True) if p == part} == set(speakers)
-    assert notes[0] == "split: within speakers, who are what is asked for, at random" and not warnings
+    assert notes[0] == "split: within speakers, because they are the classes, at random" and not warnings
     sessions = [f"day {i // 4 % 3}" for i in range(48)]  # every speaker on three days
     parts, notes, _ = parts_of(bare.with_column("session", sessions), names_speakers=True)
     assert "no session in two parts" in notes[0]

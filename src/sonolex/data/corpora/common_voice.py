@@ -64,5 +64,7 @@ def prepare(
                     "accent": row.get("accents") or row.get("accent") or None,
                 }
             )
-    found = [r["split"] for r in rows]
-    return _layout.checked("Common Voice", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    groups = [r["split"] for r in rows]
+    return _layout.checked(
+        "Common Voice", rows, root, groups=groups, expected=expected, problems=problems, strict=strict
+    )
