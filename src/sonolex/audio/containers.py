@@ -69,7 +69,7 @@ def check_container(encoded: Encoded, where: Where) -> PcmSamples | int | None:
         return count_mpeg(encoded, start, where)
     raise where.error(
         f"audio must be {FORMATS}, but cannot be opened: "
-        + ("an ID3 tag stands before what is neither MP3 nor FLAC" if start else "it begins like none of them"),
+        + ("its ID3 tag is followed by neither MP3 nor FLAC" if start else "its first bytes match none of them"),
         "audio",
         "Convert the file, for example with: ffmpeg -i FILE FILE.flac",
     )

@@ -74,7 +74,7 @@ class _Shard:
             file = addresses.local_path(file, where) or file
         status = Path(file).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise where.error("a shard must be a regular file, but is none", "audio", "Name the Parquet file itself.")
+            raise where.error("a shard must be a regular file, but is not", "audio", "Name the Parquet file itself.")
         return cls(file, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
     def opened(self, where: Where) -> tuple[Any, np.ndarray]:

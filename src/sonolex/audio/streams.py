@@ -93,7 +93,7 @@ def _walk_ogg(window: _Window, where: Where) -> None:
             f"{CURE} If it is whole, write its pages again: ffmpeg -i FILE -c copy NEW",
         )
     if _end_of_tags(window, position) < window.size:
-        raise _broken(f"what follows the OGG stream at byte {position:,} is no tag", where)
+        raise _broken(f"the bytes after the OGG stream, from {position:,} on, are no tag", where)
 
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -165,7 +165,7 @@ def _check_mpeg_end(window: _Window, position: int, where: Where) -> None:
         raise _joined(where)
     if _mpeg_frame(window.at(end, 4).ljust(4, b"\x10"), 1)[0]:
         raise _broken(f"an MP3's last frame, at byte {end:,}, is cut", where)
-    raise _broken(f"what follows an MP3's frames at byte {end:,} is neither a frame nor a tag", where)
+    raise _broken(f"the bytes after an MP3's frames, from {end:,} on, are neither a frame nor a tag", where)
 
 
 def _is_mpeg(window: _Window, position: int) -> bool:

@@ -47,7 +47,7 @@ class ClipJournal:
             other_sources = sorted({row["by"] for row in rows} - {self._by})
             self.found = {row["id"]: row["text"] for row in rows}
         except (ValueError, TypeError, KeyError) as e:
-            raise ValueError(f"{self._path} must be a journal of clips, but is none: {e}. Remove it.") from e
+            raise ValueError(f"{self._path} must be a journal of clips, but is not: {e}. Remove it.") from e
         if other_sources:
             raise ValueError(
                 f"{self._path} must be {self._by}'s, but {', '.join(other_sources)} began it. "

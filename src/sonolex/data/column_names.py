@@ -30,7 +30,7 @@ PERHAPS_SPEAKERS = ("actor", "participant", "participant_id", "subject", "subjec
 
 @dataclass(frozen=True)
 class Named:
-    """What columns mean: the standard name of each kept column by its name in the table, and notes for the user."""
+    """The standard name of each column that is read, by its name in the table, and notes for the user."""
 
     names: dict[str, str]
     notes: list[str]

@@ -32,7 +32,7 @@ def download_corpus(
         progress: called with file name, bytes so far and bytes in all (0 if unknown).
 
     Raises:
-        ValueError: a corpus that cannot be downloaded; a file that is not what it must be.
+        ValueError: a corpus that cannot be downloaded; a file that fails its checks.
         OSError: the address cannot be reached; the disk is full; another process downloads to the folder.
     """
     addresses: Sequence[str] = getattr(find_module("data.corpora", corpus, trust_code=True), "DOWNLOADS", ())
@@ -40,7 +40,7 @@ def download_corpus(
         known = [n for n in module_names("data.corpora") if getattr(find_module("data.corpora", n), "DOWNLOADS", ())]
         raise ValueError(
             f"`corpus` must be one that may be downloaded ({', '.join(known)}), but is {corpus!r}. Its licence or host "
-            "wants you to fetch it yourself; its module says from where."
+            "requires you to fetch it yourself; its module names the source."
         )
     if mirror is not None:
         require_http("mirror", mirror)

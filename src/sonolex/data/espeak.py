@@ -78,7 +78,9 @@ def _set_voice(voice: str) -> None:
     espeak = _library()
     _, _, variant = voice.partition("+")
     if variant and not (espeak.folder / "voices" / "!v" / variant).is_file():
-        raise ValueError(f"`voice` must name a variant of espeak-ng, but {variant!r} is none. See espeak.variants().")
+        raise ValueError(
+            f"`voice` must name a variant of espeak-ng, but {variant!r} is not one. See espeak.variants()."
+        )
     code = espeak.lib.espeak_SetVoiceByName(voice.encode())
     if code != 0:
         raise ValueError(f"`voice` must be a voice of espeak-ng, but {voice!r} is refused (code {code}).")

@@ -47,7 +47,7 @@ def fetch(address: str, file: Path, expected: Expected | None = None, progress: 
     if file.is_file() and _problem(file, expected) is None:
         return
     part, note = _part_of(file)
-    if not _transfer(address, part, note, expected, progress):  # what was there belongs to another file
+    if not _transfer(address, part, note, expected, progress):  # the part belongs to another file
         _forget(part, note)
         if not _transfer(address, part, note, expected, progress):
             raise OSError(f"{address} must be sent from its beginning, but is not. Try a mirror.")
@@ -79,7 +79,7 @@ def text_at(address: str) -> str | None:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"{address} must be text, but is none.") from None
+        raise ValueError(f"{address} must be text, but is not.") from None
 
 
 def require_http(name: str, address: str) -> None:
@@ -189,7 +189,7 @@ def _total(answer, done: int, resumed: bool) -> int | None:
 
 
 def _require_usable(answer, address: str, total: int | None, done: int, expected: Expected, part: Path) -> None:
-    """Raise OSError if the answer cannot be the file, cannot be checked for completeness, or does not fit on the disk."""
+    """Raise OSError if the answer cannot be the file, cannot be known to be whole, or does not fit on the disk."""
     if (coding := answer.headers.get("Content-Encoding", "identity")) != "identity":
         raise OSError(f"{address} must be sent as it is, but is sent as {coding}. Try a mirror.")
     if answer.status not in (200, 206):

@@ -27,7 +27,7 @@ def prepare(
 ) -> Manifest:
     """Return the clips of one language under ``root`` (the folder of ``clips``; default: $SONOLEX_DATA/cv-corpus/en).
 
-    Counts differ from release to release, so the lists are what is expected: every listed clip must be there.
+    Counts differ from release to release, so the lists define what to expect: every listed clip must be there.
 
     Raises:
         FileNotFoundError: no lists or no clips there.
