@@ -208,7 +208,7 @@ def test_a_page_of_an_ogg_that_is_damaged_missing_or_repeated_is_named():
         (b"".join([*pages[:3], pages[2], *pages[3:]]), "lacks pages"),
         (b"".join(pages[:-1]), "must end with a page marked as the last"),
         (data[:-10], "is cut"),
-        (data + b"what is this", "no tag"),
+        (data + b"what is this", "not a tag"),
         (data + pages[0], "several"),
     ):
         with pytest.raises(AudioError, match=message):

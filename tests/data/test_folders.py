@@ -35,7 +35,7 @@ def test_subfolders_are_classes_and_notes_name_everything_left_out(tmp_path):
     assert manifest[0].audio == str(folder / "angry/1.wav") and "speaker" not in manifest.table.column_names
     text = "\n".join(manifest.notes)
     assert "5 recordings in 2 folders, which are the classes (column 'emotion')" in text
-    assert "left out: 5 files that are no recordings (.git/x.wav, README.md, empty/.keep, …)" in text
+    assert "left out: 5 files that are not recordings (.git/x.wav, README.md, empty/.keep, …)" in text
     assert "left out: 1 recordings that lie in no class's folder (loose.wav)" in text
     assert "no recordings in the folders '.git', 'empty'" in text
     assert "2 recordings lie in folders within their class's (sad/anna/2.wav, sad/anna/deep/3.mp3)" in text

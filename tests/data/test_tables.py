@@ -62,7 +62,7 @@ def test_text_labels_become_numbers_only_where_nothing_is_lost(written, become, 
 
 def test_a_note_tells_that_labels_stay_text(tmp_path):
     (note,) = csv_of(tmp_path / "t.csv", ["01", "1"]).notes
-    assert note == "labels 'mood' look like numbers but stay text, every one as it is written (such as '01')"
+    assert note == "labels 'mood' look like numbers but stay text, each as it is written (such as '01')"
     assert not csv_of(tmp_path / "u.csv", ["a", "1"]).notes
 
 
@@ -70,7 +70,7 @@ def test_one_nan_does_not_turn_numbers_into_classes_and_is_noted(tmp_path):
     manifest = csv_of(tmp_path / "t.csv", ["0.5", "nan", "NA", "inf", "", "1.5"])
     assert manifest.column("mood") == [0.5, None, None, None, None, 1.5]
     (note,) = manifest.notes
-    assert note == "'mood': 3 values are no numbers ('NA', 'inf', 'nan') and counted as missing: lines 3, 4, 5"
+    assert note == "'mood': 3 values are not numbers ('NA', 'inf', 'nan') and counted as missing: lines 3, 4, 5"
     typed = manifest_from_rows([{"text": "x", "mood": v} for v in (0.5, math.nan, math.inf, 2)])
     assert typed.column("mood") == [0.5, None, None, 2.0] and "('inf')" in typed.notes[0]
     pq.write_table(pa.table({"text": ["a", "b"], "age": [1.5, math.nan]}), tmp_path / "t.parquet")

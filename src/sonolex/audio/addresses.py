@@ -132,5 +132,5 @@ def _filesystem(address: str):
 
 
 def is_remote(path: str, where: Where) -> bool:
-    """True for an address that is no path on this machine."""
+    """Return whether a path is an address that is not on this machine."""
     return "://" in path and local_path(path, where) is None

@@ -20,7 +20,7 @@ MOST_KEPT_BYTES = 512 << 20  # of row groups kept in memory for the next clip
 
 
 def in_shard(path: str) -> bool:
-    """True for an address like ``shard-00003.parquet#17``: row 17 of a Parquet shard (sonolex.data.shards)."""
+    """Return whether a path is like ``shard-00003.parquet#17``: row 17 of a Parquet shard (sonolex.data.shards)."""
     file, _, row = path.rpartition("#")
     return file.endswith(".parquet") and row.isdecimal() and row.isascii()
 

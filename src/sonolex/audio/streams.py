@@ -93,7 +93,7 @@ def _walk_ogg(window: _Window, where: Where) -> None:
             f"{CURE} If it is whole, write its pages again: ffmpeg -i FILE -c copy NEW",
         )
     if _end_of_tags(window, position) < window.size:
-        raise _broken(f"the bytes after the OGG stream, from {position:,} on, are no tag", where)
+        raise _broken(f"the bytes after the OGG stream, from {position:,} on, are not a tag", where)
 
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -125,7 +125,7 @@ def count_mpeg(encoded: Encoded, start: int, where: Where) -> int | None:
         samples per channel; None if a Xing, Info or VBRI header gives the number, which the decoder reads itself.
 
     Raises:
-        AudioError: the last frame is cut, frames are missing, or there are bytes between frames that are none.
+        AudioError: the last frame is cut, frames are missing, or other bytes lie between frames.
     """
     return _once(lambda: _walk_mpeg(_Window(encoded), start, where), encoded, where)
 
@@ -191,7 +191,7 @@ _RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_02
 
 
 def _mpeg_frame(head: bytes, free_size: int) -> tuple[int, int]:
-    """Return bytes and samples of the frame with this header, (0, 0) if it is none (ISO 11172-3, 13818-3).
+    """Return bytes and samples of the frame with this header, (0, 0) if it is not one (ISO 11172-3, 13818-3).
 
     ``free_size`` is the size, without padding, of frames whose header states no bitrate.
     """

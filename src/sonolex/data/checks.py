@@ -91,7 +91,7 @@ class _Nearby:
         if not isinstance(path, str) or "://" in path or Path(path).exists():
             return ""
         if "\\" in path:
-            return " It is written as on Windows: here '/' separates folders, and there is no drive."
+            return " It is written as on Windows: here '/' separates folders, and paths have no drive."
         name = self._in(Path(path).parent).get(Path(path).name.casefold())
         return f" Did you mean {name!r}?" if name else ""
 

@@ -52,9 +52,9 @@ def meaning(name: str) -> str:
 def named(names: Sequence[str], *, where: str, chosen: Mapping[str, str] | None = None) -> Named:
     """Return the name of each column here, by its name in the table.
 
-    A column is what its name means (`meaning`). Where the standard name is there as well, another word for it is a
-    column of its own. ``chosen`` names the columns ``audio``, ``text`` and ``speaker``; others of that meaning are then
-    left out, with a note.
+    A column's name decides its meaning (`meaning`). Beside the standard name, another word for it is a column of its
+    own. ``chosen`` names the columns ``audio``, ``text`` and ``speaker``; others of that meaning are then left out, with
+    a note.
 
     Raises:
         ManifestError: nameless or repeated columns, two that mean the same, too many, or no audio and no text.

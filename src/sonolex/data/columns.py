@@ -113,7 +113,7 @@ def floats(column: pa.ChunkedArray) -> np.ndarray:
 def _named(
     table: pa.Table, where: str, findings: Findings, chosen: Mapping[str, str] | None
 ) -> dict[str, pa.ChunkedArray]:
-    """Return the columns by the names of `named`, nested labels beside the others.
+    """Return the columns under the names of `named`, with nested labels as columns.
 
     Raises:
         ManifestError: no rows, or names that cannot be columns.

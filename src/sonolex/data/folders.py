@@ -23,7 +23,7 @@ def folder_manifest(folder: Path, *, label: str = "label") -> Manifest:
     """Return the recordings below a folder, each with the name of its subfolder in column ``label``.
 
     Recordings may lie deeper; folders in between have no meaning here. Where the subfolders are called train and test
-    (validation, dev), they are the column ``split``, and the folders in them are the classes. Files that are no
+    (validation, dev), they are the column ``split``, and the folders in them are the classes. Files that are not
     recordings, or lie in no subfolder, are left out and named in the notes.
 
     Raises:
@@ -55,7 +55,7 @@ def _left_out(files: Sequence[Path], sounds: Sequence[Path], classified: Sequenc
     deeper = [p for p in classified if len(p.parts) > depth + 2]
     notes = []
     if other_files:
-        notes.append(f"left out: {len(other_files)} files that are no recordings ({_some(other_files)})")
+        notes.append(f"left out: {len(other_files)} files that are not recordings ({_some(other_files)})")
     if loose:
         notes.append(f"left out: {len(loose)} recordings that lie in no class's folder ({_some(loose)})")
     silent = sorted(

@@ -1,4 +1,4 @@
-"""Cross-validation of a user's table: so many parts that share no speaker, with every class in each where possible."""
+"""Cross-validation of a user's table: folds that share no speaker, with every class in each where possible."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ LONG_NAME = 9  # from here on two letters may be wrong
 RARE_SHARE = 0.1  # of the clips of the other spelling
 RARE_CLIPS = 2
 UNEVEN_RATIO = 2.0
-MOST_COMPARED = 300  # names, each with each other: more are no classes anyway
+MOST_COMPARED = 300  # names, each with each other: more are not classes anyway
 LINES_SHOWN = 10
 SEPARATORS = ("|", ",", "/", "+", "&")
 

@@ -64,6 +64,6 @@ class Findings:
         """Note values in a column of numbers that are not numbers, if there are any."""
         if len(rows):
             listed = ", ".join(sorted(map(repr, set(words)))[:ROWS_NAMED])
-            verb = "value is no number" if len(rows) == 1 else "values are no numbers"
+            verb = "value is not a number" if len(rows) == 1 else "values are not numbers"
             counted = f"{len(rows)} {verb} ({listed}) and counted as missing"
             self.notes.append(f"{name!r}: {counted}: {self.places.several(rows)}")

@@ -61,7 +61,7 @@ def table_rows(path: Path, *, names: Mapping[str, str] | None = None) -> Iterato
 
     Raises:
         FileNotFoundError: there is no such file.
-        ManifestError: it is no such table, or has no column with audio or text.
+        ManifestError: it is not such a table, or has no column with audio or text.
     """
     readers = {".jsonl": _json_cells, ".parquet": _arrow_cells, ".arrow": _arrow_cells}
     read = readers.get(path.suffix.lower(), _csv_cells)

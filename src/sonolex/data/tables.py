@@ -103,7 +103,7 @@ def jsonl_table(path: Path, *, chosen: Mapping[str, str] | None = None) -> Read:
     """Return a file of one JSON object a line as a table.
 
     Raises:
-        ManifestError: every line that is no object, has a field twice, or is too long.
+        ManifestError: every line that is not an object, has a field twice, or is too long.
     """
     rows, lines, problems = [], [], []
     for number, line in enumerate(_decoded(path).split("\n"), start=1):
@@ -336,7 +336,7 @@ def _label_values(name: str, values: list[Any], findings: Findings) -> pa.Array:
         return _text_label(name, values, findings)
     if kinds:
         findings.notes.append(
-            f"labels {name!r} are text, because some are no numbers below 2^53: every one is a class as it is"
+            f"labels {name!r} are text, because some are not numbers below 2^53: each is a class as it is written"
         )
     return pa.array([None if v is None else str(v) for v in values], pa.string())
 
@@ -362,7 +362,7 @@ def _text_label(name: str, words: list[str | None], findings: Findings) -> pa.Ar
     else:
         odd = next(w for w in numbers if not _is_whole(w))
         findings.notes.append(
-            f"labels {name!r} look like numbers but stay text, every one as it is written (such as {odd!r})"
+            f"labels {name!r} look like numbers but stay text, each as it is written (such as {odd!r})"
         )
         return pa.array(words, pa.string())
     rows = [r for r, w in enumerate(words) if w in missing]

@@ -38,7 +38,7 @@ def prepare(
 
     Args:
         release: "0.2" or "0.1", as the folder was downloaded; the files do not say it.
-        disputed: what Mixed and Disagreement become: "drop", no sentiment (5,729 and 1,437 clips are left), or
+        disputed: what Mixed and Disagreement become: "drop", no sentiment (5,729 and 1,437 clips remain), or
             "neutral". SLUE's own code does one in one place and the other in another.
 
     Raises:
