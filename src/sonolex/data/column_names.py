@@ -53,8 +53,8 @@ def named(names: Sequence[str], *, where: str, chosen: Mapping[str, str] | None 
     """Return the name of each column here, by its name in the table.
 
     A column's name decides its meaning (`meaning`). Beside the standard name, another word for it is a column of its
-    own. ``chosen`` names the columns ``audio``, ``text`` and ``speaker``; others of that meaning are then left out, with
-    a note.
+    own. ``chosen`` names the columns ``audio``, ``text`` and ``speaker``; others of that meaning are then left out,
+    with a note.
 
     Raises:
         ManifestError: nameless or repeated columns, two that mean the same, too many, or no audio and no text.
