@@ -209,7 +209,7 @@ def test_the_same_command_after_the_table_or_the_audio_changed_is_refused_and_ch
     assert contents(tmp_path / "out") == before
     tested = read_manifest(tmp_path / "out" / "manifest.arrow").where(split="test").column("id")[0]
     write_tone(audio / f"{tested}.wav", hz=500, seconds=0.5)
-    with pytest.raises(ValueError, match=f"audio_digest, but that of 1 clips is another, for example of '{tested}'"):
+    with pytest.raises(ValueError, match=f"audio_digest, but 1 clips do not, for example '{tested}'"):
         evaluate_model(tmp_path / "out" / "run", str(tmp_path / "out" / "protocol.json"))
 
 

@@ -303,7 +303,7 @@ def test_a_folder_of_class_folders_is_fitted_to_the_end(corpus, tmp_path, capsys
     assert fit(tmp_path / "my corpus", "--out", tmp_path / "out") == 0
     out = capsys.readouterr().out
     assert "48 recordings in 2 folders, which are the classes (column 'label')" in out
-    assert "left out: 1 files that are no recordings (README.txt)" in out
+    assert "left out: 1 files that are not recordings (README.txt)" in out
     assert "these are not read as speakers" in out and "report: " in out
     message = refused(capsys, tmp_path / "my corpus", "--speaker-column", "x")
     assert "a folder has no columns" in message
