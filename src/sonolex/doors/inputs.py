@@ -41,7 +41,7 @@ def asked_items(
     begin at its folder; everything else is a recording.
 
     Args:
-        texts: transcripts, one a recording, or without recordings texts of their own.
+        texts: transcripts, one per recording; without recordings, each text is an input.
         reads: modalities that the model reads; a note names the columns of a table that are left out.
         note: is called with each message for the user.
         columns: names of a table's columns of "audio" and "text", where they are called otherwise.

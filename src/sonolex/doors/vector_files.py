@@ -71,7 +71,7 @@ class VectorFiles:
         for start in range(0, len(vectors), CHECKED_BYTES):
             exponents = vectors[start : start + CHECKED_BYTES].view("<u2") & NOT_FINITE
             if (exponents == NOT_FINITE).any():
-                raise _spoilt(folder / VECTORS, "finite numbers", "has others")
+                raise _spoilt(folder / VECTORS, "finite numbers", "has infinity or NaN")
 
     def __len__(self) -> int:
         return self.card.count

@@ -300,7 +300,7 @@ def _partly_known(labels: Sequence[str], columns: Sequence[Sequence[object]], us
     """Return a sentence for each of several labels that some usable rows lack."""
     missing = {name: sum(column[r] is None for r in usable) for name, column in zip(labels, columns, strict=True)}
     return [
-        f"{n!r} is not known of {count} of the {len(usable)} rows, which count for the others only"
+        f"{n!r} is missing in {count} of the {len(usable)} rows, which count only for the other labels"
         for n, count in missing.items()
         if count
     ]

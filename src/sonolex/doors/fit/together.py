@@ -70,7 +70,7 @@ def fit_together(
         Held: another process trains in ``folder``.
         ValueError: the folder holds a fit of other clips or questions.
     """
-    say(f"{len(guesses)} questions are tasks of one network, on one split; a fit of each alone lets candidates compete")
+    say(f"{len(guesses)} questions are tasks of one network, on one split; to let candidates compete, fit each alone")
     divided = divide(manifest, strata=strata_of(manifest, guesses), seed=settings.split_seed)
     for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
         say(line)

@@ -30,7 +30,7 @@ CALLED = {
 
 @dataclass(frozen=True)
 class Situation:
-    """The facts that a verdict is made of.
+    """The facts behind a verdict.
 
     Attributes:
         winner: the final model's candidate, in words of `called`.
