@@ -139,9 +139,9 @@ def test_given_splits_are_used_and_speakers_stay_apart(corpus):
         ("split", "divides the table"),
         ("fold", "divides the table"),
         ("id", "names clips and recordings"),
-        ("duration", "is what a file says of itself"),
-        ("offset_s", "is what a file says of itself"),
-        ("sampling_rate", "is what a file says of itself"),
+        ("duration", "describes the audio file"),
+        ("offset_s", "describes the audio file"),
+        ("sampling_rate", "describes the audio file"),
     ],
 )
 def test_columns_that_are_no_question_are_refused_with_a_reason(label, because, corpus, tmp_path, capsys):
