@@ -1,4 +1,4 @@
-"""Nothing touches the network unless the user asked for it, and then it answers in time."""
+"""Nothing touches the network unless the user allowed it, and then it answers in time."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def nothing_asked(monkeypatch):
 
 @pytest.fixture
 def no_filesystem(monkeypatch):
-    def asked(address):
-        raise AssertionError(f"{address} was asked for")
+    def requested(address):
+        raise AssertionError(f"{address} was requested")
 
-    monkeypatch.setattr(addresses, "_filesystem", asked)
+    monkeypatch.setattr(addresses, "_filesystem", requested)
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("rest", ["bucket/clip.wav", "bucket/shard-00000.parquet#3", "user:secret@host:99/x.flac"])
 @pytest.mark.parametrize("scheme", ["s3", "S3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "http", "https"])
-def test_remote_addresses_are_refused_before_anything_is_asked(reader, rest, scheme, no_filesystem):
+def test_remote_addresses_are_refused_before_any_request(reader, rest, scheme, no_filesystem):
     with pytest.raises(AudioError, match=r"Download the file"):
         reader(f"{scheme}://{rest}")
 
@@ -46,9 +46,9 @@ def test_the_cure_names_the_variable_that_allows_a_scheme():
         read_audio("s3://bucket/clip.wav", rate_hz=16_000)
 
 
-def test_only_allowed_schemes_are_asked_and_misspelt_ones_are_errors(monkeypatch, no_filesystem):
+def test_only_allowed_schemes_are_read_and_misspelt_ones_are_errors(monkeypatch, no_filesystem):
     monkeypatch.setenv(addresses.REMOTE, "s3")
-    with pytest.raises(AssertionError, match="was asked for"):
+    with pytest.raises(AssertionError, match="was requested"):
         read_audio("s3://bucket/clip.wav", rate_hz=16_000)
     with pytest.raises(AudioError, match=r"SONOLEX_REMOTE=gs,s3\."):
         read_audio("gs://bucket/clip.wav", rate_hz=16_000)
@@ -95,11 +95,11 @@ class Bucket(http.server.BaseHTTPRequestHandler):
     def answer(self, *, body: bool):
         content = self.server.content
         first, last = 0, len(content) - 1
-        if asked := self.headers.get("Range"):
-            first, last = (int(x) for x in asked.removeprefix("bytes=").split("-"))
+        if requested := self.headers.get("Range"):
+            first, last = (int(x) for x in requested.removeprefix("bytes=").split("-"))
             last = min(last, len(content) - 1)
         piece = content[first : last + 1]
-        self.send_response(206 if asked else 200)
+        self.send_response(206 if requested else 200)
         self.send_header("Content-Length", str(len(piece)))
         self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
         self.end_headers()

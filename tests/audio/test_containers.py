@@ -54,12 +54,12 @@ def cuts(data: bytes) -> list[int]:
 
 def outcome(data: bytes) -> tuple | None:
     try:
-        found = check_audio(data)
+        checked = check_audio(data)
     except AudioError as e:
         assert e.cure
         return None
-    assert probe_audio(data).num_samples == found.num_samples
-    return found.num_samples, found.digest
+    assert probe_audio(data).num_samples == checked.num_samples
+    return checked.num_samples, checked.digest
 
 
 def test_all_containers_are_written_by_this_libsndfile():
@@ -80,8 +80,8 @@ def test_whole_files_are_read_and_truncated_ones_are_never_shorter_clips(name):
 def test_what_libsndfile_reads_of_a_whole_file_is_what_we_read(kind):
     subtype = soundfile.default_subtype(kind)
     expected, rate = soundfile.read(io.BytesIO(FILES[f"{kind} {subtype} 2"]), dtype="float32")
-    found = read_audio(FILES[f"{kind} {subtype} 2"], rate_hz=rate)
-    assert np.allclose(found, expected.mean(1), atol=1e-7)
+    wave_S = read_audio(FILES[f"{kind} {subtype} 2"], rate_hz=rate)
+    assert np.allclose(wave_S, expected.mean(1), atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["IRCAM", "PVF", "PAF", "AVR", "MAT4", "MAT5", "VOC", "SVX", "HTK", "MPC2K", "SDS"])
@@ -202,16 +202,16 @@ def test_a_page_of_an_ogg_that_is_damaged_missing_or_repeated_is_named():
     assert len(pages) > 3
     flipped = bytearray(data)
     flipped[len(data) - len(pages[-1]) - 9] ^= 4
-    for changed, said in (
+    for changed, message in (
         (bytes(flipped), "checksum"),
         (b"".join(pages[:2] + pages[3:]), "lacks pages"),
         (b"".join([*pages[:3], pages[2], *pages[3:]]), "lacks pages"),
-        (b"".join(pages[:-1]), "must end with a page that says so"),
+        (b"".join(pages[:-1]), "must end with a page marked as the last"),
         (data[:-10], "is cut"),
-        (data + b"what is this", "no tag"),
+        (data + b"what is this", "not a tag"),
         (data + pages[0], "several"),
     ):
-        with pytest.raises(AudioError, match=said):
+        with pytest.raises(AudioError, match=message):
             read_audio(changed, rate_hz=RATE)
 
 

@@ -178,12 +178,12 @@ def test_checking_raises_what_reading_would_raise(name):
 
 def test_a_digest_is_of_the_samples_not_of_their_container():
     wave = np.random.default_rng(0).integers(-30_000, 30_000, (4000, 2), np.int16)
-    found = {check_audio(encoded(wave, 16_000, *kind)).digest for kind in (("WAV", "PCM_16"), ("FLAC", "PCM_16"))}
-    assert len(found) == 1
+    digests = {check_audio(encoded(wave, 16_000, *kind)).digest for kind in (("WAV", "PCM_16"), ("FLAC", "PCM_16"))}
+    assert len(digests) == 1
     other = wave.copy()
     other[77, 1] += 1
-    assert check_audio(encoded(other, 16_000)).digest not in found
-    assert check_audio(encoded(wave, 8_000)).digest not in found
+    assert check_audio(encoded(other, 16_000)).digest not in digests
+    assert check_audio(encoded(wave, 8_000)).digest not in digests
 
 
 def test_a_checked_excerpt_has_the_digest_of_its_samples(monkeypatch):

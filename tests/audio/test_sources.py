@@ -61,7 +61,7 @@ def test_devices_sockets_folders_and_links_to_them_are_refused(reader, tmp_path)
     (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(os.path.relpath(tmp_path / "socket.wav"))  # a socket's path is short
-    for place, said in (
+    for place, message in (
         ("/dev/zero", "a device"),
         ("/dev/null", "a device"),
         (tmp_path / "zero.wav", "a device"),
@@ -69,7 +69,7 @@ def test_devices_sockets_folders_and_links_to_them_are_refused(reader, tmp_path)
         (tmp_path, "a folder"),
         (tmp_path / "loop.wav", "cannot be read"),
     ):
-        with within(5), pytest.raises(AudioError, match=said):
+        with within(5), pytest.raises(AudioError, match=message):
             reader(place)
     listener.close()
 
@@ -83,10 +83,10 @@ def test_a_link_to_a_file_is_the_file(tmp_path):
 def test_a_pipe_that_takes_the_place_of_a_file_after_it_was_looked_at_is_refused(tmp_path, monkeypatch):
     place = tmp_path / "clip.wav"
     place.write_bytes(encoded(sine(), 16_000))
-    found = place.stat()
+    status = place.stat()
     place.unlink()
     os.mkfifo(place)
-    monkeypatch.setattr(sources.os, "stat", lambda path: found)
+    monkeypatch.setattr(sources.os, "stat", lambda path: status)
     with within(5), pytest.raises(AudioError, match="named pipe"):
         read_audio(place, rate_hz=16_000)
 
@@ -129,13 +129,13 @@ def test_no_descriptor_stays_open_whatever_happens(tmp_path):
 
 
 class Endless(io.RawIOBase):
-    """A file object that never ends, and gives what it likes."""
+    """A file object that never ends and returns pieces of its own size."""
 
     def __init__(self):
-        self.given = 0
+        self.num_bytes = 0
 
     def read(self, count: int = -1) -> bytes:
-        self.given += 1 << 20
+        self.num_bytes += 1 << 20
         return bytes(min(count, 1 << 20) if count >= 0 else 1 << 20)
 
 
@@ -144,7 +144,7 @@ def test_a_file_object_is_read_up_to_a_limit(monkeypatch):
     endless = Endless()
     with within(20), pytest.raises(AudioError, match="at most 20,971,520 bytes"):
         read_audio(endless, rate_hz=16_000)
-    assert endless.given <= 22 << 20
+    assert endless.num_bytes <= 22 << 20
     with pytest.raises(AudioError, match="at most 20,971,520 bytes"):
         read_audio(bytes(21 << 20), rate_hz=16_000)
 
@@ -159,7 +159,7 @@ def test_a_pipe_that_is_open_is_read_to_its_end(tmp_path):
 
 
 @pytest.mark.parametrize("source", [None, 7, ["clip.wav"], io.StringIO("text"), (np.zeros(10),)])
-def test_what_is_no_source_is_refused_by_name(source):
+def test_anything_but_a_source_is_refused_by_name(source):
     with pytest.raises(AudioError, match="audio must be"):
         read_audio(source, rate_hz=16_000)
 
@@ -228,15 +228,15 @@ def announcing(num_samples: int, *, channels: int = 1) -> bytes:
 def test_a_flac_that_would_unpack_to_gigabytes_is_refused_by_its_header():
     with pytest.raises(AudioError, match="at most 3600 s"):
         read_audio(announcing(7 << 30), rate_hz=16_000)
-    for num_samples, said in ((7 << 30, "at most 536,870,912 samples"), (1 << 29, "at most 256 samples a byte")):
+    for num_samples, message in ((7 << 30, "at most 536,870,912 samples"), (1 << 29, "at most 256 samples a byte")):
         for reader in (read_audio, check_audio):
-            with pytest.raises(AudioError, match=said):
+            with pytest.raises(AudioError, match=message):
                 reader(announcing(num_samples), rate_hz=16_000, max_duration_s=float("inf"))
     with pytest.raises(AudioError, match="over all channels"):
         read_audio(announcing(3 << 28, channels=8), rate_hz=16_000, max_duration_s=float("inf"))
 
 
-def test_what_resampling_would_make_of_it_counts_too():
+def test_the_size_after_resampling_counts_too():
     data = soundfile_silence(1_000, 1_000)
     with pytest.raises(AudioError, match="at most 536,870,912 samples"):
         audio_io._require_readable(

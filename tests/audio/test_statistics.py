@@ -21,9 +21,9 @@ def voice(hz, *, harmonics=10):
 
 @pytest.mark.parametrize("hz", [80.0, 110.0, 220.0, 331.0, 440.0])
 def test_the_pitch_of_a_voice_is_found_within_a_tenth_of_a_semitone(hz):
-    found = named(voice(hz))
-    assert found["pitch_st.mean"] == pytest.approx(12 * np.log2(hz / 27.5), abs=0.1)
-    assert found["pitch_st.deviation"] < 0.1 and found["jitter.mean"] < 0.005 and found["voiced_share"] > 0.95
+    values = named(voice(hz))
+    assert values["pitch_st.mean"] == pytest.approx(12 * np.log2(hz / 27.5), abs=0.1)
+    assert values["pitch_st.deviation"] < 0.1 and values["jitter.mean"] < 0.005 and values["voiced_share"] > 0.95
 
 
 def test_noise_is_not_voiced_and_lowers_the_harmonics_to_noise_ratio():
@@ -49,8 +49,8 @@ def test_level_spectrum_and_rhythm_are_what_they_are():
 
 @pytest.mark.parametrize("wave", [np.zeros(1), np.zeros(20_000), np.ones(3), np.full(50, -1.0), 1e-9 * TIME_S, TIME_S])
 def test_silence_and_a_single_sample_have_finite_statistics(wave):
-    found = clip_statistics(wave.astype(np.float32), tuple(SET_SIZES))
-    assert found.shape == (sum(SET_SIZES.values()),) and np.isfinite(found).all()
+    values = clip_statistics(wave.astype(np.float32), tuple(SET_SIZES))
+    assert values.shape == (sum(SET_SIZES.values()),) and np.isfinite(values).all()
 
 
 def test_sets_stand_one_behind_the_other_and_have_their_sizes():

@@ -59,7 +59,7 @@ def test_noise_raises_power_and_never_lowers_it():
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_masks_stay_within_the_axis_even_when_asked_for_more(axis):
+def test_masks_stay_within_the_axis_even_when_they_are_wider(axis):
     for seed in range(30):
         masked = views.mask_band(MEL, axis, 10_000, generator(seed))
         assert masked.shape == MEL.shape
@@ -87,11 +87,11 @@ def test_a_pause_is_made_of_the_quietest_frames_and_the_clip_stays_whole():
 
 
 def test_mixing_adds_powers_and_keeps_the_first_clips_length():
-    own, other = torch.zeros(5, 3), torch.full((2, 3), 1.0)
-    mixed = views.mix_clips(own, other, 0.5)
+    first, other = torch.zeros(5, 3), torch.full((2, 3), 1.0)
+    mixed = views.mix_clips(first, other, 0.5)
     assert mixed[0, 0].item() == pytest.approx(math.log(0.25 + 0.25 * math.e))
-    assert mixed[4, 0].item() == pytest.approx(math.log(0.25)) and mixed.shape == own.shape
-    assert torch.equal(views.mix_clips(own, other, 1.0), own)
+    assert mixed[4, 0].item() == pytest.approx(math.log(0.25)) and mixed.shape == first.shape
+    assert torch.equal(views.mix_clips(first, other, 1.0), first)
 
 
 def test_noise_on_the_logarithm_is_bounded_and_rolling_loses_nothing():

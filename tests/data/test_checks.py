@@ -1,4 +1,4 @@
-"""Every clip decoded before anything is trained: all problems at once, and digests of what was heard."""
+"""Every clip decoded before anything is trained: all problems at once, and digests of the decoded audio."""
 
 from __future__ import annotations
 
@@ -42,15 +42,19 @@ def broken(folder):
 
 def test_all_clips_that_cannot_be_used_are_listed_at_once(tmp_path):
     checked = check_clips(broken(tmp_path), longest_s=2.0, reader="ctal")
-    said = checked.problems
-    assert sorted(said) == [1, 2, 3, 4, 5, 6]
-    assert "num_samples" in said[1] or "decoded" in said[1]
-    assert "finite" in said[2] and "offset must lie in 0 to 0.500 s" in said[3] and "must end within" in said[4]
-    assert "must last less than 2 s for ctal, but lasts 3.00 s (clip 'long'" in said[5] and "missing" in said[6]
-    assert all("\n" not in problem for problem in said.values())
+    problems = checked.problems
+    assert sorted(problems) == [1, 2, 3, 4, 5, 6]
+    assert "num_samples" in problems[1] or "decoded" in problems[1]
+    assert (
+        "finite" in problems[2]
+        and "offset must lie in 0 to 0.500 s" in problems[3]
+        and "must end within" in problems[4]
+    )
+    assert "must last less than 2 s for ctal, but lasts 3.00 s (clip 'long'" in problems[5] and "missing" in problems[6]
+    assert all("\n" not in problem for problem in problems.values())
     assert checked.manifest.durations_s[[0, 7]].tolist() == [0.5, 0.0] and checked.manifest.hours > 0
-    heard = [d is not None for d in checked.manifest.column("audio_digest")]
-    assert heard == [True, False, False, False, False, True, False, False]
+    has_digest = [d is not None for d in checked.manifest.column("audio_digest")]
+    assert has_digest == [True, False, False, False, False, True, False, False]
 
 
 def test_offsets_beyond_the_end_are_no_negative_lengths(tmp_path):
@@ -59,14 +63,14 @@ def test_offsets_beyond_the_end_are_no_negative_lengths(tmp_path):
         manifest_from_rows([{"audio": "good.wav", "offset": 29_800.0}], root=tmp_path).with_durations()
 
 
-def test_a_length_that_is_not_the_files_is_said(tmp_path):
+def test_a_length_that_is_not_the_files_is_noted(tmp_path):
     tone(tmp_path / "a.wav", 1.0)
     checked = check_clips(manifest_from_rows([{"audio": "a.wav", "duration": 0.25}], root=tmp_path))
-    assert "1 clips last otherwise than their duration says ('a': 1.00 s, not 0.25)" in checked.notes[0]
+    assert "1 clips are longer or shorter than their duration says ('a': 1.00 s, not 0.25)" in checked.notes[0]
     assert checked.manifest.durations_s[0] == 1.0
 
 
-def test_digests_are_of_what_is_heard_not_of_where_it_lies(tmp_path):
+def test_digests_depend_on_the_audio_not_on_its_place(tmp_path):
     tone(tmp_path / "a.wav")
     tone(tmp_path / "b.flac")
     tone(tmp_path / "c.wav", hz=301)
@@ -76,7 +80,7 @@ def test_digests_are_of_what_is_heard_not_of_where_it_lies(tmp_path):
     assert a == b != c
     require_unchanged(manifest)
     tone(tmp_path / "c.wav", hz=302)
-    with pytest.raises(ValueError, match=r"that of 1 clips is another, for example of 'c'"):
+    with pytest.raises(ValueError, match=r"1 clips do not, for example 'c'"):
         require_unchanged(manifest)
 
 

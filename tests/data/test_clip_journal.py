@@ -1,4 +1,4 @@
-"""What was found of clips survives a kill at any byte, and has one writer."""
+"""A journal of clips survives a kill at any byte and has one writer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_two_processes_do_not_write_one_output(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"id": "a"}', "7"])
-def test_what_is_no_journal_is_one_line(tmp_path, line):
+def test_a_malformed_journal_is_a_one_line_error(tmp_path, line):
     (tmp_path / "out.csv.partial.jsonl").write_text(line + "\n")
     with pytest.raises(ValueError, match=r"out\.csv\.partial\.jsonl must be a journal of clips"):
         ClipJournal(tmp_path / "out.csv", "us")

@@ -26,9 +26,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         name = self.path.rsplit("/", 1)[1]
-        asked = self.headers.get("Range")
-        start = int(asked[6:-1]) if asked else 0
-        self.server.asked.append((name, start))
+        requested_range = self.headers.get("Range")
+        start = int(requested_range[6:-1]) if requested_range else 0
+        self.server.requests.append((name, start))
         if name in self.server.answers:
             status, headers, body = self.server.answers[name]
             self.send_response(status)
@@ -42,15 +42,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         if tag and self.headers.get("If-Range") not in (None, tag):
-            start, asked = 0, None
+            start, requested_range = 0, None
         if start >= len(content) and start:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.end_headers()
             return
         body = content[start:]
-        self.send_response(206 if asked else 200)
-        if asked:
+        self.send_response(206 if requested_range else 200)
+        if requested_range:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if tag:
             self.send_header("ETag", tag)
@@ -65,7 +65,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as s:
-        s.files, s.asked, s.cut, s.tags, s.answers = {}, [], 0, {}, {}
+        s.files, s.requests, s.cut, s.tags, s.answers = {}, [], 0, {}, {}
         thread = threading.Thread(target=s.serve_forever)
         thread.start()
         s.address = f"http://127.0.0.1:{s.server_port}/mirror"
@@ -86,18 +86,18 @@ def md5(content):
     return hashlib.md5(content).hexdigest()
 
 
-def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path):
+def test_a_broken_transfer_resumes_where_it_stopped(server, tmp_path):
     server.files["a.bin"] = bytes(range(256)) * 40
     server.cut = 3000
-    with pytest.raises(OSError, match=r"ended|cannot be had|IncompleteRead"):
+    with pytest.raises(OSError, match=r"ended|cannot be fetched|IncompleteRead"):
         fetch(f"{server.address}/a.bin", tmp_path / "a.bin", Expected(md5(server.files["a.bin"])))
     assert not (tmp_path / "a.bin").exists() and (tmp_path / "a.bin.part").stat().st_size == 3000
     server.cut = 0
     fetch(f"{server.address}/a.bin", tmp_path / "a.bin", Expected(md5(server.files["a.bin"])))
     assert (tmp_path / "a.bin").read_bytes() == server.files["a.bin"]
-    assert server.asked == [("a.bin", 0), ("a.bin", 3000)]
+    assert server.requests == [("a.bin", 0), ("a.bin", 3000)]
     fetch(f"{server.address}/a.bin", tmp_path / "a.bin", Expected(md5(server.files["a.bin"])))
-    assert len(server.asked) == 2  # complete: not asked for again
+    assert len(server.requests) == 2  # complete: not requested again
 
 
 def test_a_wrong_checksum_is_an_error_and_the_next_call_starts_again(server, tmp_path):
@@ -116,7 +116,7 @@ def test_a_corpus_is_fetched_from_a_mirror_and_unpacked(server, tmp_path, monkey
     for _ in range(2):
         assert main(["download", "ravdess", "--out", str(tmp_path / "r"), "--mirror", server.address]) == 0
     assert (tmp_path / "r" / "Actor_02" / "b").read_text() == "2"
-    assert [n for n, _ in server.asked].count("Audio_Speech_Actors_01-24.zip") == 1
+    assert [n for n, _ in server.requests].count("Audio_Speech_Actors_01-24.zip") == 1
     assert main(["download", "iemocap", "--out", str(tmp_path / "i")]) == 2
     assert "clotho_aqa, ravdess" in capsys.readouterr().err
 
@@ -156,17 +156,17 @@ def broken_off(server, tmp_path, content: bytes, **expected):
 FIRST, SECOND = bytes(range(256)) * 40, bytes(reversed(range(256))) * 40
 
 
-def test_a_part_is_gone_on_with_without_a_checksum_where_the_server_knows_the_file(server, tmp_path):
+def test_a_part_is_resumed_without_a_checksum_where_the_server_confirms_the_file(server, tmp_path):
     server.tags["a.bin"] = '"one"'
     broken_off(server, tmp_path, FIRST)
     fetch(f"{server.address}/a.bin", tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == FIRST
-    assert server.asked == [("a.bin", 0), ("a.bin", 3000)]
+    assert server.requests == [("a.bin", 0), ("a.bin", 3000)]
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
 @pytest.mark.parametrize("tags", [('"one"', '"two"'), ('W/"one"', 'W/"one"'), (None, None)])
-def test_a_part_of_another_version_is_not_gone_on_with(server, tmp_path, tags):
+def test_a_part_of_another_version_is_not_resumed(server, tmp_path, tags):
     server.tags["a.bin"] = tags[0]
     broken_off(server, tmp_path, FIRST)
     server.files["a.bin"], server.tags["a.bin"] = SECOND, tags[1]
@@ -174,7 +174,7 @@ def test_a_part_of_another_version_is_not_gone_on_with(server, tmp_path, tags):
     assert (tmp_path / "a.bin").read_bytes() == SECOND
 
 
-def test_a_part_from_another_address_or_of_nothing_known_is_not_gone_on_with(server, tmp_path):
+def test_a_part_from_another_or_an_unknown_address_is_not_resumed(server, tmp_path):
     server.tags["a.bin"] = '"one"'
     broken_off(server, tmp_path, FIRST)
     server.files["b.bin"], server.tags["b.bin"] = SECOND, '"one"'
@@ -188,12 +188,12 @@ def test_a_part_from_another_address_or_of_nothing_known_is_not_gone_on_with(ser
 
 
 @pytest.mark.parametrize(
-    "said", ["bytes 0-7239/7240", "bytes 3001-10239/10240", "bytes 3000-9000/10240", "", "nonsense"]
+    "content_range", ["bytes 0-7239/7240", "bytes 3001-10239/10240", "bytes 3000-9000/10240", "", "nonsense"]
 )
-def test_a_server_that_sends_another_piece_than_asked_for_is_asked_for_all(server, tmp_path, said):
+def test_a_server_that_sends_the_wrong_piece_is_asked_for_the_whole_file(server, tmp_path, content_range):
     server.tags["a.bin"] = '"one"'
     broken_off(server, tmp_path, FIRST)
-    server.answers["a.bin"] = (206, {"Content-Range": said, "ETag": '"one"'}, b"x" * 7240)
+    server.answers["a.bin"] = (206, {"Content-Range": content_range, "ETag": '"one"'}, b"x" * 7240)
     with pytest.raises(OSError, match="from its beginning"):
         fetch(f"{server.address}/a.bin", tmp_path / "a.bin")
     server.answers.clear()
@@ -211,11 +211,11 @@ def test_range_not_satisfiable_means_whole_only_if_the_length_is_the_same(server
         fetch(f"{server.address}/a.bin", tmp_path / "a.bin")
         assert (tmp_path / "a.bin").read_bytes() == FIRST
         (tmp_path / "a.bin").unlink()
-    assert server.asked == [("a.bin", len(FIRST)), ("a.bin", len(FIRST) + 4), ("a.bin", 0)]
+    assert server.requests == [("a.bin", len(FIRST)), ("a.bin", len(FIRST) + 4), ("a.bin", 0)]
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "said"),
+    ("name", "answer", "message"),
     [
         ("a.bin", (200, {}, b"closed early?"), "sent with its length"),
         ("a.bin", (200, {"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n5\r\nwor"), "ended after"),
@@ -225,17 +225,17 @@ def test_range_not_satisfiable_means_whole_only_if_the_length_is_the_same(server
         ("a.zip", (200, {"Content-Length": "4"}, b"oops"), "a zip archive, but begins with b'oops'"),
         ("a.bin", (200, {"Content-Length": str(1 << 60)}, b""), "must have room for"),
         ("a.bin", (204, {}, b""), "answered with 200, but is with 204"),
-        ("a.bin", (503, {"Content-Length": "0"}, b""), "cannot be had: HTTP Error 503"),
+        ("a.bin", (503, {"Content-Length": "0"}, b""), "cannot be fetched: HTTP Error 503"),
         (
             "a.bin",
             (302, {"Content-Length": "9", "Location": "http://127.0.0.1:9/x"}, b""),
-            r"cannot be had: .*Incomplete",
+            r"cannot be fetched: .*Incomplete",
         ),
     ],
 )
-def test_what_is_not_the_file_or_not_whole_never_takes_its_name(server, tmp_path, name, answer, said):
+def test_a_wrong_or_incomplete_file_never_takes_its_name(server, tmp_path, name, answer, message):
     server.answers[name] = answer
-    with pytest.raises((OSError, ValueError), match=said):
+    with pytest.raises((OSError, ValueError), match=message):
         fetch(f"{server.address}/{name}", tmp_path / name)
     assert not (tmp_path / name).exists()
 
@@ -250,7 +250,7 @@ def test_chunked_answers_that_end_are_whole(server, tmp_path):
     assert (tmp_path / "a.bin").read_bytes() == b"hello"
 
 
-def test_a_length_that_the_record_says_is_compared(server, tmp_path):
+def test_a_length_in_the_record_is_compared(server, tmp_path):
     server.files["a.bin"] = b"oops"
     with pytest.raises(OSError, match="must have 10,240 bytes, but has 4"):
         fetch(f"{server.address}/a.bin", tmp_path / "a.bin", Expected(num_bytes=10_240))
@@ -259,7 +259,7 @@ def test_a_length_that_the_record_says_is_compared(server, tmp_path):
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "gopher://x/", "data:,x"])
 def test_redirects_lead_to_the_web_only(server, tmp_path, target):
     server.answers["a.bin"] = (302, {"Location": target, "Content-Length": "0"}, b"")
-    with pytest.raises(OSError, match=r"not followed|not allowed|cannot be had"):
+    with pytest.raises(OSError, match=r"not followed|not allowed|cannot be fetched"):
         fetch(f"{server.address}/a.bin", tmp_path / "a.bin")
     server.answers["b.bin"] = (302, {"Location": f"{server.address}/c.bin", "Content-Length": "0"}, b"")
     server.files["c.bin"] = b"moved"
@@ -272,7 +272,7 @@ def test_redirects_lead_to_the_web_only(server, tmp_path, target):
 
 def test_a_redirect_without_end_ends(server, tmp_path):
     server.answers["a.bin"] = (302, {"Location": f"{server.address}/a.bin", "Content-Length": "0"}, b"")
-    with pytest.raises(OSError, match="cannot be had"):
+    with pytest.raises(OSError, match="cannot be fetched"):
         fetch(f"{server.address}/a.bin", tmp_path / "a.bin")
 
 
@@ -283,16 +283,16 @@ def test_a_mirror_is_on_the_web(mirror, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("sums", [b"<html>sorry</html>", b"abc  a.zip\n", b"\xff\xfe", b"0" * 32])
-def test_a_list_of_checksums_that_is_none_is_an_error(server, tmp_path, sums, capsys):
+def test_a_malformed_list_of_checksums_is_an_error(server, tmp_path, sums, capsys):
     server.files |= {"md5sums.txt": sums}
     assert main(["download", "ravdess", "--out", str(tmp_path), "--mirror", server.address]) == 2
     assert "md5sums.txt" in capsys.readouterr().err
 
 
-def test_a_list_of_checksums_that_cannot_be_had_is_not_taken_for_none(server, tmp_path, capsys):
+def test_a_list_of_checksums_that_cannot_be_fetched_is_not_taken_for_a_missing_one(server, tmp_path, capsys):
     server.answers["md5sums.txt"] = (500, {"Content-Length": "0"}, b"")
     assert main(["download", "ravdess", "--out", str(tmp_path), "--mirror", server.address]) == 2
-    assert "cannot be had" in capsys.readouterr().err
+    assert "cannot be fetched" in capsys.readouterr().err
 
 
 def zip_of(place, *members, method=zipfile.ZIP_DEFLATED):
@@ -311,7 +311,7 @@ def special(name: str, mode: int) -> zipfile.ZipInfo:
 
 
 @pytest.mark.parametrize(
-    ("members", "said"),
+    ("members", "message"),
     [
         ([("../evil", "x")], "leads out"),
         ([("a/../../evil", "x")], "leads out"),
@@ -330,9 +330,9 @@ def special(name: str, mode: int) -> zipfile.ZipInfo:
         ([("n" * 300, "1")], "more than 255 bytes"),
     ],
 )
-def test_members_that_are_no_plain_files_of_their_own_are_refused_before_anything_is_written(tmp_path, members, said):
+def test_members_that_are_not_plain_files_are_refused_before_anything_is_written(tmp_path, members, message):
     (tmp_path / "in").mkdir()
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         unpack(zip_of(tmp_path / "in" / "in.zip", ("good", "x"), *members))
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["in.zip"]
 
@@ -346,7 +346,7 @@ def test_a_link_that_lies_in_the_folder_already_is_not_followed_out_of_it(tmp_pa
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_an_archive_that_would_fill_the_disk_or_was_made_to_is_refused_by_its_table(tmp_path, monkeypatch):
+def test_an_archive_that_would_fill_the_disk_is_refused_by_its_table_of_contents(tmp_path, monkeypatch):
     place = zip_of(tmp_path / "in.zip", ("a", bytes(30 << 20)), ("b", bytes(30 << 20)))
     monkeypatch.setattr(archives, "SMALL_BYTES", 1 << 20)
     with pytest.raises(ValueError, match="at most 100 times its"):

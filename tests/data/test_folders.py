@@ -17,15 +17,15 @@ def folder_of(root: Path, *names: str) -> Path:
     return root
 
 
-def test_subfolders_are_classes_and_all_that_is_left_out_is_said(tmp_path):
+def test_subfolders_are_classes_and_notes_name_everything_left_out(tmp_path):
     folder = folder_of(
         tmp_path,
         *("angry/1.wav", "angry/2.FLAC", "sad/1.wav", "sad/anna/2.wav", "sad/anna/deep/3.mp3"),
         *("loose.wav", "README.md", "sad/notes.txt", "sad/._1.wav", "empty/.keep", ".git/x.wav"),
     )
     manifest = folder_manifest(folder, label="emotion")
-    found = dict(zip(manifest.column("audio"), manifest.column("emotion"), strict=True))
-    assert found == {
+    classes = dict(zip(manifest.column("audio"), manifest.column("emotion"), strict=True))
+    assert classes == {
         "angry/1.wav": "angry",
         "angry/2.FLAC": "angry",
         "sad/1.wav": "sad",
@@ -35,7 +35,7 @@ def test_subfolders_are_classes_and_all_that_is_left_out_is_said(tmp_path):
     assert manifest[0].audio == str(folder / "angry/1.wav") and "speaker" not in manifest.table.column_names
     text = "\n".join(manifest.notes)
     assert "5 recordings in 2 folders, which are the classes (column 'emotion')" in text
-    assert "left out: 5 files that are no recordings (.git/x.wav, README.md, empty/.keep, …)" in text
+    assert "left out: 5 files that are not recordings (.git/x.wav, README.md, empty/.keep, …)" in text
     assert "left out: 1 recordings that lie in no class's folder (loose.wav)" in text
     assert "no recordings in the folders '.git', 'empty'" in text
     assert "2 recordings lie in folders within their class's (sad/anna/2.wav, sad/anna/deep/3.mp3)" in text
@@ -55,13 +55,13 @@ def test_classes_keep_their_spelling(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [((), "but has none"), (("a.wav",), "but has none"), (("x/a.wav",), "one folder only ('x')")],
 )
-def test_folders_without_classes_are_refused_with_the_layout(names, said, tmp_path):
+def test_folders_without_classes_are_refused_with_the_layout(names, message, tmp_path):
     with pytest.raises(ManifestError, match=r"FOLDER/CLASS/recording\.wav") as caught:
         folder_manifest(folder_of(tmp_path, *names))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_folder_with_a_manifest_is_no_folder_of_classes(tmp_path):

@@ -28,12 +28,12 @@ def test_a_small_table_is_cross_validated_by_speaker_with_every_class_in_each_fo
     rng = np.random.default_rng(0)
     speakers = [f"s{i}" for i in range(12) for _ in range(30)]
     labels = ["rare" if i // 30 in (0, 3, 5, 8, 10, 11) and i % 30 < 3 else rng.choice(["a", "b"]) for i in range(360)]
-    found = folded(table(speakers, labels))
-    folds = found.manifest.column("fold")
-    assert found.folds and len(set(folds)) == 5 and len(set(zip(speakers, folds, strict=True))) == 12
-    assert len(set(zip(labels, folds, strict=True))) == 15 and set(found.manifest.column("split")) == {None}
-    assert "no speaker in two of them" in found.notes[0] and "would have 2 of the 12 speakers" in found.notes[0]
-    assert any("fewer than 10 clips of 'rare'" in n for n in found.notes)
+    divided = folded(table(speakers, labels))
+    folds = divided.manifest.column("fold")
+    assert divided.folds and len(set(folds)) == 5 and len(set(zip(speakers, folds, strict=True))) == 12
+    assert len(set(zip(labels, folds, strict=True))) == 15 and set(divided.manifest.column("split")) == {None}
+    assert "no speaker in two of them" in divided.notes[0] and "would have 2 of the 12 speakers" in divided.notes[0]
+    assert any("fewer than 10 clips of 'rare'" in n for n in divided.notes)
 
 
 def test_many_speakers_and_clips_are_divided_once_and_a_given_split_is_kept():
@@ -42,16 +42,16 @@ def test_many_speakers_and_clips_are_divided_once_and_a_given_split_is_kept():
     assert not folded(many).folds and folded(many, folds="5").folds
     few = table([f"s{i // 5}" for i in range(200)], ["ab"[i % 2] for i in range(200)])
     assert "would have 15 clips of 'a'" in folded(few).notes[0]
-    given = few.with_column("split", ["train"] * 150 + ["test"] * 50)
-    assert not folded(given).folds
+    split_table = few.with_column("split", ["train"] * 150 + ["test"] * 50)
+    assert not folded(split_table).folds
     with pytest.raises(ManifestError, match="divides the table already"):
-        folded(given, folds="5")
+        folded(split_table, folds="5")
 
 
-def test_without_speakers_clips_are_dealt_and_that_is_said():
-    found = folded(table([None] * 60, ["ab"[i % 2] for i in range(60)]))
-    assert "of clips at random" in found.notes[0] and "flatter" in found.warnings[0]
-    counts = Counter(zip(found.parts, found.manifest.column("mood"), strict=True))
+def test_without_speakers_clips_are_dealt_with_a_warning():
+    divided = folded(table([None] * 60, ["ab"[i % 2] for i in range(60)]))
+    assert "of clips at random" in divided.notes[0] and "flatter" in divided.warnings[0]
+    counts = Counter(zip(divided.parts, divided.manifest.column("mood"), strict=True))
     assert set(counts.values()) == {6}
     two = folded(table([f"s{i % 2}" for i in range(60)], ["ab"[i // 2 % 2] for i in range(60)]))
     assert "only 2 speakers" in two.warnings[0]
@@ -66,8 +66,10 @@ def test_one_speaker_a_fold_given_folds_and_too_many_folds():
     assert len(set(by_speaker.parts)) == 4 == len(set(zip(speakers, by_speaker.parts, strict=True)))
     with pytest.raises(ManifestError, match="at most the 4 speakers, but is 7"):
         folded(manifest, folds="7")
-    given = folded(manifest.with_column("fold", [str(i % 5) for i in range(40)]))
-    assert "as given in column 'fold'" in given.notes[0] and "are in several of the given folds" in given.warnings[0]
+    divided = folded(manifest.with_column("fold", [str(i % 5) for i in range(40)]))
+    assert (
+        "as given in column 'fold'" in divided.notes[0] and "are in several of the given folds" in divided.warnings[0]
+    )
 
 
 def test_the_split_seed_moves_the_folds_and_nothing_else_does():

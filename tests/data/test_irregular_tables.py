@@ -46,7 +46,7 @@ def test_excel_writes_sep_quotes_empty_lines_and_nameless_columns(tmp_path):
         read(tmp_path / "t.csv", content.replace("text", "duration").replace('"er sagte ""ja"";\nund ging"', '"\n"'))
 
 
-def test_a_numbered_column_of_pandas_is_left_out_and_said(tmp_path):
+def test_a_numbered_column_of_pandas_is_left_out_with_a_note(tmp_path):
     manifest = read(tmp_path / "t.csv", ",text,mood\n0,x,a\n1,y,b\n")
     assert manifest.table.column_names == ["id", "text", "mood"]
     assert manifest.notes == ("column 1 has no name and numbers the rows: left out",)
@@ -55,7 +55,7 @@ def test_a_numbered_column_of_pandas_is_left_out_and_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "encoding", "said"),
+    ("content", "encoding", "message"),
     [
         ("text,mood\nx,a\ny,ü\n", "latin-1", "line 3 holds byte 0xfc (Latin-1?): save it as UTF-8 text"),
         ("text,mood\nx,a\n", "utf-16", 'is UTF-16: save it as UTF-8 text (Excel: "CSV UTF-8")'),
@@ -65,10 +65,10 @@ def test_a_numbered_column_of_pandas_is_left_out_and_said(tmp_path):
         ("sound,mood\nx,a\n", "utf-8", "Name it with --audio-column or --text-column"),
     ],
 )
-def test_what_cannot_be_read_names_file_line_and_cure(content, encoding, said, tmp_path):
+def test_unreadable_tables_name_file_line_and_cure(content, encoding, message, tmp_path):
     with pytest.raises(ManifestError) as caught:
         read(tmp_path / "t.csv", content, encoding)
-    assert said in str(caught.value) and str(tmp_path / "t.csv") in str(caught.value)
+    assert message in str(caught.value) and str(tmp_path / "t.csv") in str(caught.value)
     assert len(caught.value.problems) == 1
 
 
@@ -95,7 +95,7 @@ def test_problems_of_text_files_name_lines_and_those_of_other_tables_rows(tmp_pa
 
 @pytest.mark.parametrize("audio", ["path", "file", "filename", "wav", "wav_path", "audio_path", "Audio File", "AUDIO"])
 @pytest.mark.parametrize("text", ["transcript", "sentence", "Text"])
-def test_other_words_for_columns_are_read_and_said(audio, text, tmp_path):
+def test_other_words_for_columns_are_read_with_a_note(audio, text, tmp_path):
     manifest = read(tmp_path / "t.csv", f"{audio},{text},speaker_id,Split\na.wav,hello,ann,train\n")
     clip = manifest[0]
     assert clip.audio == str(tmp_path / "a.wav") and clip.text == "hello" and clip.speaker == "ann"
@@ -120,7 +120,7 @@ def test_two_other_words_for_one_column_are_refused_with_the_option_that_chooses
     first, second = header.split(",")
     manifest = read_manifest(tmp_path / "t.csv", chosen={"audio": second})
     assert manifest.column("audio") == ["b.wav"] and first not in manifest.table.column_names
-    assert f"column {first!r} is not read: {second!r} was named to be 'audio'" in manifest.notes
+    assert f"column {first!r} is not read: {second!r} was chosen as 'audio'" in manifest.notes
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".arrow"])

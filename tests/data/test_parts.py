@@ -46,7 +46,7 @@ def test_a_table_of_train_and_test_alone_keeps_its_test_clips_and_takes_validati
 
 
 @pytest.mark.parametrize(
-    ("splits", "said"),
+    ("splits", "message"),
     [
         (["train"] * 10 + ["test"] * 5 + ["holdout"] * 3, "'train' in 10 rows, 'test' in 5 rows, 'holdout' in 3 rows"),
         (["train"] * 10 + ["test"] * 5 + [None] * 2, "(empty) in 2 rows"),
@@ -55,10 +55,10 @@ def test_a_table_of_train_and_test_alone_keeps_its_test_clips_and_takes_validati
         (["1"] * 10 + ["2"] * 3, "'1' in 10 rows, '2' in 3 rows"),
     ],
 )
-def test_a_split_that_says_something_else_is_refused_with_its_values_and_counts(splits, said):
+def test_a_split_that_says_something_else_is_refused_with_its_values_and_counts(splits, message):
     with pytest.raises(ManifestError) as caught:
         parts_of(table(splits))
-    assert said in str(caught.value) and "remove it and the table is divided" in str(caught.value)
+    assert message in str(caught.value) and "remove it and the table is divided" in str(caught.value)
 
 
 def test_a_given_split_that_shares_speakers_warns_with_their_names():
@@ -81,14 +81,14 @@ def test_to_tell_speakers_apart_all_of_them_are_in_training():
     parts, notes, warnings = parts_of(bare, names_speakers=True)
     for part in ("train", "validation", "test"):
         assert {s for s, p in zip(speakers, parts, strict=True) if p == part} == set(speakers)
-    assert notes[0] == "split: within speakers, who are what is asked for, at random" and not warnings
+    assert notes[0] == "split: within speakers, because they are the classes, at random" and not warnings
     sessions = [f"day {i // 4 % 3}" for i in range(48)]  # every speaker on three days
     parts, notes, _ = parts_of(bare.with_column("session", sessions), names_speakers=True)
     assert "no session in two parts" in notes[0]
     assert len({(s, d, p) for s, d, p in zip(speakers, sessions, parts, strict=True)}) == 12
-    given = table(["train"] * 40 + ["test"] * 8, ["a", "b"] * 20 + ["c"] * 8)
+    divided_table = table(["train"] * 40 + ["test"] * 8, ["a", "b"] * 20 + ["c"] * 8)
     with pytest.raises(ManifestError, match=r"all speakers must be in training to be told apart, but 1 are not \(c\)"):
-        parts_of(given, names_speakers=True)
+        parts_of(divided_table, names_speakers=True)
 
 
 def test_the_same_recording_under_two_names_in_two_parts_warns():

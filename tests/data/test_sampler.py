@@ -75,9 +75,9 @@ def test_balanced_epochs_have_the_transfer_studys_counts():
     ):
         sampler = Sampler(np.ones(len(labels)), 64, labels=labels, balance=balance)
         first, second = (sampler.epoch(e) for e in (0, 1))
-        found = classes_of(first, labels)
-        assert tuple(found[c] for c in ("positive", "negative", "neutral")) == expected and found[None] == 5
-        assert classes_of(second, labels) == found
+        counts = classes_of(first, labels)
+        assert tuple(counts[c] for c in ("positive", "negative", "neutral")) == expected and counts[None] == 5
+        assert classes_of(second, labels) == counts
         if balance == "prune":
             assert sorted(np.concatenate(first)) == sorted(np.concatenate(second))
 
@@ -85,8 +85,8 @@ def test_balanced_epochs_have_the_transfer_studys_counts():
 def test_the_even_sampler_draws_classes_alike():
     labels = ["a"] * 900 + ["b"] * 100
     sampler = Sampler(np.ones(1000), 64, labels=labels, balance="even")
-    found = classes_of(sampler.epoch(3), labels)
-    assert found.total() == 1000 and 430 < found["b"] < 570
+    counts = classes_of(sampler.epoch(3), labels)
+    assert counts.total() == 1000 and 430 < counts["b"] < 570
     assert [b.tolist() for b in sampler.epoch(3)] == [b.tolist() for b in sampler.epoch(3)]
 
 

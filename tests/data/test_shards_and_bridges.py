@@ -125,7 +125,7 @@ def test_shards_of_other_columns_and_types_pipes_and_absurd_rows_are_refused_by_
     shard_of(tmp_path / "c.parquet", pa.array([{"bytes": b"x", "path": "y"}]))
     shard_of(tmp_path / "d.parquet", pa.array([None], pa.binary()))
     os.mkfifo(tmp_path / "e.parquet")
-    for name, said in (
+    for name, message in (
         ("a.parquet#0", "column 'audio'"),
         ("b.parquet#0", "holds str"),
         ("c.parquet#0", "column 'audio' of encoded files"),
@@ -134,5 +134,5 @@ def test_shards_of_other_columns_and_types_pipes_and_absurd_rows_are_refused_by_
         ("d.parquet#²", "missing"),
         ("e.parquet#0", "regular file"),
     ):
-        with pytest.raises(AudioError, match=said):
+        with pytest.raises(AudioError, match=message):
             read_audio(str(tmp_path / name), rate_hz=8000)

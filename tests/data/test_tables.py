@@ -54,23 +54,23 @@ def csv_of(path, values, name="mood"):
     ],
 )
 def test_text_labels_become_numbers_only_where_nothing_is_lost(written, become, tmp_path):
-    found = csv_of(tmp_path / "t.csv", written).column("mood")
-    assert found == become and [type(v) for v in found] == [type(v) for v in become]
+    labels = csv_of(tmp_path / "t.csv", written).column("mood")
+    assert labels == become and [type(v) for v in labels] == [type(v) for v in become]
     rows = [{"text": "x", "mood": v} for v in written]
     assert manifest_from_rows(rows).column("mood") == become
 
 
-def test_that_labels_stay_text_is_said(tmp_path):
+def test_a_note_tells_that_labels_stay_text(tmp_path):
     (note,) = csv_of(tmp_path / "t.csv", ["01", "1"]).notes
-    assert note == "labels 'mood' look like numbers but stay text, every one as it is written (such as '01')"
+    assert note == "labels 'mood' look like numbers but stay text, each as it is written (such as '01')"
     assert not csv_of(tmp_path / "u.csv", ["a", "1"]).notes
 
 
-def test_one_nan_does_not_turn_numbers_into_classes_and_is_said(tmp_path):
+def test_one_nan_does_not_turn_numbers_into_classes_and_is_noted(tmp_path):
     manifest = csv_of(tmp_path / "t.csv", ["0.5", "nan", "NA", "inf", "", "1.5"])
     assert manifest.column("mood") == [0.5, None, None, None, None, 1.5]
     (note,) = manifest.notes
-    assert note == "'mood': 3 values are no numbers ('NA', 'inf', 'nan') and counted as missing: lines 3, 4, 5"
+    assert note == "'mood': 3 values are not numbers ('NA', 'inf', 'nan') and counted as missing: lines 3, 4, 5"
     typed = manifest_from_rows([{"text": "x", "mood": v} for v in (0.5, math.nan, math.inf, 2)])
     assert typed.column("mood") == [0.5, None, None, 2.0] and "('inf')" in typed.notes[0]
     pq.write_table(pa.table({"text": ["a", "b"], "age": [1.5, math.nan]}), tmp_path / "t.parquet")
@@ -90,9 +90,9 @@ LABELS = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(LABELS)
 def test_two_different_labels_of_a_column_are_never_one_class(values):
-    found = manifest_from_rows([{"text": "x", "mood": v} for v in values]).column("mood")
+    labels = manifest_from_rows([{"text": "x", "mood": v} for v in values]).column("mood")
     classes: dict[str, object] = {}
-    for given_value, value in zip(values, found, strict=True):
+    for given_value, value in zip(values, labels, strict=True):
         if value is None:
             continue
         same = classes.setdefault(class_name(value), given_value)
@@ -194,7 +194,7 @@ def test_long_cells_are_read_up_to_a_limit_that_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("text,mood\nä,b\n".encode("utf-16"), "must be UTF-8 text, but is UTF-16"),
         ("text,mood\nä,b\n".encode("utf-16-le"), "NUL bytes"),
@@ -212,15 +212,15 @@ def test_long_cells_are_read_up_to_a_limit_that_is_named(tmp_path, monkeypatch):
         (b"text," + b",".join(b"c%d" % i for i in range(100_000)) + b"\n", "at most 10,000 cells, but has 100,001"),
     ],
 )
-def test_what_is_no_table_is_said_in_one_line(content, said, tmp_path):
+def test_a_malformed_table_is_a_one_line_error(content, message, tmp_path):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ManifestError) as caught:
         read_manifest(tmp_path / "t.csv")
-    assert said in str(caught.value) and len(caught.value.problems) == 1 and len(str(caught.value)) < 500
+    assert message in str(caught.value) and len(caught.value.problems) == 1 and len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('{"text": "a", "mood": 1, "mood": 2}', "field 'mood' is there twice"),
         ('{"text": "a", "labels": {"x": 1, "x": 2}}', "field 'x' is there twice"),
@@ -237,11 +237,11 @@ def test_what_is_no_table_is_said_in_one_line(content, said, tmp_path):
         ("7", "line 1: must be an object, but is int"),
     ],
 )
-def test_json_that_is_no_clip_is_said_by_line(line, said, tmp_path):
+def test_json_that_is_not_a_clip_is_reported_by_line(line, message, tmp_path):
     (tmp_path / "t.jsonl").write_text(line + "\n")
     with pytest.raises(ManifestError) as caught:
         read_manifest(tmp_path / "t.jsonl")
-    assert said in str(caught.value) and len(str(caught.value)) < 6000
+    assert message in str(caught.value) and len(str(caught.value)) < 6000
 
 
 def test_nan_and_infinity_in_json_are_missing_numbers(tmp_path):
@@ -319,7 +319,7 @@ def test_columns_of_other_types_become_text_and_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ({"text": [["a"]]}, "column 'text' must hold text, but holds list"),
         ({"text": ["a"], "mood": [["x;y"]]}, "row 1: mood must be a list of labels without ';', but holds 'x;y'"),
@@ -337,10 +337,10 @@ def test_columns_of_other_types_become_text_and_numbers(tmp_path):
         ({"sound": ["a.wav"]}, "it must have a column 'audio' (paths) or 'text'"),
     ],
 )
-def test_columns_that_cannot_be_used_are_said_in_one_line(columns, said, tmp_path):
+def test_unusable_columns_are_a_one_line_error(columns, message, tmp_path):
     with pytest.raises(ManifestError) as caught:
         read_manifest(parquet(tmp_path / "t.parquet", **columns))
-    assert said in str(caught.value) and len(caught.value.problems) == 1
+    assert message in str(caught.value) and len(caught.value.problems) == 1
 
 
 def test_embedded_audio_of_hugging_face_is_read(corpus, tmp_path):

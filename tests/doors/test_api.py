@@ -95,7 +95,7 @@ def test_text_alone_audio_alone_and_mixed_lists_work(model, corpus):
 def test_misuse_is_refused_in_words(model, corpus):
     with pytest.raises(ValueError, match="neither"):
         model.predict()
-    with pytest.raises(ValueError, match="must say its rate"):
+    with pytest.raises(ValueError, match="must come with its rate"):
         model.predict(audio=np.zeros(100))
     with pytest.raises(ValueError, match="equally long"):
         model.predict(audio=[corpus[0].audio], text=["a", "b"])

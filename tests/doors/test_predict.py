@@ -255,7 +255,7 @@ def test_windows_that_cannot_be_are_refused(words, said, place, long_recording, 
 
 def test_words_of_a_long_recording_belong_to_no_window(place, long_recording, capsys):
     assert main(["predict", place, str(long_recording), "--text", "good", "--long", "window"]) == 2
-    assert "must have no text to be heard in windows" in capsys.readouterr().err
+    assert "must have no text to be cut into windows" in capsys.readouterr().err
 
 
 def test_windows_of_voices_are_pooled_to_a_direction(processor, tmp_path, long_recording):

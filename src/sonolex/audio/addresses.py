@@ -1,9 +1,9 @@
 """Addresses (``scheme://…``): ``file://`` is a path; others are read only where the user allowed their scheme.
 
-A manifest may come from anybody, so an address in it is not the user asking for the network. `REMOTE` in the
-environment is: ``SONOLEX_REMOTE=s3`` or ``SONOLEX_REMOTE=s3,gs,hdfs``, read through pyarrow's filesystems, each answer
-within `ANSWER_S`. Azure's (``abfs://``) are never served: without credentials its library ends the whole process
-(pyarrow 26).
+A manifest may come from anybody, so an address in it is no permission to use the network. The environment variable
+`REMOTE` gives it: ``SONOLEX_REMOTE=s3`` or ``SONOLEX_REMOTE=s3,gs,hdfs``. pyarrow's filesystems then read the address;
+each answer must come within `ANSWER_S`. Azure's (``abfs://``) are never read: without credentials its library ends the
+whole process (pyarrow 26).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def local_path(address: str, where: Where) -> str | None:
-    """Return the path a ``file://`` address names; None for another scheme.
+    """Return the path that a ``file://`` address names; None for another scheme.
 
     Raises:
         AudioError: a host, a query or a fragment in it.
@@ -51,17 +51,17 @@ def remote_bytes(address: str, most_bytes: int, where: Where) -> bytes:
 
     Raises:
         AudioError: a scheme that the user did not allow, no answer in time, more than ``most_bytes``.
-        OSError, ValueError: what pyarrow says of the address.
+        OSError, ValueError: pyarrow cannot open or read the address.
     """
     require_allowed(address, where)
 
     def read() -> bytes:
         filesystem, inner = _filesystem(address)
-        pieces, left = [], most_bytes + 1
+        pieces, bytes_left = [], most_bytes + 1
         with filesystem.open_input_stream(inner) as stream:
-            while left > 0 and (piece := stream.read(min(left, PIECE_BYTES))):
+            while bytes_left > 0 and (piece := stream.read(min(bytes_left, PIECE_BYTES))):
                 pieces.append(piece)
-                left -= len(piece)
+                bytes_left -= len(piece)
         return b"".join(pieces)
 
     return answer(read, where)
@@ -81,18 +81,18 @@ def open_remote(address: str, where: Where):
 def require_allowed(address: str, where: Where) -> None:
     """Raise AudioError unless the user allowed the scheme of an address."""
     scheme = address.partition("://")[0].lower()
-    asked = {name.strip().lower() for name in os.environ.get(REMOTE, "").split(",")} - {""}
-    if unknown := sorted(asked - set(SCHEMES)):
+    allowed = {name.strip().lower() for name in os.environ.get(REMOTE, "").split(",")} - {""}
+    if unknown := sorted(allowed - set(SCHEMES)):
         raise where.error(
             f"{REMOTE} must name schemes among {', '.join(SCHEMES)}, but has {', '.join(unknown)}",
             "audio",
             f"Correct the environment variable {REMOTE}.",
         )
-    if scheme in asked:
+    if scheme in allowed:
         return
     if scheme in SCHEMES:
         problem = f"{scheme}:// addresses must be allowed before they are read over the network, but are not"
-        cure = f"Download the file and name its path, or allow them: {REMOTE}={','.join(sorted({*asked, scheme}))}."
+        cure = f"Download the file and name its path, or allow them: {REMOTE}={','.join(sorted({*allowed, scheme}))}."
     else:
         problem = f"an address must begin with file://, or {', '.join(s + '://' for s in SCHEMES)} where allowed"
         problem += f", but begins with {scheme}://"
@@ -101,28 +101,28 @@ def require_allowed(address: str, where: Where) -> None:
 
 
 def answer(ask: Callable[[], T], where: Where) -> T:
-    """Return what ``ask`` returns, or raise AudioError after `ANSWER_S`: a library that waits is left behind."""
-    found: list[T] = []
-    wrong: list[BaseException] = []
+    """Return what ``ask`` returns, or raise AudioError after `ANSWER_S` and leave the waiting thread behind."""
+    answers: list[T] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            found.append(ask())
+            answers.append(ask())
         except BaseException as e:
-            wrong.append(e)
+            errors.append(e)
 
     thread = threading.Thread(target=run, name="sonolex-address", daemon=True)  # never keeps the process alive
     thread.start()
     thread.join(ANSWER_S)
-    if wrong:
-        raise wrong[0]
-    if not found:
+    if errors:
+        raise errors[0]
+    if not answers:
         raise where.error(
             f"the address must answer within {ANSWER_S:g} s, but did not",
             "audio",
             "Check network and credentials, or download the file.",
         )
-    return found[0]
+    return answers[0]
 
 
 def _filesystem(address: str):
@@ -132,5 +132,5 @@ def _filesystem(address: str):
 
 
 def is_remote(path: str, where: Where) -> bool:
-    """True for an address that is no path on this machine."""
+    """Return whether a path is an address that is not on this machine."""
     return "://" in path and local_path(path, where) is None

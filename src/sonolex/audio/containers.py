@@ -1,8 +1,8 @@
-"""What an audio file says about its length, compared with the bytes it has: a truncated file is no shorter clip.
+"""Compare the length that an audio file announces with the bytes it holds: a truncated file is not a shorter clip.
 
-libsndfile reads a file that ends early as if it had been meant to, so every container is walked here before it is
-decoded. Formats that do not say how long they are (IRCAM, PVF, PAF, ...) are refused: nobody can tell whether they are
-whole. Only a CBR MP3 without a Xing, Info or VBRI header that was cut exactly between two frames goes unnoticed.
+libsndfile decodes a truncated file as if it were complete, so every container is walked here before it is decoded.
+Formats that do not state their length (IRCAM, PVF, PAF, ...) are refused: nobody can tell whether they are whole. Only
+a CBR MP3 without a Xing, Info or VBRI header that was cut exactly between two frames goes unnoticed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UNKNOWN = 0xFFFFFFFF  # the length of a file that was written to a pipe
 W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # ends the names of all Wave64 chunks but the first
 PLAIN = {(1, 16): np.dtype("<i2"), (3, 32): np.dtype("<f4")}  # by a WAV's format code and bits per sample
 FORMATS = "WAV, RF64, W64, AIFF, AU, CAF, SPHERE, FLAC, OGG (Vorbis or Opus) or MP3"
-SUFFIXES = (  # by which recordings are found in folders; what a file is, its content says
+SUFFIXES = (  # by which recordings are found in folders; the content decides the format
     ".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".au", ".caf", ".sph", ".flac", ".ogg", ".oga", ".opus", ".mp3",
 )  # fmt: skip
 
@@ -37,11 +37,11 @@ class PcmSamples(NamedTuple):
 
 
 def check_container(encoded: Encoded, where: Where) -> PcmSamples | int | None:
-    """Check that a file holds all that it announces.
+    """Check that a file holds everything its header announces.
 
     Returns:
         the samples of a plain WAV (16-bit integers or 32-bit floats); the number of samples per channel where
-        libsndfile would take it from the size of the file, tags included; None where it knows better itself.
+        libsndfile would take it from the size of the file, tags included; None where libsndfile reads it correctly.
 
     Raises:
         AudioError: no format of `FORMATS`, truncated, of unknown length, several recordings in one file.
@@ -69,7 +69,7 @@ def check_container(encoded: Encoded, where: Where) -> PcmSamples | int | None:
         return count_mpeg(encoded, start, where)
     raise where.error(
         f"audio must be {FORMATS}, but cannot be opened: "
-        + ("an ID3 tag stands before what is neither MP3 nor FLAC" if start else "it begins like none of them"),
+        + ("its ID3 tag is followed by neither MP3 nor FLAC" if start else "its first bytes match none of them"),
         "audio",
         "Convert the file, for example with: ffmpeg -i FILE FILE.flac",
     )
@@ -166,11 +166,11 @@ def _check_w64(encoded: Encoded, where: Where) -> int | None:
 
 
 def _check_aiff(encoded: Encoded, where: Where) -> int | None:
-    """AIFF and AIFF-C: ``SSND`` holds the samples, ``COMM`` says how many there are."""
-    position, num_samples, frame, found = 12, None, 0, None
+    """AIFF and AIFF-C: ``SSND`` holds the samples, ``COMM`` their number."""
+    position, num_samples, frame, num_bytes = 12, None, 0, None
     for _ in range(MOST_CHUNKS):
         head = encoded.at(position, 8)
-        if len(head) < 8 or (num_samples is not None and found is not None):
+        if len(head) < 8 or (num_samples is not None and num_bytes is not None):
             break
         name, size, body = head[:4], int.from_bytes(head[4:], "big"), position + 8
         if name == b"COMM" and size >= 18:
@@ -179,15 +179,15 @@ def _check_aiff(encoded: Encoded, where: Where) -> int | None:
             frame = channels * ((bits + 7) // 8) if plain else 0
         elif name == b"SSND":
             _require(size - 8, body + 8, encoded, where)
-            found = size - 8
+            num_bytes = size - 8
         position = body + size + (size & 1)
-    if found is None:
+    if num_bytes is None:
         raise _damaged("has no chunk of samples", where)
     if num_samples is None or not frame:
         return None
-    if num_samples * frame > found:
+    if num_samples * frame > num_bytes:
         raise where.error(
-            f"audio must hold the {num_samples * frame} bytes of samples its header announces, but holds {found}",
+            f"audio must hold the {num_samples * frame} bytes of samples its header announces, but holds {num_bytes}",
             "num_samples",
             "The file is truncated or damaged: copy or encode it again.",
         )
@@ -215,27 +215,27 @@ def _check_caf(encoded: Encoded, where: Where) -> None:
 
 
 def _check_sphere(encoded: Encoded, where: Where) -> int:
-    """NIST SPHERE: a header of text, such as ``sample_count -i 48000``, as long as its second line says."""
+    """NIST SPHERE: a header of text, such as ``sample_count -i 48000``, whose length is in its second line."""
     header = encoded.at(0, 16 << 10)
     start = int(header[8:16]) if header[8:16].strip().isdigit() else 1024
-    found = {}
+    fields = {}
     for line in header[:start].split(b"\n"):
         words = line.split()
         if len(words) == 3 and words[1] == b"-i" and words[2].isdigit() and len(words[2]) < 16:
-            found[words[0]] = int(words[2])
-    if b"sample_count" not in found:
+            fields[words[0]] = int(words[2])
+    if b"sample_count" not in fields:
         raise where.error(
             "a SPHERE header must say sample_count, but does not",
             "num_samples",
             "It was streamed without a length: encode it again, for example with: sox FILE FILE.flac",
         )
-    frame = found.get(b"channel_count", 1) * found.get(b"sample_n_bytes", 1)
-    _require(found[b"sample_count"] * frame, start, encoded, where)
-    return found[b"sample_count"]
+    frame = fields.get(b"channel_count", 1) * fields.get(b"sample_n_bytes", 1)
+    _require(fields[b"sample_count"] * frame, start, encoded, where)
+    return fields[b"sample_count"]
 
 
 def _check_flac(encoded: Encoded, start: int, where: Where) -> None:
-    """The decoder compares frames, checksums and the announced number; here only that there is one."""
+    """Require an announced number of samples; the decoder itself checks it, and the frames and checksums."""
     info = encoded.at(start + 8, 18)
     if len(info) < 18 or encoded.at(start + 4, 1)[0] & 0x7F:
         raise _damaged("does not begin with its stream's description", where)

@@ -12,7 +12,7 @@ LOWEST_HZ = 20.0  # pink noise has the same power at all lower frequencies
 
 @dataclass(frozen=True)
 class Degradation:
-    """What is done to a recording before a model hears it; the default does nothing.
+    """Changes made to a recording before a model hears it; the default makes none.
 
     Attributes:
         noise_snr_db: signal-to-noise ratio of added pink noise, by the mean power of the clip; None adds none. A clip
@@ -58,9 +58,9 @@ def add_noise(wave_S: np.ndarray, snr_db: float, *, rate_hz: int, rng: np.random
 
 
 def reverberate(wave_S: np.ndarray, seconds: float, *, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the samples in a room: noise that falls by 60 dB in ``seconds`` follows each of them, as loud as they are.
+    """Return the samples in a room: each is followed by noise of its own energy that falls by 60 dB in ``seconds``.
 
-    Length and mean power stay; the answer to the last samples ends with the clip.
+    Length and mean power stay; the reverberation of the last samples is cut off at the end of the clip.
     """
     from scipy.signal import fftconvolve
 
@@ -81,19 +81,19 @@ def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
 
 
 def wrong_words(text: str, share: float, *, vocabulary: Sequence[str], rng: np.random.Generator) -> str:
-    """Return the transcript with errors: each word is one with chance ``share``, and at least one word stays.
+    """Return the transcript with errors: each word becomes one with probability ``share``; at least one word stays.
 
     Half of the errors put another word of ``vocabulary`` in its place, a quarter leave the word out, and a quarter add
     a word after it, so the expected word error rate is ``share``.
     """
-    heard: list[str] = []
+    words: list[str] = []
     for word in text.split():
         draw = rng.random() / share if share else 2.0
         other = str(vocabulary[int(rng.integers(len(vocabulary)))])
         if draw < 0.5:
-            heard.append(other)
+            words.append(other)
         elif draw < 0.75:
             continue
         else:
-            heard += [word, other] if draw < 1 else [word]
-    return " ".join(heard) or text
+            words += [word, other] if draw < 1 else [word]
+    return " ".join(words) or text

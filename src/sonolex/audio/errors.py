@@ -1,4 +1,4 @@
-"""Audio that cannot be used, said in one grammar: problem, clip, file, field, cure."""
+"""Errors about unusable audio, in one grammar: problem, clip, file, field, cure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class AudioError(ValueError):
-    """Audio that cannot be used. ``field`` says what is wrong with it; the message says where and what to do."""
+    """Audio that cannot be used. ``field`` names the faulty property; the message adds where it is and what to do."""
 
     def __init__(self, problem: str, *, clip_id: str, file: str, field: str, cure: str):
         self.problem, self.clip_id, self.file, self.field, self.cure = problem, clip_id, file, field, cure

@@ -41,11 +41,11 @@ def librosa_log_mel(
     """
     _require_samples(wave_BS)
     padded_BS = F.pad(wave_BS, (fft_samples // 2, fft_samples // 2))
-    left = (fft_samples - window_samples) // 2
+    margin = (fft_samples - window_samples) // 2
     # Only window_samples of each fft_samples-long frame are not multiplied by zero, and a shift of a frame changes
     # only the phase: unfold the non-zero part alone.
     num_frames = 1 + wave_BS.shape[-1] // hop_samples
-    framed_BTS = padded_BS[..., left:].unfold(-1, window_samples, hop_samples)[..., :num_frames, :]
+    framed_BTS = padded_BS[..., margin:].unfold(-1, window_samples, hop_samples)[..., :num_frames, :]
     window_S = _hann(window_samples, periodic=True, like=wave_BS)
     mel_weights = slaney_mel_weights(rate_hz, fft_samples, num_mels).to(wave_BS)
     return torch.log(_mel_power(framed_BTS, window_S, fft_samples, mel_weights) + floor)

@@ -2,8 +2,8 @@
 
 WAV, FLAC, OGG, MP3 and Opus, and a few more, through libsndfile; plain PCM WAV by a direct parse (about six times
 faster). Nothing is repaired silently: whatever cannot be trusted raises `AudioError` with the clip, the file, the field
-and the cure. Limits come before reading and decoding (here and in sonolex.audio.sources), and a file that ends before
-its header says so is no shorter clip (sonolex.audio.containers).
+and the cure. Limits are checked before reading and decoding (here and in sonolex.audio.sources), and a file that is
+shorter than its header announces is refused, not read as a shorter clip (sonolex.audio.containers).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_DURATION_S = 3_600.0
 # One mono excerpt in memory, 2 GiB of float32: 9 h at 16 kHz, 3 h at 48 kHz. A FLAC of 1 MB may hold as much silence.
 MOST_SAMPLES = 1 << 29
 MOST_DECODED_SAMPLES = 1 << 32  # of all channels together: 25 h of 48 kHz mono, a minute of decoding
-MOST_SAMPLES_PER_BYTE = 256  # of what holds more than 2^28: 10 is much for FLAC, 128 is stereo Opus of 6 kbit/s
+MOST_SAMPLES_PER_BYTE = 256  # of files above 2^28 samples: 10 is much for FLAC, 128 is stereo Opus of 6 kbit/s
 SEEK_BYTES = 64 << 20  # read at most to find where an excerpt starts
 BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at a time and mixed down: memory is the mono excerpt and a block
 MPEG_FRAME_SAMPLES = 1_152
@@ -52,7 +52,7 @@ AudioSource = str | Path | bytes | BinaryIO | tuple[np.ndarray, int]
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a header says: rate in Hz, number of channels, samples per channel, duration in seconds."""
+    """The contents of a header: rate in Hz, number of channels, samples per channel, duration in seconds."""
 
     rate_hz: int
     num_channels: int
@@ -65,10 +65,10 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class CheckedAudio:
-    """What decoding a clip to its end found: the file's header, the clip's samples, and a digest of what they are.
+    """A clip decoded to its end: the file's header, the number of the clip's samples, and a digest of them.
 
-    ``digest`` is 32 hexadecimal digits over the rate and the mono float32 samples: other tags or another lossless
-    container leave it, other audio does not. ``num_samples`` is per channel, at the file's own rate.
+    ``digest`` is 32 hexadecimal digits over the rate and the mono float32 samples: tags and the lossless container do
+    not change it, other audio does. ``num_samples`` is per channel, at the file's own rate.
     """
 
     info: AudioInfo
@@ -119,12 +119,13 @@ def check_audio(
     max_duration_s: float = MAX_DURATION_S,
     rate_hz: int | None = None,
 ) -> CheckedAudio:
-    """Decode a clip to its end, block by block, and return what it is; memory does not grow with its length.
+    """Decode a clip to its end, block by block, and return its header, length and digest.
 
-    Decoding and hashing release the interpreter's lock: several threads check several clips at once.
+    Memory does not grow with the clip's length. Decoding and hashing release the interpreter's lock: several threads
+    check several clips at once.
 
     Args:
-        rate_hz: the rate it is going to be read at; None: its own.
+        rate_hz: the rate it will be read at; None: its own.
 
     Raises:
         AudioError: as `read_audio` with the same arguments.
@@ -140,7 +141,7 @@ def check_audio(
 
 
 def probe_audio(source: AudioSource, *, clip_id: str = "") -> AudioInfo:
-    """Return what the header says, after the checks that need no decoding.
+    """Return the contents of the header after the checks that need no decoding.
 
     Raises:
         AudioError: as `read_audio`, for everything a header shows.
@@ -175,20 +176,20 @@ Blocks = Callable[[int, int], Iterator[np.ndarray]]
 
 @contextmanager
 def _opened(source: AudioSource, where: Where) -> Iterator[tuple[AudioInfo, int, Blocks]]:
-    """Context: what the header says, the encoded size, and a function that yields samples (S, C) from … to …."""
+    """Context: the header, the encoded size, and a function that yields samples (S, C) from … to …."""
     if isinstance(source, tuple):
         wave_SC, rate_hz = _checked_array(source, where)
         yield AudioInfo(rate_hz, wave_SC.shape[1], len(wave_SC)), wave_SC.nbytes, partial(_array_blocks, wave_SC)
         return
     encoded = open_encoded(source, where)
     try:
-        found = check_container(encoded, where)
-        if isinstance(found, PcmSamples):
-            info = _checked_info(found.rate_hz, found.num_channels, found.num_samples, where)
-            yield info, encoded.size, partial(_pcm_blocks, encoded, found, where)
+        samples = check_container(encoded, where)
+        if isinstance(samples, PcmSamples):
+            info = _checked_info(samples.rate_hz, samples.num_channels, samples.num_samples, where)
+            yield info, encoded.size, partial(_pcm_blocks, encoded, samples, where)
         else:
             with _open_sndfile(encoded.for_decoder(), where) as file:
-                num_samples = file.frames if found is None else _known_samples(file.frames, found, where)
+                num_samples = file.frames if samples is None else _known_samples(file.frames, samples, where)
                 info = _checked_info(file.samplerate, file.channels, num_samples, where)
                 yield info, encoded.size, partial(_decoded_blocks, encoded, file, where)
         if encoded.changed():
@@ -230,21 +231,21 @@ def _pcm_blocks(encoded: Encoded, pcm: PcmSamples, where: Where, start: int, sto
 def _decoded_blocks(encoded: Encoded, file, where: Where, start: int, stop: int) -> Iterator[np.ndarray]:
     import soundfile
 
-    left, step = stop - start, max(1, BLOCK_SAMPLES // file.channels)
-    if start and file.format == "FLAC":  # the others were walked, or are found by counting bytes
-        file = _open_sndfile(BoundedReader(encoded, SEEK_BYTES + 4 * file.channels * left), where)
+    num_left, step = stop - start, max(1, BLOCK_SAMPLES // file.channels)
+    if start and file.format == "FLAC":  # other formats were walked, or seek by counting bytes
+        file = _open_sndfile(BoundedReader(encoded, SEEK_BYTES + 4 * file.channels * num_left), where)
     try:
         if start:
             file.seek(start)
-        while left > 0 and len(block_SC := file.read(min(left, step), dtype="float32", always_2d=True)):
-            left -= len(block_SC)
+        while num_left > 0 and len(block_SC := file.read(min(num_left, step), dtype="float32", always_2d=True)):
+            num_left -= len(block_SC)
             yield block_SC
     except (soundfile.SoundFileError, RuntimeError, ValueError, SystemError) as e:
         problem = f"audio cannot be decoded: {getattr(e, 'error_string', e)}"
         raise where.error(problem, "audio", "Copy or encode the file again.") from None
-    if left:
+    if num_left:
         raise where.error(
-            f"audio must hold the {stop - start} samples its header announces, but holds {stop - start - left}",
+            f"audio must hold the {stop - start} samples its header announces, but holds {stop - start - num_left}",
             "num_samples",
             "The file is truncated or damaged: copy or encode it again.",
         )
@@ -317,7 +318,7 @@ def _excerpt(
 
 
 def _require_readable(num_samples: int, info: AudioInfo, num_bytes: int, rate_hz: int, where: Where) -> None:
-    """Raise AudioError if an excerpt is too much for memory, made to be, or nothing once it is resampled."""
+    """Raise AudioError if an excerpt is too large for memory, implausibly compressed, or empty once resampled."""
     num_resampled = (2 * num_samples * rate_hz + info.rate_hz) // (2 * info.rate_hz)  # as soxr rounds
     if num_resampled == 0:
         raise where.error("audio must hold samples after resampling, but holds 0", "num_samples", "Remove it.")

@@ -1,4 +1,4 @@
-"""Spectrogram to patches and back: rectangular, with any stride, whole or cut off at the end. Every count is here.
+"""Spectrogram to patches and back: rectangular, with any stride, padded or cut off at the end. All counts are here.
 
 Patches are ordered by time first, then from low to high band: padding is always at the end of a clip's patches.
 """
@@ -67,7 +67,7 @@ class Grid:
         return 1 + self._strides_in(torch.sym_max(0, num_frames - self.frames))
 
     def columns_of(self, lengths_B: Tensor) -> Tensor:
-        """Return `num_columns` of clips of these lengths, without reading them."""
+        """Return `num_columns` of clips of these lengths, without copying them from the device."""
         columns_B = 1 + self._strides_in((lengths_B - self.frames).clamp_min(0))
         return torch.where(lengths_B > 0, columns_B, 0)
 
@@ -111,7 +111,7 @@ def join_patches(patches_BPK: Tensor, grid: Grid) -> Tensor:
 class Blocks:
     """Stretches of a spectrogram that become one token each (CALM section 5.1: 50 frames, every 30).
 
-    The last block of a clip is as long as what is left of it; no frame is lost.
+    The last block of a clip holds the frames that remain; no frame is lost.
     """
 
     frames: int = 50
@@ -127,7 +127,7 @@ class Blocks:
         return 0 if num_frames <= 0 else 1 + (beyond + self.hop - 1) // self.hop
 
     def blocks_of(self, lengths_B: Tensor) -> Tensor:
-        """Return `num_blocks` of clips of these lengths, without reading them."""
+        """Return `num_blocks` of clips of these lengths, without copying them from the device."""
         return torch.where(lengths_B > 0, 1 + ((lengths_B - self.frames).clamp_min(0) + self.hop - 1) // self.hop, 0)
 
 
@@ -144,7 +144,7 @@ def cut_blocks(frames: Padded, blocks: Blocks) -> tuple[Tensor, Padded]:
 
 
 def _stretches(x_BT: Tensor, number: int, size: int, hop: int) -> Tensor:
-    """Return stretches (B, number, size, …), one every ``hop`` places; what a stretch lacks at the end are zeros."""
+    """Return stretches (B, number, size, …), one every ``hop`` places, padded with zeros at the end."""
     x_BT = F.pad(x_BT, (0, 0) * (x_BT.ndim - 2) + (0, max(size, hop)))
     firsts_N1 = hop * torch.arange(number, device=x_BT.device)[:, None]
     places_NS = firsts_N1 + torch.arange(size, device=x_BT.device)

@@ -12,9 +12,9 @@ MAX_PEAK = 100.0  # float files may exceed ±1; beyond this they hold integers o
 
 
 def checked_mono(blocks_SC: Iterator[np.ndarray], start: int, where: Where) -> Iterator[np.ndarray]:
-    """Mix every block down to mono float32; only floats can be infinite, or beyond full scale."""
+    """Mix every block down to mono float32, and check floats: only they can be infinite or beyond full scale."""
     for block_SC in blocks_SC:
-        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is told below, not warned of here
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity are errors below, not warnings
             scaled_SC = _as_float(block_SC)
             block_S = scaled_SC[:, 0] if scaled_SC.shape[1] == 1 else scaled_SC.mean(axis=1, dtype=np.float32)
         if block_SC.dtype.kind == "f":
@@ -50,11 +50,11 @@ def joined(blocks: Iterator[np.ndarray], num_samples: int, where: Where) -> np.n
     """Return the blocks in one array."""
     first_S = next(blocks)
     if len(first_S) == num_samples:
-        for _ in blocks:  # the last checks come behind the last block
+        for _ in blocks:  # the last checks run after the last block
             pass
         return first_S
     try:
-        wave_S = np.empty(num_samples, np.float32)  # memory is taken as it is filled: a header that lies costs none
+        wave_S = np.empty(num_samples, np.float32)  # pages are taken as they are filled: a false header costs none
     except MemoryError:
         raise where.error(
             f"audio must fit into memory, but its {num_samples} samples do not", "num_samples", "Read it in pieces."

@@ -20,7 +20,7 @@ MOST_KEPT_BYTES = 512 << 20  # of row groups kept in memory for the next clip
 
 
 def in_shard(path: str) -> bool:
-    """True for an address like ``shard-00003.parquet#17``: row 17 of a Parquet shard (sonolex.data.shards)."""
+    """Return whether a path is like ``shard-00003.parquet#17``: row 17 of a Parquet shard (sonolex.data.shards)."""
     file, _, row = path.rpartition("#")
     return file.endswith(".parquet") and row.isdecimal() and row.isascii()
 
@@ -60,7 +60,7 @@ _KEPT: OrderedDict[tuple[_Shard, int], Any] = OrderedDict()  # row groups, likew
 
 @dataclass(frozen=True)
 class _Shard:
-    """A shard as it is now: written again, it is another one."""
+    """One version of a shard: a file that is written again is another one."""
 
     file: str
     version: tuple[int, ...]  # device, inode, size, time of the last change; () at a remote address
@@ -72,10 +72,10 @@ class _Shard:
             return cls(file, ())
         if "://" in file:
             file = addresses.local_path(file, where) or file
-        found = Path(file).stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise where.error("a shard must be a regular file, but is none", "audio", "Name the Parquet file itself.")
-        return cls(file, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+        status = Path(file).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise where.error("a shard must be a regular file, but is not", "audio", "Name the Parquet file itself.")
+        return cls(file, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
     def opened(self, where: Where) -> tuple[Any, np.ndarray]:
         """Return the open Parquet file, and the row its groups begin at, and the number of rows."""

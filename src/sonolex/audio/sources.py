@@ -1,7 +1,7 @@
 """Open what an audio source names: a regular file, bytes, a file object, a row of a shard, or a served address.
 
-Limits come before reading: a pipe, a device or a socket is refused before it is opened, a file on disk is opened and
-never read whole, and what has to be held in memory is read up to `MOST_HELD_BYTES`.
+Limits are checked before reading: a pipe, a device or a socket is refused before it is opened, a file on disk is never
+read whole, and everything that has to be held in memory is read up to `MOST_HELD_BYTES`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class HeldBytes:
         return self.encoded[start : start + count]
 
     def view(self, start: int, count: int) -> memoryview:
-        """Return the same, not copied."""
+        """Return the same bytes without a copy."""
         return memoryview(self.encoded)[start : start + count]
 
     def for_decoder(self) -> BinaryIO | int:
@@ -56,7 +56,7 @@ class HeldBytes:
 
 
 class FileIdentity(NamedTuple):
-    """A file as it is now: another file, or the same one written to, differs."""
+    """One version of a file: another file, or the same one after a change, has another identity."""
 
     device: int
     inode: int
@@ -64,16 +64,16 @@ class FileIdentity(NamedTuple):
     modified_ns: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> FileIdentity:
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    def of(cls, status: os.stat_result) -> FileIdentity:
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class OpenFile:
-    """A regular file on disk, open: whoever renames or replaces it meanwhile changes nothing."""
+    """An open regular file on disk: renaming or replacing it meanwhile has no effect."""
 
-    def __init__(self, descriptor: int, found: os.stat_result):
-        self.descriptor, self.size = descriptor, found.st_size
-        self.identity = FileIdentity.of(found)
+    def __init__(self, descriptor: int, status: os.stat_result):
+        self.descriptor, self.size = descriptor, status.st_size
+        self.identity = FileIdentity.of(status)
         self.head = self._read(0, HEAD_BYTES if self.size > SMALL_BYTES else SMALL_BYTES)
 
     def at(self, start: int, count: int) -> bytes:
@@ -85,7 +85,7 @@ class OpenFile:
     view = at
 
     def _read(self, start: int, count: int) -> bytes:
-        if start >= self.size:  # where a header points may lie beyond what the system can count to
+        if start >= self.size:  # a header may point beyond the largest offset of the system
             return b""
         os.lseek(self.descriptor, start, os.SEEK_SET)
         piece = os.read(self.descriptor, count)
@@ -112,13 +112,13 @@ Encoded = HeldBytes | OpenFile
 
 
 class BoundedReader:
-    """An encoded file for a decoder that may look for a place in it: ends after ``most_bytes`` have been read.
+    """An encoded file for a decoder that searches for a position: it ends after ``most_bytes`` have been read.
 
-    libFLAC looks for its next frame to the end of a file, be that 40 GB of zeros.
+    libFLAC searches for its next frame to the end of a file, even through 40 GB of zeros.
     """
 
     def __init__(self, encoded: Encoded, most_bytes: int):
-        self.encoded, self.left, self.position = encoded, most_bytes, 0
+        self.encoded, self.bytes_left, self.position = encoded, most_bytes, 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.encoded.size}[whence]
@@ -129,10 +129,10 @@ class BoundedReader:
         return self.position
 
     def readinto(self, buffer) -> int:
-        piece = self.encoded.at(self.position, min(len(buffer), self.left))
+        piece = self.encoded.at(self.position, min(len(buffer), self.bytes_left))
         buffer[: len(piece)] = piece
         self.position += len(piece)
-        self.left -= len(piece)
+        self.bytes_left -= len(piece)
         return len(piece)
 
 
@@ -154,7 +154,9 @@ def open_encoded(source: str | Path | bytes | BinaryIO, where: Where) -> Encoded
     except AudioError:
         raise
     except (FileNotFoundError, NotADirectoryError):
-        raise where.error("audio must exist, but is missing", "audio", f"Correct the path{_started(source)}.") from None
+        raise where.error(
+            "audio must exist, but is missing", "audio", f"Correct the path{_searched_folder(source)}."
+        ) from None
     except (OSError, ValueError, KeyError) as e:  # NUL in a path, no permission, a foreign Parquet
         raise where.error(f"audio cannot be read: {e}", "audio", "Check path and permissions.") from None
     if encoded.size == 0:
@@ -165,8 +167,8 @@ def open_encoded(source: str | Path | bytes | BinaryIO, where: Where) -> Encoded
     return encoded
 
 
-def _started(source: object) -> str:
-    """Return where a relative path was looked for."""
+def _searched_folder(source: object) -> str:
+    """Return a note on the folder in which a relative path was looked for, empty for other sources."""
     relative = isinstance(source, str | Path) and "://" not in str(source) and not os.path.isabs(source)  # noqa: PTH117
     return f"; it was looked for in {os.getcwd()}" if relative else ""  # noqa: PTH109
 
@@ -200,18 +202,18 @@ def _opened(path: str, where: Where) -> Encoded:
     require_regular(os.stat(path), where)  # noqa: PTH116
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        found = os.fstat(descriptor)
-        require_regular(found, where)  # it may have been replaced in between
-        return OpenFile(descriptor, found)
+        status = os.fstat(descriptor)
+        require_regular(status, where)  # it may have been replaced in between
+        return OpenFile(descriptor, status)
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def require_regular(found: os.stat_result, where: Where) -> None:
-    """Raise AudioError unless a path names a regular file (through links, if it likes)."""
-    if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "none")
+def require_regular(status: os.stat_result, where: Where) -> None:
+    """Raise AudioError unless a path names a regular file; links are followed."""
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "none")
         raise where.error(f"audio must be a regular file, but is {kind}", "audio", "Name the file itself.")
 
 
@@ -223,10 +225,10 @@ def _bytes_of(file: BinaryIO, where: Where) -> bytes:
             "audio",
             "Pass one of those.",
         )
-    pieces, left = [], MOST_HELD_BYTES + 1
-    while left > 0 and (piece := file.read(left)):  # a pipe gives what it has, not all that was asked for
+    pieces, bytes_left = [], MOST_HELD_BYTES + 1
+    while bytes_left > 0 and (piece := file.read(bytes_left)):  # a pipe may return fewer bytes than requested
         if not isinstance(piece, bytes):
             raise where.error("audio must be a binary file object", "audio", "Open the file with mode 'rb'.")
         pieces.append(piece)
-        left -= len(piece)
+        bytes_left -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

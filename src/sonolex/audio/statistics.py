@@ -1,7 +1,7 @@
 """A clip as one vector: statistics of MFCCs, of log-mel bands, of their course, and functionals of the voice.
 
-Four sets: ``mfcc`` and ``log_mel`` say how a clip sounds on the whole, ``course`` how it changes from its beginning to
-its end (words, events), ``functionals`` how it is spoken: pitch, energy and voice quality, descriptors chosen after the
+Four sets: ``mfcc`` and ``log_mel`` describe how a clip sounds as a whole, ``course`` how it changes from beginning to
+end (words, events), ``functionals`` how it is spoken: pitch, energy and voice quality, descriptors chosen after the
 Geneva minimal set (Eyben et al. 2016). All are finite for any clip, silence and a single sample included.
 """
 
@@ -24,7 +24,7 @@ COURSE_PARTS, COURSE_MFCC = 6, 13
 FRAME_SAMPLES, HOP_SAMPLES, FFT_SAMPLES = 640, 160, 1024  # 40 ms every 10 ms
 PITCH_HZ = (60.0, 500.0)
 VOICED = 0.5  # of the normalised autocorrelation at the pitch period; Praat's default is 0.45
-QUIET_DB = 40.0  # a frame so far below the loudest one is no voice
+QUIET_DB = 40.0  # a frame so far below the loudest one is not voice
 QUIETEST_DB = -90.0  # of full scale: what 16 bits can just hold
 FRAMES_AT_ONCE = 1024
 STATISTICS = ("mean", "deviation", "p20", "p50", "p80", "change")
@@ -52,14 +52,14 @@ def clip_statistics(wave_S: np.ndarray, sets: Sequence[str]) -> np.ndarray:
     if unknown or not sets:
         raise ValueError(f"`sets` must be some of {', '.join(SET_SIZES)}, but are {list(sets)}.")
     wave_S = np.ascontiguousarray(wave_S, np.float32)
-    made = {"functionals": functionals(wave_S)} if "functionals" in sets else {}
+    vectors = {"functionals": functionals(wave_S)} if "functionals" in sets else {}
     if set(sets) - {"functionals"}:
         log_mel_TF = _log_mel(wave_S)
         mfcc_TF = _mfcc(log_mel_TF)
         makers = {"mfcc": (mfcc_statistics, mfcc_TF), "log_mel": (log_mel_statistics, log_mel_TF)}
         makers["course"] = (course, mfcc_TF)
-        made |= {name: make(frames) for name, (make, frames) in makers.items() if name in sets}
-    return np.concatenate([made[name] for name in sets]).astype(np.float32)
+        vectors |= {name: make(frames) for name, (make, frames) in makers.items() if name in sets}
+    return np.concatenate([vectors[name] for name in sets]).astype(np.float32)
 
 
 def mfcc_statistics(mfcc_TF: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def log_mel_statistics(log_mel_TF: np.ndarray) -> np.ndarray:
 def course(mfcc_TF: np.ndarray) -> np.ndarray:
     """Return the mean of the first MFCCs in equal parts of the clip, (COURSE_PARTS · COURSE_MFCC,).
 
-    A clip with fewer frames than parts has some of them twice.
+    A clip with fewer frames than parts repeats some of them.
     """
     edges = np.linspace(0, len(mfcc_TF), COURSE_PARTS + 1)
     parts = [mfcc_TF[int(a) : max(int(a) + 1, int(b))] for a, b in pairwise(edges)]
@@ -95,21 +95,21 @@ def functionals(wave_S: np.ndarray) -> np.ndarray:
     Differs: jitter and shimmer compare neighbouring frames, not neighbouring periods, which needs no period marks.
     """
     framed_TS = _frames(wave_S)
-    found = _contours(framed_TS)
-    level_db_T = found["level_db"]
+    contours = _contours(framed_TS)
+    level_db_T = contours["level_db"]
     heard_T = level_db_T > level_db_T.max() - QUIET_DB
-    voiced_T = heard_T & (found["strength"] > VOICED) & (level_db_T > QUIETEST_DB)
-    found |= _voice_contours(found["peak_db"], found["period"], found["strength"])
+    voiced_T = heard_T & (contours["strength"] > VOICED) & (level_db_T > QUIETEST_DB)
+    contours |= _voice_contours(contours["peak_db"], contours["period"], contours["strength"])
     both_T = voiced_T & np.roll(voiced_T, 1)
     both_T[0] = False
     chosen = {"pitch_st": voiced_T, "hnr_db": voiced_T, "jitter": both_T, "shimmer_db": both_T}
-    values = [_statistics_of(found[name][chosen[name]]) for name in VOICED_CONTOURS]
-    values += [_statistics_of(found[name][heard_T]) for name in SPECTRAL_CONTOURS]
+    values = [_statistics_of(contours[name][chosen[name]]) for name in VOICED_CONTOURS]
+    values += [_statistics_of(contours[name][heard_T]) for name in SPECTRAL_CONTOURS]
     return np.concatenate([*values, _temporal(voiced_T, level_db_T, len(wave_S) / RATE_HZ)])
 
 
 def functional_names() -> list[str]:
-    """Return what each value of `functionals` is, in order."""
+    """Return the names of the values of `functionals`, in order."""
     return [f"{c}.{s}" for c in (*VOICED_CONTOURS, *SPECTRAL_CONTOURS) for s in STATISTICS] + list(TEMPORAL)
 
 
@@ -146,7 +146,7 @@ def _window_correlation() -> np.ndarray:
 
 
 def _contours(framed_TS: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what is measured of every frame, by name; some frames at a time, so that hours take no more memory."""
+    """Return the measurements of every frame by name; the work runs some frames at a time to bound memory."""
     pieces, before_K = [], None
     for start in range(0, len(framed_TS), FRAMES_AT_ONCE):
         piece_TS = framed_TS[start : start + FRAMES_AT_ONCE]

@@ -1,6 +1,6 @@
 """Streams without a table of contents, walked from the first page or frame to the last: OGG and MPEG (MP3).
 
-Both decoders skip what is damaged or missing without a word, and report a shorter recording. Walking costs about a
+Both decoders silently skip damaged or missing parts and report a shorter recording. Walking costs about a
 millisecond per minute of audio, once for every version of a file.
 """
 
@@ -17,7 +17,7 @@ MOST_WALKED_BYTES = 4 << 30  # of OGG and MP3: 37 hours at 256 kbit/s
 MOST_TAGS = 1000  # and runs of padding behind the last page or frame
 MOST_TAIL_BYTES = 64 << 20  # of all of them: album covers
 MOST_FREE_BYTES = 16 << 10  # between frames without a stated bitrate: 640 kbit/s at 8 kHz is 5,760
-MOST_REMEMBERED = 4096  # files found whole; excerpts of a long one are then read without walking it again
+MOST_REMEMBERED = 4096  # files known to be whole; excerpts of a long one are then read without walking it again
 WINDOW_BYTES = 1 << 20
 CURE = "The file is truncated or damaged: copy it, or encode it again."
 
@@ -25,7 +25,7 @@ _REMEMBERED: dict[FileIdentity, int | None] = {}
 
 
 def _once(walk: Callable[[], int | None], encoded: Encoded, where: Where) -> int | None:
-    """Return what walking a file found, from memory if this version of it was walked before."""
+    """Return the result of walking a file, from memory if this version of it was walked before."""
     if encoded.identity is not None and encoded.identity in _REMEMBERED:
         return _REMEMBERED[encoded.identity]
     if encoded.size > MOST_WALKED_BYTES:
@@ -34,12 +34,12 @@ def _once(walk: Callable[[], int | None], encoded: Encoded, where: Where) -> int
             "audio",
             "Cut the recording into files, or encode it as FLAC.",
         )
-    found = walk()
+    num_samples = walk()
     if encoded.identity is not None:
         if len(_REMEMBERED) >= MOST_REMEMBERED:
             _REMEMBERED.clear()
-        _REMEMBERED[encoded.identity] = found
-    return found
+        _REMEMBERED[encoded.identity] = num_samples
+    return num_samples
 
 
 class _Window:
@@ -80,7 +80,7 @@ def _walk_ogg(window: _Window, where: Where) -> None:
                 "Only the first would be read: join or split them, for example with: ffmpeg -i FILE NEW.flac",
             )
         if _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
-            raise _broken(f"page {number} of the OGG stream has another checksum than it says", where)
+            raise _broken(f"page {number} of the OGG stream does not match its checksum", where)
         if number and int.from_bytes(page[18:22], "little") != (sequence + 1) & 0xFFFFFFFF:
             raise _broken(f"the OGG stream lacks pages before page {number}", where)
         sequence = int.from_bytes(page[18:22], "little")
@@ -88,12 +88,12 @@ def _walk_ogg(window: _Window, where: Where) -> None:
         position, number = position + size, number + 1
     if not ended:
         raise where.error(
-            f"an OGG stream must end with a page that says so, but ends with page {number - 1}",
+            f"an OGG stream must end with a page marked as the last, but page {number - 1} is not",
             "num_samples",
             f"{CURE} If it is whole, write its pages again: ffmpeg -i FILE -c copy NEW",
         )
     if _end_of_tags(window, position) < window.size:
-        raise _broken(f"what follows the OGG stream at byte {position:,} is no tag", where)
+        raise _broken(f"the bytes after the OGG stream, from {position:,} on, are not a tag", where)
 
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -122,10 +122,10 @@ def count_mpeg(encoded: Encoded, start: int, where: Where) -> int | None:
     """Walk the frames of an MP3 (MPEG audio, layers I to III), the first at ``start``.
 
     Returns:
-        samples per channel; None if a Xing, Info or VBRI header says how many, which the decoder reads itself.
+        samples per channel; None if a Xing, Info or VBRI header gives the number, which the decoder reads itself.
 
     Raises:
-        AudioError: the last frame is cut, frames are missing, or there are bytes between frames that are none.
+        AudioError: the last frame is cut, frames are missing, or other bytes lie between frames.
     """
     return _once(lambda: _walk_mpeg(_Window(encoded), start, where), encoded, where)
 
@@ -165,7 +165,7 @@ def _check_mpeg_end(window: _Window, position: int, where: Where) -> None:
         raise _joined(where)
     if _mpeg_frame(window.at(end, 4).ljust(4, b"\x10"), 1)[0]:
         raise _broken(f"an MP3's last frame, at byte {end:,}, is cut", where)
-    raise _broken(f"what follows an MP3's frames at byte {end:,} is neither a frame nor a tag", where)
+    raise _broken(f"the bytes after an MP3's frames, from {end:,} on, are neither a frame nor a tag", where)
 
 
 def _is_mpeg(window: _Window, position: int) -> bool:
@@ -191,9 +191,9 @@ _RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_02
 
 
 def _mpeg_frame(head: bytes, free_size: int) -> tuple[int, int]:
-    """Return bytes and samples of the frame with this header, (0, 0) if it is none (ISO 11172-3, 13818-3).
+    """Return bytes and samples of the frame with this header, (0, 0) if it is not one (ISO 11172-3, 13818-3).
 
-    ``free_size`` is the size, without padding, of frames whose bitrate their header does not say.
+    ``free_size`` is the size, without padding, of frames whose header states no bitrate.
     """
     if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return 0, 0
@@ -212,13 +212,13 @@ def _mpeg_frame(head: bytes, free_size: int) -> tuple[int, int]:
 
 
 def _free_format_size(window: _Window, start: int, first: bytes) -> int:
-    """Return the size of frames without a stated bitrate: as far as to the second; 0 for other frames."""
+    """Return the size of frames without a stated bitrate, measured up to the second one; 0 for other frames."""
     if first[2] >> 4:
         return 0
     same = re.compile(re.escape(first[:2]) + bytes([0x5B, first[2] & 0xFD, first[2] | 2, 0x5D]), re.DOTALL)
-    found = same.search(window.at(start, MOST_FREE_BYTES), 4)
+    second = same.search(window.at(start, MOST_FREE_BYTES), 4)
     padding = (4 if first[1] >> 1 & 3 == 3 else 1) if first[2] & 2 else 0
-    return found.start() - padding if found else 0
+    return second.start() - padding if second else 0
 
 
 def _announced_frames(frame: bytes, first: bytes) -> int | None:
@@ -243,8 +243,8 @@ def _end_of_tags(window: _Window, position: int) -> int:
         elif head[:8] == b"APETAGEX":
             position += 32 + int.from_bytes(head[12:16], "little")
         elif head[:11] == b"LYRICSBEGIN":
-            found = re.search(b"LYRICS200|LYRICSEND", window.at(position, WINDOW_BYTES))
-            position = position + found.end() if found else window.size
+            match = re.search(b"LYRICS200|LYRICSEND", window.at(position, WINDOW_BYTES))
+            position = position + match.end() if match else window.size
         elif head[:3] == b"ID3" and (end := skip_id3v2(window, position)) > position:
             position = end
         elif head[:1] == b"\0":

@@ -1,7 +1,7 @@
 """The command line: one verb a module, with its arguments, and `main`. Nothing heavy is imported before a verb runs.
 
-A verb is a module of this folder: its docstring is the help, ``VERB`` says how it is run (`sonolex.cli._parsing.Verb`),
-``add_arguments`` what it takes, and ``run`` does it.
+A verb is a module of this folder: its docstring is the help, ``VERB`` its properties (`sonolex.cli._parsing.Verb`);
+``add_arguments`` declares its arguments, and ``run`` executes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sonolex.train.group import said_once, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; return the exit code. Mistakes of the user are one message, not a traceback."""
+    """Run one verb; return the exit code. A user's mistake prints one message, not a traceback."""
     with said_once():
         module, arguments = read_words(sys.argv[1:] if argv is None else argv)
     try:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 processes = getattr(arguments, "processes", 1)
                 use_threads(arguments.threads, processes=processes, by_load=not module.VERB.trains)
             return module.run(arguments) or 0
-    except BrokenPipeError:  # who read our answers has enough of them (`| head`)
+    except BrokenPipeError:  # the reader of our output has closed it (`| head`)
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - the interpreter flushes it at its end
         return 1
     except (ValueError, TypeError, OSError, ImportError) as e:

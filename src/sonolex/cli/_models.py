@@ -1,4 +1,4 @@
-"""What the verbs share that take a trained model."""
+"""Arguments shared by the verbs that take a trained model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_trust_code(parser: argparse.ArgumentParser, *, files: str = "the model's
 
 
 def add_model_and_protocol(parser: argparse.ArgumentParser) -> None:
-    """Add what a model is scored with: evaluate, robustness, similarity."""
+    """Add the model and the protocol that it is scored with: evaluate, robustness, similarity."""
     protocols = ", ".join(module_names("protocols")) + ", or a protocol.json"
     parser.add_argument("model", help=PLACES)
     parser.add_argument("--protocol", required=True, help=protocols)
@@ -34,12 +34,12 @@ def add_model_and_protocol(parser: argparse.ArgumentParser) -> None:
 
 
 def scoring_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options that all verbs have which score a model."""
+    """Return the options shared by all verbs that score a model."""
     return {n: getattr(arguments, n) for n in ("fold", "root", "out", "device", "trust_code")}
 
 
 def add_model_and_inputs(parser: argparse.ArgumentParser) -> None:
-    """Add what a model is asked about: embed, predict."""
+    """Add the model and its inputs: embed, predict."""
     tables = "recordings, folders of them, and tables (.csv, .tsv, .jsonl, .parquet, .arrow)"
     parser.add_argument("model", help=PLACES)
     parser.add_argument("inputs", nargs="*", help=tables)
@@ -57,7 +57,7 @@ def loaded(arguments: argparse.Namespace) -> Pipeline:
 
 
 def inputs_of(arguments: argparse.Namespace, model: Pipeline) -> Iterator[Asked]:
-    """Return what the words of the command line ask the model about, one item after the other."""
+    """Return the inputs that the command line names, one after the other."""
     from sonolex.doors.inputs import asked_items
 
     named = {"audio": arguments.audio_column, "text": arguments.text_column}

@@ -1,4 +1,4 @@
-"""The options of recipes and corpora: a function's keyword arguments as words of the command line, typed by it."""
+"""The options of recipes and corpora: a function's keyword arguments as command-line options of the same types."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 from sonolex.configs import suggestion
 
-PLACE = 26  # of an option's explanation in a line
+PLACE = 26  # column where an option's explanation starts
 
 
 def options_of(function: Callable[..., Any], words: Sequence[str], *, of: str) -> dict[str, Any]:
     """Return a function's keyword options from command-line words.
 
     Args:
-        of: what the function makes, for messages: "recipe quickstart".
+        of: name of the recipe or corpus in messages: "recipe quickstart".
 
     Raises:
-        ValueError: an option that it does not have, with the nearest one.
+        ValueError: an unknown option; the message suggests the nearest one.
     """
     keywords = _keywords(function)
     known = [_flag(p.name) for p in keywords]
@@ -35,22 +35,22 @@ def options_of(function: Callable[..., Any], words: Sequence[str], *, of: str) -
         return {}
     import tyro
 
-    given: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
 
     def capture(**options: Any) -> None:
-        given.update(options)
+        parsed.update(options)
 
     signature = inspect.signature(function, eval_str=True)
     capture.__signature__ = signature.replace(parameters=keywords, return_annotation=None)  # type: ignore[attr-defined]
     capture.__annotations__ = {p.name: p.annotation for p in keywords}
     capture.__doc__ = function.__doc__
     tyro.cli(capture, args=list(words), prog=f"the {of}")
-    return given
+    return parsed
 
 
 def option_lines(function: Callable[..., Any], *, of: str) -> list[str]:
-    """Return the options of a recipe or corpus as lines of help, with their defaults and what its docstring says."""
-    said = _explained(inspect.getdoc(function) or "")
+    """Return the options of a recipe or corpus as lines of help, with defaults and its docstring's explanations."""
+    explanations = _explanations(inspect.getdoc(function) or "")
     lines = [f"options of the {of}:"] if (keywords := _keywords(function)) else [f"the {of} has no options"]
     for p in keywords:
         default = p.default
@@ -58,8 +58,8 @@ def option_lines(function: Callable[..., Any], *, of: str) -> list[str]:
             f", --no-{_flag(p.name)[2:]}" if isinstance(default, bool) else f" {_kind(p)}"
         )
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-        told = [said.get(p.name, ""), "" if default is p.empty or shown in ("", None) else f"(default: {shown})"]
-        words = " ".join(filter(None, told))
+        shown_default = "" if default is p.empty or shown in ("", None) else f"(default: {shown})"
+        words = " ".join(filter(None, [explanations.get(p.name, ""), shown_default]))
         start = f"  {name}"
         text = textwrap.wrap(words, 100 - PLACE) or [""]
         if len(start) + 2 > PLACE:
@@ -85,11 +85,11 @@ def _kind(p: inspect.Parameter) -> str:
     return kind.partition(" |")[0].upper()
 
 
-def _explained(doc: str) -> dict[str, str]:
-    """Return what a docstring's section ``Args:`` says of each argument, several of one line alike."""
+def _explanations(doc: str) -> dict[str, str]:
+    """Return the explanation of each argument from a docstring's section ``Args:``; arguments of one line share it."""
     section = re.search(r"^Args:\n((?: +.*\n?|\n)*)", doc, re.MULTILINE)
-    found: dict[str, str] = {}
+    explanations: dict[str, str] = {}
     for entry in re.findall(r"^ {4}(\S.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE):
         names, _, words = entry.partition(":")
-        found |= {name.strip(): " ".join(words.split()) for name in names.split(",")}
-    return found
+        explanations |= {name.strip(): " ".join(words.split()) for name in names.split(",")}
+    return explanations

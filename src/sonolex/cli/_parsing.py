@@ -1,4 +1,4 @@
-"""Words of the command line to one verb's module and its arguments."""
+"""Parse the command line into one verb's module and its arguments."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ GROUPS = ("your data", "train", "judge", "use", "this machine")  # of verbs, in 
 
 
 class Verb(NamedTuple):
-    """How a verb is run.
+    """Properties of a verb.
 
     Attributes:
         group: where `sonolex --help` lists it.
         computes: it takes ``--device`` and ``--threads``.
-        trains: it has the machine for long, so that threads are chosen by cores, not by what others leave idle.
-        shared: processes that torchrun started do it together.
-        asks: a recipe or corpus reads the words that are left over, and ``own_options(arguments)`` returns the
-            function that takes them and what to call it.
+        trains: it runs for long, so threads are chosen by the number of cores, not of idle cores.
+        shared: processes that torchrun started run it together.
+        asks: a recipe or corpus reads the remaining words; ``own_options(arguments)`` returns the function that takes
+            them, and its name for messages.
     """
 
     group: str
@@ -61,9 +61,9 @@ def parser_of(name: str) -> argparse.ArgumentParser:
 def read_words(words: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:
     """Return the module of one command's verb and its arguments.
 
-    ``rest`` of the arguments is what is left for a recipe or corpus to read; ``help`` is the verb's help where that of
-    a recipe or corpus is asked for as well. Verbs and options that do not exist end the process with code 2 and the
-    nearest that do.
+    ``rest`` of the arguments holds the words for a recipe or corpus; ``help`` holds the verb's help if the user also
+    wants that of a recipe or corpus. Unknown verbs and options end the process with code 2, and the message suggests
+    the nearest known one.
     """
     names = verb_names()
     top = _TopParser(prog="sonolex", allow_abbrev=False)
@@ -88,7 +88,7 @@ def read_words(words: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:
 
 
 def _refuse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
-    """End the process over words that a verb does not know."""
+    """End the process with an error about words that a verb does not know."""
     wrong = next((w for w in rest if w.startswith("-")), None)
     if wrong is None:
         parser.error(f"nothing must be left over, but is: {' '.join(rest)}")
@@ -98,14 +98,14 @@ def _refuse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose messages hold the user's words, made visible: a shell may have put file names there."""
+    """A parser that prints the user's words with control characters made visible: they may be names of files."""
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:
         say(message, end="", file=sys.stderr if file is None else file)
 
 
 class _TopParser(_Parser):
-    """The parser of the words before a verb; its help lists the verbs by what they are for."""
+    """The parser of the words before a verb; its help lists the verbs by group."""
 
     def format_usage(self) -> str:
         return "usage: sonolex VERB …\n"
@@ -114,13 +114,13 @@ class _TopParser(_Parser):
         description = (__import__("sonolex").__doc__ or "").split("\n")[0]
         lines = ["usage: sonolex VERB …", "", *textwrap.wrap(description, 100)]
         modules = {name: find_verb(name) for name in verb_names()}
-        others = {module.VERB.group for module in modules.values()} - {*GROUPS}
-        for group in (*GROUPS, *sorted(others)):
+        other_groups = {module.VERB.group for module in modules.values()} - {*GROUPS}
+        for group in (*GROUPS, *sorted(other_groups)):
             lines += ["", f"{group}:"]
             for name, module in modules.items():
                 if module.VERB.group == group:
                     first, *more = textwrap.wrap((module.__doc__ or "").split("\n")[0], 86)
                     lines += [f"  {name:12}{first}", *(f"{'':14}{line}" for line in more)]
         return "\n".join(
-            [*lines, "", "sonolex VERB --help says more, and sonolex train RECIPE --help what a recipe takes.", ""]
+            [*lines, "", "sonolex VERB --help explains a verb, and sonolex train RECIPE --help a recipe's options.", ""]
         )

@@ -1,4 +1,4 @@
-"""What the verbs share that take a recipe: train, table, sweep."""
+"""Functions shared by the verbs that take a recipe: train, table, sweep."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ DEFAULT_OUT = "runs"
 
 
 def own_options(arguments: argparse.Namespace) -> tuple[Callable[..., Any], str]:
-    """Return the function that makes a recipe's runs, at the size that is asked for, and what to call it."""
+    """Return the function that makes a recipe's runs, at the size the user chose, and its name for messages."""
     module = find_module("recipes", arguments.recipe, trust_code=True)
     name = f"recipe {arguments.recipe}" + (" with --tiny" if arguments.tiny else "")
     return (module.tiny if arguments.tiny else module.recipe), name
 
 
 def runs_of_recipe(arguments: argparse.Namespace) -> Sequence[Any]:
-    """Return the runs of the recipe, with the options that are left over."""
+    """Return the runs of the recipe, with the remaining words as its options."""
     recipe, name = own_options(arguments)
     with said_once():
         options = options_of(recipe, arguments.rest, of=name)
-    with first_alone():  # a recipe may look into its corpus, which may have to be made
+    with first_alone():  # a recipe may read its corpus, which may have to be generated first
         return recipe(**options)
 
 
 def folder_of_runs(arguments: argparse.Namespace) -> Path:
-    """Return where the recipe's runs go."""
+    """Return the folder of the recipe's runs."""
     return Path(arguments.out or f"{DEFAULT_OUT}/{arguments.recipe}")
 
 
 def train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Path) -> None:
-    """Train runs in as many processes as are asked for; each takes what no other one has."""
+    """Train runs in ``--processes`` processes; each takes runs that no other has taken."""
     from sonolex.train.series import helpers, train_all
 
     words = ["train", arguments.recipe, "--out", str(folder), "--quiet"]
@@ -47,6 +47,6 @@ def train_shared(arguments: argparse.Namespace, runs: Sequence[Any], folder: Pat
 
 
 def computing_words(arguments: argparse.Namespace) -> list[str]:
-    """Return ``--device`` and ``--threads`` as they were given, for another process."""
+    """Return the user's ``--device`` and ``--threads`` as words for another process."""
     threads = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
     return [*([] if arguments.device == AUTO else ["--device", arguments.device]), *threads]

@@ -1,4 +1,4 @@
-"""Say what is kept on this machine (floors, generated corpora), where and up to which size; or clear it."""
+"""Show what is kept on this machine (floors, features, generated corpora), where and up to which size; or clear it."""
 
 from __future__ import annotations
 

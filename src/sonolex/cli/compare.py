@@ -14,9 +14,9 @@ VERB = Verb("judge")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", help="folders of runs")
     parser.add_argument("--markdown", action="store_true", help="as Markdown")
-    times = "also print the training time a clip, pre-trainings included"
+    times = "also print the training time per clip, pre-training included"
     parser.add_argument("--times", action="store_true", help=times)
-    against = "also print paired differences of every row from this one"
+    against = "also print the paired difference of every row from this one"
     parser.add_argument("--against", metavar="ROW", help=against)
     add_trust_code(parser, files="the runs' files")
 

@@ -1,4 +1,4 @@
-"""Say what this machine has, what is missing, and what to install."""
+"""Show what this machine has, what is missing, and what to install."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPTIONAL = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser  # there is nothing to ask
+    del parser  # it has no arguments
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -42,14 +42,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def diagnosis() -> str:
-    """Return a page of facts: versions, cores, accelerator, audio formats, optional packages, corpora in sight."""
+    """Return a page of facts: versions, cores, accelerator, audio formats, optional packages, folder of corpora."""
     import soundfile
     import torch
 
     lines = [
         f"sonolex {metadata.version('sonolex')}, Python {platform.python_version()}, torch {torch.__version__}",
         f"cores: {os.cpu_count()}, of which this process may use {devices.usable_cores()}",
-        f"threads: {devices.default_threads()} in training; where a model only answers, what others leave idle of them",
+        f"threads: {devices.default_threads()} in training; otherwise as many of them as are idle",
         f"accelerator: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}",
         "devices, the first one is auto: "
         + ", ".join(f"{name} ({_bf16(torch.device(name))})" for name in devices.device_names()),
@@ -58,16 +58,16 @@ def diagnosis() -> str:
         f"systems: {', '.join(module_names('systems'))}",
     ]
     for package, (extra, purpose) in OPTIONAL.items():
-        found = importlib.util.find_spec(package) is not None
-        cure = "" if found else f"  →  pip install 'sonolex[{extra}]'"
-        lines.append(f"{'found  ' if found else 'missing'} {package} ({purpose}){cure}")
+        installed = importlib.util.find_spec(package) is not None
+        cure = "" if installed else f"  →  pip install 'sonolex[{extra}]'"
+        lines.append(f"{'found  ' if installed else 'missing'} {package} ({purpose}){cure}")
     data = os.environ.get("SONOLEX_DATA")
     lines.append(f"SONOLEX_DATA: {data or 'not set (the folder that holds your corpora)'}")
     return "\n".join(lines)
 
 
 def _bf16(device: torch.device) -> str:
-    """Return what `precision="auto"` means there."""
+    """Return what `precision="auto"` means on a device."""
     precision = devices.auto_precision(device)
     if precision == "bf16-mixed":
         return "bf16 in hardware"

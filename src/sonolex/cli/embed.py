@@ -17,7 +17,7 @@ VERB = Verb("use", computes=True)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_and_inputs(parser)
     parser.add_argument("--out", default="embeddings.npy", help="file to write")
-    parser.add_argument("--window-s", type=float, help="cut one long recording into windows of so many seconds")
+    parser.add_argument("--window-s", type=float, help="cut one long recording into windows of this many seconds")
     parser.add_argument("--hop-s", type=float, help="from one window to the next (default: no overlap)")
 
 
@@ -28,18 +28,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     model = loaded(arguments)
     if arguments.window_s is not None:
-        one = arguments.inputs[0] if len(arguments.inputs) == 1 else ""
-        if not one or arguments.text or is_folder(one) or is_table(one):
+        recording = arguments.inputs[0] if len(arguments.inputs) == 1 else ""
+        if not recording or arguments.text or is_folder(recording) or is_table(recording):
             raise ValueError("`--window-s` must have exactly one recording and no text.")
-        vectors, starts_s = model.embed_windows(one, window_s=arguments.window_s, hop_s=arguments.hop_s)
+        vectors, starts_s = model.embed_windows(recording, window_s=arguments.window_s, hop_s=arguments.hop_s)
         say(f"{len(starts_s)} windows, the last from {starts_s[-1]:g} s")
     else:
-        found = []
+        rows = []
         with counting("vectors") as advance:
-            for vector in model.vectors(asked.item for asked in inputs_of(arguments, model)):
-                found.append(vector)
+            for vector in model.vectors(one.item for one in inputs_of(arguments, model)):
+                rows.append(vector)
                 advance(1)
-        vectors = np.stack(found)
+        vectors = np.stack(rows)
     with atomic_file(Path(arguments.out)) as building, building.open("wb") as file:
         np.save(file, vectors)
     say(f"{arguments.out}: {vectors.shape}")

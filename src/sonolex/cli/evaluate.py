@@ -1,4 +1,4 @@
-"""Score a trained model under a protocol; what JSON has no number for (an infinite d-prime) is null."""
+"""Score a trained model under a protocol; numbers that JSON does not have (an infinite d-prime) become null."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embed every recording in a folder for `search`; recordings that are in the index already are not read again."""
+"""Embed every recording in a folder for `search`; recordings that the index already has are not read again."""
 
 from __future__ import annotations
 

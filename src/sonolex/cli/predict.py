@@ -1,4 +1,4 @@
-"""Print one line of JSON for each recording, row of a table or text, in order and as soon as it is known."""
+"""Print one line of JSON for each recording, row of a table or text, in order and as soon as it is ready."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VERB = Verb("use", computes=True)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_and_inputs(parser)
-    parser.add_argument("--top", type=int, help="show only so many classes")
+    parser.add_argument("--top", type=int, help="show only this many classes")
     parser.add_argument(
         "--on-error",
         choices=("stop", "record"),
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--long",
         choices=("refuse", "window"),
         default="refuse",
-        help="a recording beyond the model's longest clip is an error (default), or is heard in windows",
+        help="a recording beyond the model's longest clip is an error (default), or is cut into windows",
     )
     window = "with --long window: their length (default: that of the longest training clip)"
     parser.add_argument("--window-s", type=float, help=window)
@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = loaded(arguments)
     model.require_tasks()
-    hearing = {name: getattr(arguments, name) for name in ("top", "long", "window_s", "hop_s", "pool")}
-    failed = print_answers(model, inputs_of(arguments, model), stop=arguments.on_error == "stop", **hearing)
+    options = {name: getattr(arguments, name) for name in ("top", "long", "window_s", "hop_s", "pool")}
+    failed = print_answers(model, inputs_of(arguments, model), stop=arguments.on_error == "stop", **options)
     if failed:
         say_failures(failed, "sonolex predict")
     return 1 if failed else 0

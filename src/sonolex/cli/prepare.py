@@ -29,5 +29,5 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def own_options(arguments: argparse.Namespace) -> tuple[Callable[..., Any], str]:
-    """Return the function that reads the corpus, and what to call it."""
+    """Return the function that reads the corpus, and its name for messages."""
     return find_module("data.corpora", arguments.corpus, trust_code=True).prepare, f"corpus {arguments.corpus}"

@@ -1,4 +1,4 @@
-"""Search over a recipe's settings; several of these commands share one study, and a killed one is taken over."""
+"""Search over a recipe's settings; several of these commands share one study, and resume the trials of a killed one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     recipe, name = own_options(arguments)
     folder = Path(arguments.out or f"{_recipes.DEFAULT_OUT}/{arguments.recipe}-sweep")
-    found = sweep(
+    summary = sweep(
         recipe,
         [parse_choice(c) for c in arguments.space],
         folder,
@@ -54,6 +54,6 @@ def run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         quiet=arguments.quiet,
     )
-    say(f"best on the selection part: {found['value']:.4f} with {found['best']}")
-    say("importance: " + ", ".join(f"{n} {v:.2f}" for n, v in found["importance"].items()))
+    say(f"best on the selection part: {summary['value']:.4f} with {summary['best']}")
+    say("importance: " + ", ".join(f"{n} {v:.2f}" for n, v in summary["importance"].items()))
     say(f"{folder / 'sweep.json'}, {plot_sweep(folder)}")

@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
     _recipes.train_shared(arguments, runs, folder)
     if not is_first():
         return
-    own = {task.kind for r in runs for task in r.tasks}  # the recipe names them, and the user the recipe
-    tables, times = compare_runs([folder], own=own), time_lines([folder])
+    kinds = {task.kind for r in runs for task in r.tasks}  # their code may run, because the user named the recipe
+    tables, times = compare_runs([folder], own=kinds), time_lines([folder])
     module = find_module("recipes", arguments.recipe, trust_code=True)
     against = arguments.against or getattr(module, "AGAINST", "")
     published = [f"  {row}: {values}" for row, values in getattr(module, "PUBLISHED", {}).items()]
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _fenced(lines: Sequence[str]) -> list[str]:
-    """Return lines as they are in Markdown, between fences that none of them can close."""
+    """Return lines as a Markdown code block, between fences longer than any in the lines."""
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return [fence, *lines, fence]

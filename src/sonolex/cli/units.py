@@ -12,7 +12,7 @@ VERB = Verb("your data", computes=True, trains=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    phones = "manifest with audio; with a column phones, each step's phone is found too"
+    phones = "manifest with audio; with a column phones, each step is also aligned to its phone"
     parser.add_argument("manifest", help=phones)
     parser.add_argument("--num-units", type=int, required=True, help="clusters")
     parser.add_argument("--model", help=f"{PLACES} whose states are clustered (default: log-mel)")

@@ -1,4 +1,4 @@
-"""Unpack a zip archive that somebody else packed: checked as a whole before a file of it is written."""
+"""Unpack a zip archive from an untrusted source: all of it is checked before any file is written."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sonolex.locks import FOLDER as LOCKS
 CHUNK_BYTES = 1 << 20
 MOST_MEMBERS = 2_000_000
 MOST_DIRECTORY_BYTES = 512 << 20  # of the archive's own table of contents, which is read whole
-# Speech packs to a half, text to a fifth, digital silence to a thousandth: what is larger in all was made to be.
+# Speech packs to a half, text to a fifth, digital silence to a thousandth; a larger ratio overall is no accident.
 MOST_RATIO = 100
-SMALL_BYTES = 1 << 30  # archives up to here, unpacked, may pack as they like
+SMALL_BYTES = 1 << 30  # archives that unpack to no more than this may have any ratio
 SPARE_BYTES = 100 << 20  # left on the disk
 
 
 def unpack(archive: Path) -> None:
     """Unpack a zip beside itself, once for every version of it; every file appears whole or not at all.
 
-    Killed, the same call unpacks again.
+    After a kill, the same call unpacks again.
 
     Raises:
         ValueError: no zip, damaged, encrypted; members that would leave the folder, are links, share a name or take
@@ -47,13 +47,13 @@ def unpack(archive: Path) -> None:
             _write(z, targets)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as e:
         # RuntimeError: a password is needed; NotImplementedError: a packing method that zipfile does not know;
-        # "invalid argument" of no file: the table of contents names a place before the beginning
+        # "invalid argument" without a file name: the table of contents points before the beginning
         if isinstance(e, OSError) and (e.errno != errno.EINVAL or e.filename is not None):
             raise
         raise ValueError(
             f"{archive.name} must be a whole zip archive, but is not: {e}. Remove it and give the command again."
         ) from None
-    os.sync()  # the files, before the note that says that they are there
+    os.sync()  # the files first, then the note that records them
     save_json(done, version)
 
 
@@ -74,13 +74,13 @@ def _require_readable_directory(archive: Path) -> None:
 
 
 def _targets(z: zipfile.ZipFile, archive: Path) -> dict[str, Path]:
-    """Return where every member goes, by name, after checking all of them."""
+    """Return the target of every member by name, after checking all of them."""
     folder = archive.parent.resolve()
     members = z.infolist()
     if len(members) > MOST_MEMBERS:
         raise ValueError(f"{archive.name} must have at most {MOST_MEMBERS:,} members, but has {len(members):,}.")
-    own = {f"{archive.name}{s}".casefold() for s in ("", ".part", ".part.json")}
-    own |= {f".{archive.name}.unpacked".casefold()}
+    reserved = {f"{archive.name}{s}".casefold() for s in ("", ".part", ".part.json")}
+    reserved |= {f".{archive.name}.unpacked".casefold()}
     targets: dict[str, Path] = {}
     is_folder: dict[str, bool] = {}
     parents: set[str] = set()
@@ -91,7 +91,7 @@ def _targets(z: zipfile.ZipFile, archive: Path) -> dict[str, Path]:
         if not wrong and not target.resolve().is_relative_to(folder):
             wrong = "leads out of the folder through a link"
         key = str(path)
-        if not wrong and key.casefold() in own:
+        if not wrong and key.casefold() in reserved:
             wrong = "has a name that belongs to the download"
         if not wrong and key in is_folder and not (is_folder[key] and member.is_dir()):
             wrong = "has the name of another"

@@ -1,8 +1,8 @@
 """Arrow and Parquet files: written whole with checksums, and checked to the last byte before anything reads them.
 
-A damaged Arrow file is not an error to Arrow but a crash: it follows the offsets it finds. So a file is opened only
-through here: its checksum is compared, if it has one; what would unpack beyond bounds is refused; and every offset and
-every text is validated (Arrow's full validation). Afterwards its columns can be used like any others.
+Arrow trusts the offsets in a file, so a damaged one crashes the process instead of raising an error. Files are opened
+only through here: the checksum is compared, if there is one; files that would unpack beyond bounds are refused; and
+every offset and every text is validated (Arrow's full validation). Afterwards the columns are safe to use.
 
 ``.arrow`` files hold the checksum between the last message and the footer, where readers of Arrow files do not look:
 8 bytes ``SONOLEX1`` and the CRC-32 of all other bytes in 8 hexadecimal digits. Files without one are read as well.
@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 
 from sonolex.files import atomic_file
 
-pc: Any = pyarrow.compute  # made at import, so that type checkers do not see its functions
+pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 MAGIC = b"ARROW1"  # ends every Arrow file, after the footer and its length
 TAG = b"SONOLEX1"
 CRC_DIGITS = 8
 ROWS_PER_BATCH = 1 << 16
-MAPPED_FROM_BYTES = 32 << 20  # smaller files are read: who overwrites one in place cannot take its bytes away
+MAPPED_FROM_BYTES = 32 << 20  # smaller files are read, so that overwriting one in place cannot take its bytes away
 CHUNK_BYTES = 1 << 24
 MOST_COLUMNS = 10_000
 MOST_UNPACKED_BYTES = 8 << 30  # of one table in memory
@@ -55,7 +55,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 def open_arrow(path: Path) -> pa.Table:
     """Return the table in an Arrow file, memory-mapped if it is large, after checking all of it.
 
-    Only a file with a checksum keeps its schema's metadata: what they say of it was true when it was written.
+    Only a file with a checksum keeps its schema's metadata, because only it is known to be as it was written.
 
     Raises:
         FileNotFoundError: no such file.
@@ -82,7 +82,7 @@ def open_arrow(path: Path) -> pa.Table:
 
 
 def open_parquet(path: Path) -> pa.Table:
-    """Return the table in a Parquet file, dictionaries decoded, after checking what it unpacks to and all it holds.
+    """Return the table in a Parquet file, dictionaries decoded, after checking its unpacked size and its contents.
 
     Raises:
         FileNotFoundError: no such file.
@@ -104,7 +104,7 @@ def open_parquet(path: Path) -> pa.Table:
 
 
 def decoded(column: pa.ChunkedArray, *, room: int = MOST_UNPACKED_BYTES) -> pa.ChunkedArray:
-    """Return a dictionary column's values as they are, any other column unchanged.
+    """Return a dictionary column with its values decoded, any other column unchanged.
 
     Raises:
         ValueError: they would take more than ``room`` bytes.
@@ -128,10 +128,10 @@ def require_few_columns(schema: pa.Schema) -> None:
 
 def regular_size(path: Path) -> int:
     """Return a regular file's bytes. Raises FileNotFoundError, and ValueError for a folder, a pipe or a device."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{path} must be a regular file, but is none.")
-    return found.st_size
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} must be a regular file, but is not.")
+    return status.st_size
 
 
 def _unreadable(path: Path, problem: Exception) -> ValueError:
@@ -152,12 +152,12 @@ def _footer_start(content: bytes | mmap.mmap) -> int:
 
 def _crc(content: bytes | mmap.mmap, place: int) -> bytes:
     """Return the CRC-32 of all bytes but the digits at ``place``, as digits."""
-    found = 0
+    crc = 0
     with memoryview(content) as view:
         for begin, end in ((0, place), (place + CRC_DIGITS, len(view))):
             for start in range(begin, end, CHUNK_BYTES):
-                found = zlib.crc32(view[start : min(start + CHUNK_BYTES, end)], found)
-    return b"%08x" % found
+                crc = zlib.crc32(view[start : min(start + CHUNK_BYTES, end)], crc)
+    return b"%08x" % crc
 
 
 def _add_checksum(path: Path) -> None:
@@ -250,7 +250,7 @@ def _text_columns(file: pq.ParquetFile) -> list[str]:
 def _rows_at_once(file: pq.ParquetFile) -> int:
     """Return how many rows may be read before they are counted; few where one value can take a whole row group.
 
-    Only totals are read: the metadata of single chunks ends the process where it is damaged (pyarrow 26).
+    Only totals are read: damaged metadata of a single chunk ends the process (pyarrow 26).
 
     Raises:
         ValueError: the file announces more than a table may take in memory.

@@ -28,8 +28,13 @@ def from_lhotse(cuts: Any) -> Manifest:
         row |= {"sampling_rate": cut.recording.sampling_rate, "source_id": cut.recording.id}
         row |= {"audio_bytes": source.source} if source.type == "memory" else {"audio": str(source.source)}
         if cut.supervisions:
-            said = cut.supervisions[0]
-            row |= {"text": said.text, "language": said.language, "speaker": said.speaker, **(said.custom or {})}
+            supervision = cut.supervisions[0]
+            row |= {
+                "text": supervision.text,
+                "language": supervision.language,
+                "speaker": supervision.speaker,
+                **(supervision.custom or {}),
+            }
         rows.append(row)
     return manifest_from_rows(rows, where="lhotse cuts")
 
@@ -44,7 +49,7 @@ def to_lhotse(manifest: Manifest) -> Any:
         recording = lhotse.Recording.from_file(clip.audio, recording_id=clip.id)
         start = clip.offset_s or 0.0
         duration = clip.duration_s if clip.offset_s is not None and clip.duration_s else recording.duration - start
-        said = lhotse.SupervisionSegment(
+        supervision = lhotse.SupervisionSegment(
             id=clip.id,
             recording_id=clip.id,
             start=0.0,
@@ -56,7 +61,7 @@ def to_lhotse(manifest: Manifest) -> Any:
         assert rate is None or rate == recording.sampling_rate
         cuts.append(
             lhotse.MonoCut(
-                id=clip.id, start=start, duration=duration, channel=0, recording=recording, supervisions=[said]
+                id=clip.id, start=start, duration=duration, channel=0, recording=recording, supervisions=[supervision]
             )
         )
     return lhotse.CutSet.from_cuts(cuts)

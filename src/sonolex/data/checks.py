@@ -1,4 +1,4 @@
-"""Every clip of a manifest decoded to its end: what cannot be used is found before anything is trained on it."""
+"""Decode every clip of a manifest to its end, so that unusable clips are known before training starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEARBY_S = 0.1  # tables round the lengths they state
 
 @dataclass(frozen=True)
 class Checked:
-    """A manifest with lengths, rates and digests as its audio has them; what is wrong, by row; what has to be said."""
+    """A manifest with the lengths, rates and digests of its audio; problems by row; notes for the user."""
 
     manifest: Manifest
     problems: dict[int, str]
@@ -32,10 +32,10 @@ class Checked:
 
 
 def check_clips(manifest: Manifest, *, longest_s: float = np.inf, reader: str = "the model") -> Checked:
-    """Decode every clip to its end and return what is found; a bar is shown from two seconds on.
+    """Decode every clip to its end and return the results; a progress bar appears after two seconds.
 
     Args:
-        longest_s: what ``reader`` can take of one clip; longer ones are problems.
+        longest_s: limit of ``reader`` for one clip; clips that reach it are problems.
     """
     stated, rates = manifest.durations_s, manifest.column("sampling_rate")
     durations = np.zeros(len(manifest))
@@ -43,21 +43,22 @@ def check_clips(manifest: Manifest, *, longest_s: float = np.inf, reader: str = 
     problems: dict[int, str] = {}
     odd: list[int] = []
     nearby = _Nearby()
-    for row, found in enumerate(_checked(manifest)):
-        if isinstance(found, AudioError):
-            problems[row] = f"{found}{nearby.hint(manifest[row].audio)}" if found.field == "audio" else str(found)
-        elif found is not None:
-            durations[row], rates[row], digests[row] = found.duration_s, found.info.rate_hz, found.digest
-            if found.duration_s >= longest_s:
-                problems[row] = _too_long(manifest[row], found.duration_s, longest_s, reader)
-            elif abs(stated[row] - found.duration_s) > NEARBY_S:
+    for row, outcome in enumerate(_checked(manifest)):
+        if isinstance(outcome, AudioError):
+            problems[row] = f"{outcome}{nearby.hint(manifest[row].audio)}" if outcome.field == "audio" else str(outcome)
+        elif outcome is not None:
+            durations[row], rates[row], digests[row] = outcome.duration_s, outcome.info.rate_hz, outcome.digest
+            if outcome.duration_s >= longest_s:
+                problems[row] = _too_long(manifest[row], outcome.duration_s, longest_s, reader)
+            elif abs(stated[row] - outcome.duration_s) > NEARBY_S:
                 odd.append(row)
     notes = []
     if odd:
         one = manifest[odd[0]].id
         notes.append(
-            f"WARNING: {len(odd)} clips last otherwise than their duration says ({one!r}: {durations[odd[0]]:.2f} s, "
-            f"not {stated[odd[0]]:.2f}): the whole file is used. Add a column 'offset' where excerpts are meant."
+            f"WARNING: {len(odd)} clips are longer or shorter than their duration says ({one!r}: "
+            f"{durations[odd[0]]:.2f} s, not {stated[odd[0]]:.2f}): the whole file is used. Add a column 'offset' "
+            "where excerpts are meant."
         )
     full = manifest.with_column("duration_s", durations).with_column("sampling_rate", rates)
     return Checked(full.with_column("audio_digest", digests), problems, notes)
@@ -68,20 +69,20 @@ def require_unchanged(manifest: Manifest) -> None:
     known = np.flatnonzero([d is not None for d in manifest.column("audio_digest")])
     part = manifest.take(known)
     changed = []
-    for clip, digest, found in zip(part, part.column("audio_digest"), _checked(part), strict=True):
-        if isinstance(found, AudioError):
-            raise found
-        if found is None or found.digest != digest:
+    for clip, digest, outcome in zip(part, part.column("audio_digest"), _checked(part), strict=True):
+        if isinstance(outcome, AudioError):
+            raise outcome
+        if outcome is None or outcome.digest != digest:
             changed.append(clip.id)
     if changed:
         raise ValueError(
-            f"audio must be that of the manifest's audio_digest, but that of {len(changed)} clips is another, for "
-            f"example of {changed[0]!r}. Put the recordings back, or fit again in another folder."
+            f"audio must match the manifest's audio_digest, but {len(changed)} clips do not, for example "
+            f"{changed[0]!r}. Put the recordings back, or fit again in another folder."
         )
 
 
 class _Nearby:
-    """What a missing file's message may add: a name that differs in capitals only, or that its path is of Windows."""
+    """Hints for a missing file's message: a name that differs in capitals only, or a Windows path."""
 
     def __init__(self) -> None:
         self._names: dict[Path, dict[str, str]] = {}
@@ -90,7 +91,7 @@ class _Nearby:
         if not isinstance(path, str) or "://" in path or Path(path).exists():
             return ""
         if "\\" in path:
-            return " It is written as on Windows: here '/' separates folders, and there is no drive."
+            return " It is written as on Windows: here '/' separates folders, and paths have no drive."
         name = self._in(Path(path).parent).get(Path(path).name.casefold())
         return f" Did you mean {name!r}?" if name else ""
 
@@ -109,13 +110,13 @@ def _too_long(clip: Clip, duration_s: float, longest_s: float, reader: str) -> s
 
 
 def _checked(manifest: Manifest) -> Iterator[CheckedAudio | AudioError | None]:
-    """Yield what decoding every clip to its end found, in order; None for a clip without audio."""
+    """Yield the outcome of decoding every clip to its end, in order; None for a clip without audio."""
     with ThreadPoolExecutor(THREADS) as pool, _bar(len(manifest)) as advance:
         for start in range(0, len(manifest), CLIPS_AT_ONCE):
             clips = [manifest[row] for row in range(start, min(start + CLIPS_AT_ONCE, len(manifest)))]
-            for found in pool.map(_checked_clip, clips):
+            for outcome in pool.map(_checked_clip, clips):
                 advance()
-                yield found
+                yield outcome
 
 
 def _checked_clip(clip: Clip) -> CheckedAudio | AudioError | None:
@@ -130,7 +131,7 @@ def _checked_clip(clip: Clip) -> CheckedAudio | AudioError | None:
 
 @contextmanager
 def _bar(total: int) -> Iterator[Any]:
-    """Context: call what it yields once an item; a bar is shown on the error stream if all takes over two seconds."""
+    """Context: yields a function to call once per clip; after two seconds a bar appears on the error stream."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""What was found out clip by clip, kept line by line, so that a killed run goes on where it was."""
+"""Results clip by clip, written line by line, so that a killed run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from sonolex.locks import Held, locked
 
 
 class ClipJournal:
-    """Clip ids and what was found of each, in a file beside the output; gone when the output is written.
+    """Clip ids and the text for each, in a file beside the output that is removed once the output is written.
 
     Args:
         out: the output.
-        by: who finds it out. A journal that another one began is refused.
+        by: name of the source of the texts. A journal begun by another source is refused.
 
     Raises:
-        ValueError: another one began it, or it cannot be read.
-        Held: another process writes it now.
+        ValueError: another source began it, or it cannot be read.
+        Held: another process is writing it.
     """
 
     def __init__(self, out: Path, by: str):
@@ -44,12 +44,12 @@ class ClipJournal:
         drop_half_line(self._path)
         try:
             rows = [json.loads(line) for line in self._path.read_text(encoding="utf-8").split("\n")[:-1]]
-            others = sorted({row["by"] for row in rows} - {self._by})
+            other_sources = sorted({row["by"] for row in rows} - {self._by})
             self.found = {row["id"]: row["text"] for row in rows}
         except (ValueError, TypeError, KeyError) as e:
-            raise ValueError(f"{self._path} must be a journal of clips, but is none: {e}. Remove it.") from e
-        if others:
+            raise ValueError(f"{self._path} must be a journal of clips, but is not: {e}. Remove it.") from e
+        if other_sources:
             raise ValueError(
-                f"{self._path} must be {self._by}'s, but {', '.join(others)} began it. "
+                f"{self._path} must be {self._by}'s, but {', '.join(other_sources)} began it. "
                 "Name another `out`, or remove it."
             )

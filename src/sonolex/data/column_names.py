@@ -1,4 +1,4 @@
-"""Which column of a table is which: the standard names, other words for them, and what the user says."""
+"""The meaning of a table's columns: standard names, other words for them, and the user's choice."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from sonolex.data.arrow_files import MOST_COLUMNS
 from sonolex.data.problems import ManifestError
 
-ALIASES = {  # no second meaning: beside the standard name they are refused
+ALIASES = {  # always the standard name: a table that has both is refused
     "duration": "duration_s",
     "offset": "offset_s",
     "path": "audio",
     "file": "audio",
     "transcript": "text",
 }
-WORDS = {  # what else tables call them; beside the standard name these are columns like any other
+WORDS = {  # other common names; beside the standard name they are columns like any other
     **dict.fromkeys(("filename", "file_name", "filepath", "file_path", "wav", "wav_path", "wav_file"), "audio"),
     **dict.fromkeys(("audio_path", "audio_file", "audio_filepath", "audio_filename"), "audio"),
     **dict.fromkeys(("transcription", "sentence"), "text"),
@@ -30,7 +30,7 @@ PERHAPS_SPEAKERS = ("actor", "participant", "participant_id", "subject", "subjec
 
 @dataclass(frozen=True)
 class Named:
-    """What columns mean: the name of each kept one by its name in the table, and what has to be said about it."""
+    """The standard name of each column that is read, by its name in the table, and notes for the user."""
 
     names: dict[str, str]
     notes: list[str]
@@ -45,16 +45,16 @@ def meaning(name: str) -> str:
     if name in ALIASES:
         return ALIASES[name]
     word = name.strip().casefold().replace(" ", "_").replace("-", "_")
-    found = WORDS.get(word) or ALIASES.get(word, word)
-    return found if found in ANY_CASE else name
+    standard = WORDS.get(word) or ALIASES.get(word, word)
+    return standard if standard in ANY_CASE else name
 
 
 def named(names: Sequence[str], *, where: str, chosen: Mapping[str, str] | None = None) -> Named:
-    """Return what each column is called here.
+    """Return the name of each column here, by its name in the table.
 
-    A column is what its name means (`meaning`). Where the standard name is there as well, another word for it is a
-    column of its own. ``chosen`` says which columns are ``audio``, ``text`` and ``speaker``; others of that meaning are
-    then left out, and that is said.
+    A column's name decides its meaning (`meaning`). Beside the standard name, another word for it is a column of its
+    own. ``chosen`` names the columns ``audio``, ``text`` and ``speaker``; others of that meaning are then left out,
+    with a note.
 
     Raises:
         ManifestError: nameless or repeated columns, two that mean the same, too many, or no audio and no text.
@@ -68,7 +68,7 @@ def named(names: Sequence[str], *, where: str, chosen: Mapping[str, str] | None 
     for name in names:
         means = next((s for s, n in chosen.items() if n == name), None) or meaning(name)
         if means in chosen and chosen[means] != name:
-            notes.append(f"column {name!r} is not read: {chosen[means]!r} was named to be {means!r}")
+            notes.append(f"column {name!r} is not read: {chosen[means]!r} was chosen as {means!r}")
             continue
         if means in names and means != name and name not in ALIASES and means not in chosen:
             means = name

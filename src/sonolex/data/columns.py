@@ -1,8 +1,8 @@
 """The columns of a table of clips: their names, their types, and the checks that every format goes through.
 
 A table comes in from CSV, JSONL, Parquet, Arrow or plain Python with whatever types it has; `conformed` returns it with
-the standard columns in theirs, or lists everything that is wrong with it at once, by row and column. All of it works on
-whole columns: a million rows take a second or two.
+the standard columns in their types, or lists all its problems at once, by row and column. All of it works on whole
+columns: a million rows take a second or two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sonolex.data.problems import Findings, ManifestError
 from sonolex.data.rows import row_problems, stems, with_ids
 from sonolex.labels import joined_tags
 
-pc: Any = pyarrow.compute  # made at import, so that type checkers do not see its functions
+pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 STANDARD_COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
     "audio": pa.string(),
@@ -43,7 +43,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def conformed(
-    table: pa.Table, *, where: str, found: Findings | None = None, chosen: Mapping[str, str] | None = None
+    table: pa.Table, *, where: str, findings: Findings | None = None, chosen: Mapping[str, str] | None = None
 ) -> pa.Table:
     """Return a table with standard columns in their types and order, and labels as they are.
 
@@ -52,23 +52,23 @@ def conformed(
     joined (`sonolex.labels.joined_tags`).
 
     Args:
-        found: what reading the table has found already; what has to be said is noted there.
+        findings: problems and notes from reading the table; further ones are added.
         chosen: which columns are audio, text and speaker (`sonolex.data.column_names.named`).
 
     Raises:
         ManifestError: all problems at once.
     """
-    found = Findings() if found is None else found
-    columns = _with_plain_audio(_named(table, where, found, chosen), found)
-    made: dict[str, pa.ChunkedArray] = {}
+    findings = Findings() if findings is None else findings
+    columns = _with_plain_audio(_named(table, where, findings, chosen), findings)
+    typed: dict[str, pa.ChunkedArray] = {}
     for name in [*(n for n in STANDARD_COLUMNS if n in columns), *sorted(set(columns) - set(STANDARD_COLUMNS))]:
-        made[name] = (_standard if name in STANDARD_COLUMNS else _label)(name, columns[name], found)
-    if not any(p.startswith("column") for p in found.problems):  # rows cannot be judged by a column that is not one
-        made = with_ids(made, table.num_rows)
-        found.problems += row_problems(made, found.places)
-    if found.problems:
-        raise ManifestError(where, found.problems)
-    return pa.table(made)
+        typed[name] = (_standard if name in STANDARD_COLUMNS else _label)(name, columns[name], findings)
+    if not any(p.startswith("column") for p in findings.problems):  # rows cannot be judged by an unusable column
+        typed = with_ids(typed, table.num_rows)
+        findings.problems += row_problems(typed, findings.places)
+    if findings.problems:
+        raise ManifestError(where, findings.problems)
+    return pa.table(typed)
 
 
 def standard_column(name: str, values: Any) -> pa.ChunkedArray:
@@ -90,13 +90,13 @@ def label_column(name: str, values: Any) -> pa.ChunkedArray:
 
 
 def _checked(name: str, values: Any, read: Callable[[str, pa.ChunkedArray, Findings], pa.ChunkedArray]) -> Any:
-    found = Findings()
+    findings = Findings()
     try:
-        column = read(name, chunked(pa.array(values, from_pandas=True)), found)
+        column = read(name, chunked(pa.array(values, from_pandas=True)), findings)
     except (pa.ArrowException, UnicodeEncodeError) as e:
         raise ManifestError(f"column {name!r}", [" ".join(str(e).split())]) from None
-    if found.problems:
-        raise ManifestError(f"column {name!r}", found.problems)
+    if findings.problems:
+        raise ManifestError(f"column {name!r}", findings.problems)
     return column
 
 
@@ -111,9 +111,9 @@ def floats(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _named(
-    table: pa.Table, where: str, found: Findings, chosen: Mapping[str, str] | None
+    table: pa.Table, where: str, findings: Findings, chosen: Mapping[str, str] | None
 ) -> dict[str, pa.ChunkedArray]:
-    """Return the columns by what they mean, nested labels beside the others.
+    """Return the columns under the names of `named`, with nested labels as columns.
 
     Raises:
         ManifestError: no rows, or names that cannot be columns.
@@ -128,11 +128,11 @@ def _named(
         else:
             pairs.append((name, column))
     names = named([name for name, _ in pairs], where=where, chosen=chosen)
-    found.notes += names.notes
+    findings.notes += names.notes
     return {names.names[name]: column for name, column in pairs if name in names.names}
 
 
-def _with_plain_audio(columns: dict[str, pa.ChunkedArray], found: Findings) -> dict[str, pa.ChunkedArray]:
+def _with_plain_audio(columns: dict[str, pa.ChunkedArray], findings: Findings) -> dict[str, pa.ChunkedArray]:
     """Return the columns with embedded audio in ``audio_bytes``: structs of bytes and path (Hugging Face), or bytes."""
     audio = columns.get("audio")
     if audio is None:
@@ -145,7 +145,7 @@ def _with_plain_audio(columns: dict[str, pa.ChunkedArray], found: Findings) -> d
     else:
         return columns
     if "audio_bytes" in columns:
-        found.problems.append("columns 'audio' and 'audio_bytes' must not both hold embedded audio: keep one")
+        findings.problems.append("columns 'audio' and 'audio_bytes' must not both hold embedded audio: keep one")
         return columns
     rest = {n: c for n, c in columns.items() if n != "audio"}
     names = pc.if_else(pc.is_valid(embedded), pa.scalar(None, path.type), path)
@@ -154,79 +154,79 @@ def _with_plain_audio(columns: dict[str, pa.ChunkedArray], found: Findings) -> d
     return rest | {"audio": names, "audio_bytes": embedded}
 
 
-def _standard(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
-    """Return a column in its standard type; append what cannot be converted, by row."""
+def _standard(name: str, column: pa.ChunkedArray, findings: Findings) -> pa.ChunkedArray:
+    """Return a column in its standard type; report values that cannot be converted, by row."""
     wanted = STANDARD_COLUMNS[name]
-    column = plain(name, column, found)
+    column = plain(name, column, findings)
     try:
         if pa.types.is_null(column.type):
             return column.cast(wanted)
         if pa.types.is_binary(wanted):
-            return _embedded(name, column, found)
+            return _embedded(name, column, findings)
         if pa.types.is_string(wanted):
-            return _texts(name, column, found)
-        return _quantities(name, column, found).cast(wanted)
+            return _texts(name, column, findings)
+        return _quantities(name, column, findings).cast(wanted)
     except pa.ArrowException as e:
-        found.problems.append(f"column {name!r} cannot be read as {wanted}: {' '.join(str(e).split())}")
+        findings.problems.append(f"column {name!r} cannot be read as {wanted}: {' '.join(str(e).split())}")
         return chunked(pa.nulls(len(column), wanted))
 
 
-def plain(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
+def plain(name: str, column: pa.ChunkedArray, findings: Findings) -> pa.ChunkedArray:
     """Return a column without dictionary and extension types."""
     try:
         if isinstance(column.type, pa.BaseExtensionType):
             column = chunked(pa.concat_arrays([c.storage for c in column.chunks]))
         return decoded(column)
     except (pa.ArrowException, ValueError) as e:
-        found.problems.append(f"column {name!r}: {' '.join(str(e).split())}")
+        findings.problems.append(f"column {name!r}: {' '.join(str(e).split())}")
         return chunked(pa.nulls(len(column)))
 
 
-def _embedded(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
+def _embedded(name: str, column: pa.ChunkedArray, findings: Findings) -> pa.ChunkedArray:
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return column.cast(pa.binary())
-    found.problems.append(f"column {name!r} must hold encoded files, but holds {column.type}")
+    findings.problems.append(f"column {name!r} must hold encoded files, but holds {column.type}")
     return chunked(pa.nulls(len(column), pa.binary()))
 
 
-def _texts(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
+def _texts(name: str, column: pa.ChunkedArray, findings: Findings) -> pa.ChunkedArray:
     """Return a column as text, null where it is blank; whole numbers and dates are written out."""
     kind = column.type
-    if pa.types.is_floating(kind):  # what pandas makes of whole numbers when one is missing
+    if pa.types.is_floating(kind):  # pandas turns whole numbers into floats when one is missing
         values = floats(column)
         odd = np.flatnonzero(~np.isnan(values) & (values != np.floor(values)) | np.isinf(values))
         if len(odd):
-            shown = f"{found.places.one(odd[0])} is {values[odd[0]]:g}"
-            found.problems.append(f"column {name!r} must hold text or whole numbers, but {shown}")
+            shown = f"{findings.places.one(odd[0])} is {values[odd[0]]:g}"
+            findings.problems.append(f"column {name!r} must hold text or whole numbers, but {shown}")
             return chunked(pa.nulls(len(column), pa.string()))
         return chunked(pa.array(np.nan_to_num(values), pa.int64(), mask=np.isnan(values), safe=False)).cast(pa.string())
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_temporal(kind) or pa.types.is_decimal(kind)):
-        found.problems.append(f"column {name!r} must hold text, but holds {kind}")
+        findings.problems.append(f"column {name!r} must hold text, but holds {kind}")
         return chunked(pa.nulls(len(column), pa.string()))
     return blank_to_null(column.cast(pa.string()))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Return whether an Arrow type is one of text."""
+    """Return whether an Arrow type is text."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def blank_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return text with null for what is empty or white space alone."""
+    """Return text with null for cells that are empty or white space alone."""
     blank = pc.or_(pc.equal(pc.binary_length(column), 0), pc.utf8_is_space(column))
     if not pc.any(blank).as_py():
         return column
     return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, pa.string()), column)
 
 
-def _quantities(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
+def _quantities(name: str, column: pa.ChunkedArray, findings: Findings) -> pa.ChunkedArray:
     """Return finite numbers that are not negative, null where missing."""
     if is_text(column.type):
-        column = _parsed(name, column.cast(pa.string()), found)
+        column = _parsed(name, column.cast(pa.string()), findings)
     elif not (
         pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
     ):
-        found.problems.append(f"column {name!r} must hold numbers, but holds {column.type}")
+        findings.problems.append(f"column {name!r} must hold numbers, but holds {column.type}")
         return chunked(pa.nulls(len(column), STANDARD_COLUMNS[name]))
     column = column.cast(pa.float64())
     values = floats(column)
@@ -236,21 +236,21 @@ def _quantities(name: str, column: pa.ChunkedArray, found: Findings) -> pa.Chunk
             wrong |= ~np.isnan(values) & (values != np.floor(values))
     kind = "non-negative whole number" if STANDARD_COLUMNS[name] == pa.int64() else "non-negative number"
     for row in np.flatnonzero(wrong):
-        found.wrong(int(row), f"{name} must be a {kind}, but is {values[row]:g}")
+        findings.wrong(int(row), f"{name} must be a {kind}, but is {values[row]:g}")
     return chunked(pa.array(values, pa.float64(), mask=np.isnan(values) | wrong))
 
 
-def _parsed(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
-    """Return the numbers that a column of text writes out; null for `MISSING_WORDS`, which are said."""
+def _parsed(name: str, column: pa.ChunkedArray, findings: Findings) -> pa.ChunkedArray:
+    """Return the numbers that a column of text writes out; null for `MISSING_WORDS`, which are noted."""
     encoded = column.combine_chunks().dictionary_encode()
     words = encoded.dictionary.to_pylist()
     numbers = [float(w) if NUMBER.fullmatch(w.strip()) else None for w in words]
     missing = [w.strip().lower() in MISSING_WORDS for w in words]
     rows = _rows_of(encoded, [n is None and not m for n, m in zip(numbers, missing, strict=True)])
     for row in rows:
-        found.wrong(row, f"{name} must be a non-negative number, but is {column[row].as_py()!r}")
-    said = [m and bool(w.strip()) for w, m in zip(words, missing, strict=True)]
-    found.missing(name, (w for w, s in zip(words, said, strict=True) if s), _rows_of(encoded, said))
+        findings.wrong(row, f"{name} must be a non-negative number, but is {column[row].as_py()!r}")
+    noted = [m and bool(w.strip()) for w, m in zip(words, missing, strict=True)]
+    findings.missing(name, (w for w, s in zip(words, noted, strict=True) if s), _rows_of(encoded, noted))
     return chunked(pa.array(numbers, pa.float64()).take(encoded.indices))
 
 
@@ -262,9 +262,9 @@ def _rows_of(encoded: pa.DictionaryArray, marked: Sequence[bool]) -> np.ndarray:
     return np.flatnonzero(np.array(pc.fill_null(chosen, False).to_pylist(), bool))
 
 
-def _label(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
-    """Return a label column as text, numbers, or yes and no; append what holds anything else."""
-    column = plain(name, column, found)
+def _label(name: str, column: pa.ChunkedArray, findings: Findings) -> pa.ChunkedArray:
+    """Return a label column as text, numbers, or yes and no; report a column of anything else."""
+    column = plain(name, column, findings)
     kind = column.type
     try:
         if pa.types.is_boolean(kind):
@@ -272,20 +272,20 @@ def _label(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArr
         if pa.types.is_integer(kind):
             return column.cast(pa.string() if pa.types.is_uint64(kind) else pa.int64())
         if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            return _finite(name, column.cast(pa.float64()), found)
+            return _finite(name, column.cast(pa.float64()), findings)
         if is_text(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind):
             return blank_to_null(column.cast(pa.string()))
         if is_list(kind):
-            return _joined(name, column, found)
+            return _joined(name, column, findings)
     except pa.ArrowException as e:
-        found.problems.append(f"column {name!r} cannot be read: {' '.join(str(e).split())}")
+        findings.problems.append(f"column {name!r} cannot be read: {' '.join(str(e).split())}")
         return chunked(pa.nulls(len(column), pa.string()))
-    found.problems.append(f"column {name!r} must hold one value a row (text, numbers, yes and no), but holds {kind}")
+    findings.problems.append(f"column {name!r} must hold one value a row (text, numbers, yes and no), but holds {kind}")
     return chunked(pa.nulls(len(column), pa.string()))
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Return whether an Arrow type is one of lists of text or whole numbers."""
+    """Return whether an Arrow type is a list of text or whole numbers."""
     lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     if not any(is_one(kind) for is_one in lists):
         return False
@@ -293,27 +293,27 @@ def is_list(kind: pa.DataType) -> bool:
     return is_text(inner) or pa.types.is_integer(inner) or pa.types.is_null(inner)
 
 
-def _joined(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
+def _joined(name: str, column: pa.ChunkedArray, findings: Findings) -> pa.ChunkedArray:
     """Return lists of labels as text, joined; see `sonolex.labels`."""
     cells: list[str | None] = []
     for row, values in enumerate(column.to_pylist()):
         try:
             cells.append(None if values is None else joined_tags(values))
         except ValueError as e:
-            found.wrong(row, f"{name} {e}")
+            findings.wrong(row, f"{name} {e}")
             cells.append(None)
-    found.lists.append(name)
+    findings.lists.append(name)
     return chunked(pa.array(cells, pa.string()))
 
 
-def _finite(name: str, column: pa.ChunkedArray, found: Findings) -> pa.ChunkedArray:
-    """Return numbers with null for NaN and infinity, which are said."""
+def _finite(name: str, column: pa.ChunkedArray, findings: Findings) -> pa.ChunkedArray:
+    """Return numbers with null for NaN and infinity, which are noted."""
     values = floats(column)
     odd = np.flatnonzero(~np.isfinite(values))
     odd = odd[np.array(column.is_valid().take(pa.array(odd)).to_pylist(), bool)]
     if not len(odd):
         return column
-    found.missing(name, (f"{v:g}" for v in values[odd]), odd)
+    findings.missing(name, (f"{v:g}" for v in values[odd]), odd)
     return chunked(pa.array(values, pa.float64(), mask=~np.isfinite(values)))
 
 

@@ -1,7 +1,7 @@
-"""What clips are, as short digests: of columns, and of the audio that a manifest refers to.
+"""Short digests of clips: of their columns, and of the audio that a manifest refers to.
 
-Two tables of clips with the same digests give the same training and the same scores; how Arrow cuts a column into
-pieces, or where a file lies, changes none.
+Two tables of clips with the same digests give the same training and the same scores. How Arrow cuts a column into
+pieces, or where a file lies, does not change a digest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sonolex.audio.shards import in_shard
 from sonolex.data.columns import floats
 from sonolex.data.manifest import Manifest
 
-pc: Any = pyarrow.compute  # made at import, so that type checkers do not see its functions
+pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 
 DIGEST_BYTES = 16
 
@@ -50,9 +50,9 @@ def column_digest(column: pa.ChunkedArray) -> str:
 
 
 def audio_marks(manifest: Manifest, *, places: bool) -> list[str]:
-    """Return for every clip what tells its audio from other audio, without decoding any.
+    """Return a mark for every clip that tells its audio from other audio, without decoding any.
 
-    That is its ``audio_digest`` where the manifest has one, else the bytes it holds, else the size of its file; with
+    It is the ``audio_digest`` where the manifest has one, else the embedded bytes, else the size of the file; with
     ``places`` also the file's path and the time of its last change.
     """
     digests = manifest.column("audio_digest")
@@ -76,9 +76,9 @@ def audio_marks(manifest: Manifest, *, places: bool) -> list[str]:
 def clips_digests(manifest: Manifest, columns: Iterable[str], *, places: bool) -> dict[str, str]:
     """Return the digests of some columns, of those that the manifest has, and of its audio (`audio_marks`)."""
     names = [n for n in dict.fromkeys(columns) if n in manifest.table.column_names]
-    found = {name: column_digest(manifest.table[name]) for name in names}
+    digests = {name: column_digest(manifest.table[name]) for name in names}
     marks = audio_marks(manifest, places=places)
-    return found | {"audio": column_digest(pa.chunked_array([pa.array(marks, pa.string())]))}
+    return digests | {"audio": column_digest(pa.chunked_array([pa.array(marks, pa.string())]))}
 
 
 def _mark_of_file(address: str | None, root: Path, *, places: bool) -> str:
@@ -88,8 +88,8 @@ def _mark_of_file(address: str | None, root: Path, *, places: bool) -> str:
     if "://" in file:
         return address
     try:
-        found = (root / file).stat()
+        status = (root / file).stat()
     except OSError:
         return "missing"
-    mark = f"{found.st_size} bytes, row {row}"
-    return f"{mark}, {(root / file).resolve()}, {found.st_mtime_ns}" if places else mark
+    mark = f"{status.st_size} bytes, row {row}"
+    return f"{mark}, {(root / file).resolve()}, {status.st_mtime_ns}" if places else mark

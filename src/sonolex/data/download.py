@@ -25,14 +25,14 @@ def download_corpus(
 ) -> Path:
     """Fetch and unpack the files of a corpus that names its ``DOWNLOADS``; return the folder.
 
-    What is complete is not fetched again; a broken transfer goes on where it stopped.
+    Complete files are not fetched again; a broken transfer continues where it stopped.
 
     Args:
         mirror: address of a folder with the same file names, and optionally ``md5sums.txt``.
         progress: called with file name, bytes so far and bytes in all (0 if unknown).
 
     Raises:
-        ValueError: a corpus that cannot be downloaded; a file that is not what it must be.
+        ValueError: a corpus that cannot be downloaded; a file that fails its checks.
         OSError: the address cannot be reached; the disk is full; another process downloads to the folder.
     """
     addresses: Sequence[str] = getattr(find_module("data.corpora", corpus, trust_code=True), "DOWNLOADS", ())
@@ -40,7 +40,7 @@ def download_corpus(
         known = [n for n in module_names("data.corpora") if getattr(find_module("data.corpora", n), "DOWNLOADS", ())]
         raise ValueError(
             f"`corpus` must be one that may be downloaded ({', '.join(known)}), but is {corpus!r}. Its licence or host "
-            "wants you to fetch it yourself; its module says from where."
+            "requires you to fetch it yourself; its module names the source."
         )
     if mirror is not None:
         require_http("mirror", mirror)
@@ -62,32 +62,32 @@ def _expected(addresses: Sequence[str], mirror: str | None) -> dict[str, Expecte
 
     Raises:
         OSError: the address cannot be reached.
-        ValueError: what is there are no checksums.
+        ValueError: the answer holds no checksums.
     """
     if mirror:
         place = f"{mirror.rstrip('/')}/md5sums.txt"
         return {name: Expected(md5) for name, md5 in _md5_lines(place, text_at(place) or "")}
-    found: dict[str, Expected] = {}
+    expected: dict[str, Expected] = {}
     for host, record in sorted({m.groups() for a in addresses if (m := ZENODO_FILE.match(a))}):
         place = f"{host}/api/records/{record}"
         try:
             for file in json.loads(text_at(place) or "")["files"]:
                 md5, size = str(file["checksum"]).removeprefix("md5:"), file.get("size")
-                found[str(file["key"])] = Expected(
+                expected[str(file["key"])] = Expected(
                     md5 if MD5.fullmatch(md5) else None, size if isinstance(size, int) else None
                 )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ValueError(f"{place} must list the files of a record, but does not. Try a mirror.") from None
-    return found
+    return expected
 
 
 def _md5_lines(place: str, text: str) -> list[tuple[str, str]]:
-    """Return file names and sums of what md5sum writes."""
-    found = []
+    """Return file names and sums from the output of md5sum."""
+    sums = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             md5, _, name = line.strip().partition(" ")
             if not MD5.fullmatch(md5) or not name.strip():
                 raise ValueError(f"{place}, line {number}, must be an MD5 sum and a file name, but is {line[:60]!r}.")
-            found.append((name.strip().lstrip("*"), md5.lower()))
-    return found
+            sums.append((name.strip().lstrip("*"), md5.lower()))
+    return sums

@@ -2,7 +2,7 @@
 
 Two traps this file closes: espeak refuses some voice names and silently keeps the old voice (its return code says so),
 and it accepts *unknown variants* without any sign (``en-us+zzz`` speaks as ``en-us``), so variants are checked against
-its own folder. What it speaks depends on what it spoke before, and not even restarting it clears that: a corpus is
+its own folder. Its output depends on everything it spoke before, even after a restart of the library: a corpus is
 deterministic only if a *fresh process* speaks it in a fixed order, which `sonolex.data.corpora.tonewords` does.
 """
 
@@ -57,11 +57,11 @@ def phones(text: str, *, voice: str) -> list[str]:
     _set_voice(voice)
     lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
     rest = ctypes.pointer(ctypes.c_char_p(text.encode()))
-    found: list[str] = []
+    symbols: list[str] = []
     while rest.contents.value:
         clause = lib.espeak_TextToPhonemes(ctypes.cast(rest, ctypes.POINTER(ctypes.c_void_p)), 1, _IPA_SEPARATED)
-        found += clause.decode().replace(" ", "_").split("_")
-    return [phone for phone in found if phone]
+        symbols += clause.decode().replace(" ", "_").split("_")
+    return [phone for phone in symbols if phone]
 
 
 def sample_rate_hz() -> int:
@@ -78,7 +78,9 @@ def _set_voice(voice: str) -> None:
     espeak = _library()
     _, _, variant = voice.partition("+")
     if variant and not (espeak.folder / "voices" / "!v" / variant).is_file():
-        raise ValueError(f"`voice` must name a variant of espeak-ng, but {variant!r} is none. See espeak.variants().")
+        raise ValueError(
+            f"`voice` must name a variant of espeak-ng, but {variant!r} is not one. See espeak.variants()."
+        )
     code = espeak.lib.espeak_SetVoiceByName(voice.encode())
     if code != 0:
         raise ValueError(f"`voice` must be a voice of espeak-ng, but {voice!r} is refused (code {code}).")

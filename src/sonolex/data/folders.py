@@ -22,9 +22,9 @@ def is_class_folder(path: Path) -> bool:
 def folder_manifest(folder: Path, *, label: str = "label") -> Manifest:
     """Return the recordings below a folder, each with the name of its subfolder in column ``label``.
 
-    Recordings may lie deeper; what the folders in between mean is not guessed. Where the subfolders are called train
-    and test (validation, dev), they are the column ``split``, and the folders in them are the classes. Files that are
-    no recordings, or lie in no subfolder, are left out and named in the notes.
+    Recordings may lie deeper; folders in between have no meaning here. Where the subfolders are called train and test
+    (validation, dev), they are the column ``split``, and the folders in them are the classes. Files that are not
+    recordings, or lie in no subfolder, are left out and named in the notes.
 
     Raises:
         ManifestError: recordings of fewer than two classes.
@@ -51,14 +51,16 @@ def folder_manifest(folder: Path, *, label: str = "label") -> Manifest:
 
 
 def _left_out(files: Sequence[Path], sounds: Sequence[Path], classified: Sequence[Path], depth: int) -> list[str]:
-    loose, others = sorted({*sounds} - {*classified}), sorted({*files} - {*sounds})
+    loose, other_files = sorted({*sounds} - {*classified}), sorted({*files} - {*sounds})
     deeper = [p for p in classified if len(p.parts) > depth + 2]
     notes = []
-    if others:
-        notes.append(f"left out: {len(others)} files that are no recordings ({_some(others)})")
+    if other_files:
+        notes.append(f"left out: {len(other_files)} files that are not recordings ({_some(other_files)})")
     if loose:
         notes.append(f"left out: {len(loose)} recordings that lie in no class's folder ({_some(loose)})")
-    silent = sorted({p.parts[depth] for p in others if len(p.parts) > depth + 1} - {p.parts[depth] for p in classified})
+    silent = sorted(
+        {p.parts[depth] for p in other_files if len(p.parts) > depth + 1} - {p.parts[depth] for p in classified}
+    )
     if silent:
         notes.append(f"WARNING: no recordings in the folders {', '.join(map(repr, silent[:NAMES_SHOWN]))}: no classes")
     if deeper:

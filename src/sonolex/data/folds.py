@@ -1,4 +1,4 @@
-"""Cross-validation of a user's table: so many parts that share no speaker, with every class in each where possible."""
+"""Cross-validation of a user's table: folds that share no speaker, with every class in each where possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sonolex.data.manifest import Manifest
 NUM_FOLDS = 5
 FEW_SPEAKERS = 40  # a test part of 15 % of them would be six voices
 FEW_CLIPS = 30  # of the smallest class in such a test part
-MOST_CLIPS = 5000  # above, five trainings take longer than they tell
+MOST_CLIPS = 5000  # above, five trainings cost more than they tell
 FEWEST_PER_PART = 10
 FEWEST_TRIES, MOST_TRIES = 4, 40
 GIVEN_FOLDS = (3, 20)
@@ -22,7 +22,7 @@ GIVEN_FOLDS = (3, 20)
 
 @dataclass(frozen=True)
 class Folds:
-    """The fold of every clip ("1", "2", …), how that came about, and what flatters the scores."""
+    """The fold of every clip ("1", "2", …), notes on how it was chosen, and warnings of what flatters the scores."""
 
     names: list[str]
     notes: list[str]
@@ -30,10 +30,10 @@ class Folds:
 
 
 def wants_folds(manifest: Manifest, strata: Sequence[str] | None, *, test_share: float) -> str:
-    """Return why a table is so small that a single test part would say little, empty if it is not.
+    """Return why a table is too small for a single test part, empty if it is not.
 
-    It is with fewer than `FEW_SPEAKERS` speakers, or where the smallest class would have fewer than `FEW_CLIPS` clips
-    in the test part; not from more than `MOST_CLIPS` clips on.
+    It is too small with fewer than `FEW_SPEAKERS` speakers, or where the smallest class would have fewer than
+    `FEW_CLIPS` clips in the test part; never with more than `MOST_CLIPS` clips.
     """
     if len(manifest) > MOST_CLIPS:
         return ""
@@ -52,7 +52,7 @@ def wants_folds(manifest: Manifest, strata: Sequence[str] | None, *, test_share:
 def deal_folds(
     manifest: Manifest, strata: Sequence[str] | None, *, wanted: str, seed: int, names_speakers: bool = False
 ) -> Folds:
-    """Return the folds of a table: as its column ``fold`` says, by speaker, or by recording or clip.
+    """Return the folds of a table: from its column ``fold``, by speaker, or by recording or clip.
 
     Args:
         wanted: "auto", a number of folds, or "speaker" (one a fold).
@@ -61,14 +61,14 @@ def deal_folds(
     Raises:
         ManifestError: fewer speakers than folds, or no speakers where they are wanted.
     """
-    given = _given(manifest)
-    if wanted == "auto" and given is not None:
-        return Folds(given, [f"folds: {len(set(given))}, as given in column 'fold'"], _shared(manifest, given))
+    folds = _column_folds(manifest)
+    if wanted == "auto" and folds is not None:
+        return Folds(folds, [f"folds: {len(set(folds))}, as given in column 'fold'"], _shared(manifest, folds))
     groups, how, warnings = _groups(manifest, names_speakers)
     by_speaker = how == "speaker"
     count = _number(wanted, groups, by_speaker)
     parts = stratified_groups(groups, strata, count, seed=seed)
-    notes = [f"folds: {count}, {_said(how)}"]
+    notes = [f"folds: {count}, {_described(how)}"]
     return Folds([str(p + 1) for p in parts], notes, warnings)
 
 
@@ -99,8 +99,8 @@ def stratified_groups(groups: Sequence[str], strata: Sequence[str] | None, num_p
     """Return a part number (N,) for every row, that of its group, so that parts are alike in size and strata.
 
     Groups are dealt in random orders, the large ones first, each to the part that lacks most of what it has, a few
-    times, and more often while a part lacks a stratum. Of these deals the one counts that leaves the fewest strata out
-    of parts, then the one with the smallest deviations.
+    times, and more often while a part lacks a stratum. The best deal leaves the fewest strata out of parts; of several
+    such deals, it has the smallest deviations.
     """
     names, group_N = np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)
     stratum_N = np.unique(np.asarray([str(s) for s in strata]), return_inverse=True)[1] if strata is not None else None
@@ -121,7 +121,7 @@ def stratified_groups(groups: Sequence[str], strata: Sequence[str] | None, num_p
 
 
 def _dealt(share_GS: np.ndarray, num_parts: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return a part for every group, and what each part then has of every stratum."""
+    """Return a part for every group, and the share of every stratum that each part then has."""
     order = rng.permutation(len(share_GS))
     order = order[np.argsort(-share_GS[order].max(1), kind="stable")]
     have_PS, dealt = np.zeros((num_parts, share_GS.shape[1])), np.zeros(len(share_GS), int)
@@ -136,7 +136,7 @@ def _dealt(share_GS: np.ndarray, num_parts: int, rng: np.random.Generator) -> tu
     return dealt, have_PS
 
 
-def _given(manifest: Manifest) -> list[str] | None:
+def _column_folds(manifest: Manifest) -> list[str] | None:
     """Return the folds that the column ``fold`` names, None where it names none, or too few or many."""
     values = manifest.column("fold")
     if any(v is None or not v.strip() for v in values):
@@ -145,18 +145,18 @@ def _given(manifest: Manifest) -> list[str] | None:
 
 
 def _shared(manifest: Manifest, folds: Sequence[str]) -> list[str]:
-    of: dict[str, set[str]] = {}
+    folds_of: dict[str, set[str]] = {}
     for speaker, fold in zip(manifest.column("speaker"), folds, strict=True):
         if speaker is not None:
-            of.setdefault(speaker, set()).add(fold)
-    both = sorted(s for s, found in of.items() if len(found) > 1)
+            folds_of.setdefault(speaker, set()).add(fold)
+    both = sorted(s for s, names in folds_of.items() if len(names) > 1)
     if both:
-        return [f"{len(both)} of {len(of)} speakers are in several of the given folds, so the scores flatter"]
-    return [] if of else [_NO_SPEAKERS]
+        return [f"{len(both)} of {len(folds_of)} speakers are in several of the given folds, so the scores flatter"]
+    return [] if folds_of else [_NO_SPEAKERS]
 
 
 def _groups(manifest: Manifest, names_speakers: bool) -> tuple[list[str], str, list[str]]:
-    """Return what must not be in two parts for every clip, what that is, and what flatters the scores."""
+    """Return the group of every clip that must stay in one part, the kind of group, and warnings for the scores."""
     speakers, ids = manifest.column("speaker"), manifest.column("id")
     known = {s for s in speakers if s is not None}
     for column in ("session", "source_id"):
@@ -194,7 +194,7 @@ def _number(wanted: str, groups: Sequence[str], by_speaker: bool) -> int:
     return int(wanted)
 
 
-def _said(how: str) -> str:
+def _described(how: str) -> str:
     if how == "speaker":
         return "no speaker in two of them"
     if how == "clip":

@@ -1,4 +1,4 @@
-"""What the labels of a table look like before anything is learned from them: spellings, separators, unevenness."""
+"""Check the labels of a table before training: spellings, separators, uneven classes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LONG_NAME = 9  # from here on two letters may be wrong
 RARE_SHARE = 0.1  # of the clips of the other spelling
 RARE_CLIPS = 2
 UNEVEN_RATIO = 2.0
-MOST_COMPARED = 300  # names, each with each other: more are no classes anyway
+MOST_COMPARED = 300  # names, each with each other: more are not classes anyway
 LINES_SHOWN = 10
 SEPARATORS = ("|", ",", "/", "+", "&")
 
 
 def spelling(name: str) -> str:
-    """Return a name without what people do not mean by it: capitals, blanks around and doubled, forms of a character.
+    """Return a name without accidental differences: capitals, surrounding and doubled blanks, forms of a character.
 
     >>> spelling(" Happy"), spelling("very  happy"), spelling("cafe\\u0301") == spelling("Caf\\u00e9")
     ('happy', 'very happy', True)
@@ -66,21 +66,21 @@ def near_spellings(counts: Counter[str]) -> list[tuple[str, str]]:
     >>> near_spellings(Counter({"angry": 40, "angy": 2, "sad": 20, "mad": 1, "room1": 30, "room2": 1}))
     [('angy', 'angry')]
     """
-    found = []
+    pairs = []
     if len(counts) > MOST_COMPARED:
         return []
     for rare in sorted(counts, key=lambda n: (counts[n], n)):
         candidates = [n for n in counts if counts[n] > counts[rare] and _is_rare(counts[rare], counts[n])]
         near = [n for n in candidates if _is_near(spelling(rare), spelling(n))]
         if near:
-            found.append((rare, max(near, key=lambda n: counts[n])))
-    return found
+            pairs.append((rare, max(near, key=lambda n: counts[n])))
+    return pairs
 
 
 def separator_of(cells: Sequence[str]) -> str | None:
-    """Return what seems to separate several labels in a cell; None where nothing does.
+    """Return the apparent separator of several labels in a cell; None if there is none.
 
-    The sign of it is a name in company that is in another cell too.
+    The evidence is a name that shares a cell with others and also occurs in another cell.
 
     >>> separator_of(["a|b", "b", "b|c"]), separator_of(["a, b", "c"]), separator_of(["a;b", "a;c"])
     ('|', None, ';')
@@ -97,7 +97,7 @@ def separator_of(cells: Sequence[str]) -> str | None:
 
 
 def variant_lines(name: str, counts: Counter[str], *, of: str = "classes") -> list[str]:
-    """Return warnings of values of column ``name`` that are one name in several spellings."""
+    """Return warnings about values of column ``name`` that are one name in several spellings."""
     lines = []
     for group in variants(counts):
         names = quoted(group)
@@ -110,7 +110,7 @@ def variant_lines(name: str, counts: Counter[str], *, of: str = "classes") -> li
 
 
 def near_lines(name: str, counts: Counter[str]) -> list[str]:
-    """Return warnings of rare labels of column ``name`` that look like frequent ones misspelt."""
+    """Return warnings about rare labels of column ``name`` that look like misspelt frequent ones."""
     lines = [
         f"WARNING: label {rare!r} of {name!r} ({_clips(counts[rare])}) looks like {frequent!r} ({counts[frequent]}) "
         "misspelt. Correct the table if it is."

@@ -34,7 +34,7 @@ MIXUP_SALT = 0xA11D  # mixing and other randomness of one clip must not draw the
 
 
 class ProcessorLike(Protocol):
-    """What the loader asks of a processor; `sonolex.processors.base.Processor` is one."""
+    """The part of a processor that the loader uses; `sonolex.processors.base.Processor` is one."""
 
     @property
     def config(self) -> Any: ...
@@ -68,7 +68,7 @@ class Loading:
         partners: chance that a clip with audio and text brings the audio of another clip along, for objectives that ask
             whether sound and words belong together: never its own audio, never a clip with the same transcript.
             In training and evaluation alike; None where no objective asks.
-        degradation: what is done to every recording first, for robustness curves.
+        degradation: applied to every recording first, for robustness curves.
         on_bad_clip: "error" stops at the first file that cannot be used, "skip" leaves it out and lists it.
         max_bad_clips: "skip" stops when more clips than this are bad.
         max_duration_s: longer clips are bad.
@@ -195,7 +195,7 @@ class Loader:
             return None
 
     def _mixed(self, front: Tensor, rng: np.random.Generator) -> tuple[Tensor, Mapping[str, Any], float]:
-        """Return the features mixed with another clip's, that clip's labels and the own share; or as they are."""
+        """Return the features mixed with another clip's, that clip's labels and this one's share; or unmixed."""
         if rng.random() >= self.loading.mixup:
             return front, {}, 1.0
         other = self.manifest[int(rng.integers(len(self.manifest)))]
@@ -299,13 +299,13 @@ def _worker_pool(num_workers: int) -> ThreadPoolExecutor:
     torch.set_num_threads in any thread also resets MKL for all of them, so the caller's number is set again once every
     worker has started.
     """
-    own = torch.get_num_threads()
+    num_threads = torch.get_num_threads()
     started = Barrier(num_workers + 1)
     pool = ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
     for _ in range(num_workers):
         pool.submit(started.wait)
     started.wait()
-    torch.set_num_threads(own)
+    torch.set_num_threads(num_threads)
     return pool
 
 

@@ -1,8 +1,8 @@
 """The columnar manifest: one row per clip, in Arrow. Read, write, validate, split.
 
 ``.arrow`` files are memory-mapped (a million clips open at once and cost only the pages that are touched);
-``.parquet``, ``.csv``, ``.tsv`` and ``.jsonl`` are read into memory. Every other column than those below is a label and
-is kept under its own name.
+``.parquet``, ``.csv``, ``.tsv`` and ``.jsonl`` are read into memory. Every column other than those below is a label
+and keeps its name.
 
 =================  =========================================================================
 id                 unique name; default: the audio file's name without suffix, or the row's number
@@ -52,7 +52,7 @@ PROGRESS_FROM_ROWS = 2000  # about a second of headers
 class Clip:
     """One row of a manifest. ``audio`` is resolved: an absolute path, an address, or bytes; None if there is none.
 
-    Without ``offset_s`` the clip is the whole file and ``duration_s`` only says how long that is.
+    Without ``offset_s`` the clip is the whole file and ``duration_s`` is only the file's length.
     """
 
     id: str
@@ -85,9 +85,9 @@ class Clip:
 class Manifest:
     """Rows as Arrow columns. ``root`` is the folder that relative audio paths start from.
 
-    Every clip has an id of its own, whatever the table came from and whatever was done to it. ``notes`` are what has to
-    be said about how the table was read. Of a table just read, ``places`` are what its rows are called in messages, and
-    ``lists`` the columns that held several labels a clip; what is made of it knows neither.
+    Every clip has a unique id, wherever the table came from and whatever was done to it. ``notes`` tell the user how
+    the table was read. A table that was just read also has ``places``, the names of its rows in messages, and
+    ``lists``, the columns that held several labels per clip; manifests derived from it have neither.
     """
 
     def __init__(
@@ -300,10 +300,10 @@ def read_manifest(
     """
     path = Path(path)
     if path.is_dir():
-        found = [path / f"manifest{suffix}" for suffix in FORMATS if (path / f"manifest{suffix}").is_file()]
-        if not found:
+        paths = [path / f"manifest{suffix}" for suffix in FORMATS if (path / f"manifest{suffix}").is_file()]
+        if not paths:
             raise FileNotFoundError(f"`path` must hold a manifest ({', '.join(FORMATS)}), but {path} does not.")
-        path = found[0]
+        path = paths[0]
     if not path.exists():
         raise FileNotFoundError(f"`path` must be a manifest, but {path} does not exist.")
     suffix, where = path.suffix.lower(), str(path)
@@ -312,7 +312,7 @@ def read_manifest(
     root = path.parent if root is None else Path(root)
     if suffix in (".csv", ".tsv", ".jsonl"):
         read = (jsonl_table if suffix == ".jsonl" else csv_table)(path, chosen=chosen)
-        return _checked(read, root=root, where=where)  # its columns are called by what they mean already
+        return _checked(read, root=root, where=where)  # its columns have their standard names already
     try:
         table = (open_arrow if suffix == ".arrow" else open_parquet)(path)
     except ValueError as e:
@@ -332,8 +332,8 @@ def manifest_from_rows(rows: Sequence[Mapping[str, Any]], *, root: str | Path = 
 
 
 def _checked(read: Read, *, root: str | Path, where: str, chosen: Mapping[str, str] | None = None) -> Manifest:
-    table, found = conformed(read.table, where=where, found=read.found, chosen=chosen), read.found
-    return Manifest(table, root=root, notes=found.notes, places=found.places, lists=found.lists)
+    table, findings = conformed(read.table, where=where, findings=read.found, chosen=chosen), read.found
+    return Manifest(table, root=root, notes=findings.notes, places=findings.places, lists=findings.lists)
 
 
 def concatenate(manifests: Sequence[Manifest]) -> Manifest:
@@ -360,7 +360,7 @@ def concatenate(manifests: Sequence[Manifest]) -> Manifest:
 
 
 def _differences(table: pa.Table, pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """Return where two rows of one clip id differ; what only one of them knows is no difference."""
+    """Return where two rows of one clip id differ; a value that only one of them has is no difference."""
     if not pairs:
         return []
     problems = {}
@@ -384,6 +384,6 @@ def _write_text(table: pa.Table, path: Path) -> None:
             return
         writer = csv.DictWriter(f, table.column_names, delimiter="\t" if path.suffix == ".tsv" else ",")
         writer.writeheader()
-        said = {True: "yes", False: "no"}  # as they are called as classes (`sonolex.labels.class_name`)
+        words = {True: "yes", False: "no"}  # the names of the classes (`sonolex.labels.class_name`)
         for row in table.to_pylist():
-            writer.writerow({n: said[v] if isinstance(v, bool) else v for n, v in row.items()})
+            writer.writerow({n: words[v] if isinstance(v, bool) else v for n, v in row.items()})

@@ -1,4 +1,4 @@
-"""Training, validation and test part of a user's table: as its ``split`` column says, or divided here."""
+"""Training, validation and test part of a user's table: from its ``split`` column, or divided here."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ NAMES_SHOWN = 5
 
 @dataclass(frozen=True)
 class Divided:
-    """A table with train, validation or test in ``split``, how that came about, and what flatters its scores.
+    """A table with train, validation or test in ``split``, notes on how, and warnings of what flatters its scores.
 
-    With ``folds`` it is cross-validated instead, and its column ``fold`` says by what.
+    With ``folds`` it is cross-validated instead, by its column ``fold``.
     """
 
     manifest: Manifest
@@ -49,7 +49,7 @@ def divide(
     names_speakers: bool = False,
     folds: str = "none",
 ) -> Divided:
-    """Return the table divided as its column ``split`` says, into folds, by speaker, or at random; all that is said.
+    """Return the table divided by its column ``split``, into folds, by speaker, or at random, with notes and warnings.
 
     Args:
         strata: a class for every clip, of which every part gets its share.
@@ -58,39 +58,41 @@ def divide(
             its own; a number; or "speaker".
 
     Raises:
-        ManifestError: a ``split`` that does not say train, validation or test in every row; with ``names_speakers``,
+        ManifestError: a ``split`` that is not train, validation or test in every row; with ``names_speakers``,
             a speaker of the test part that is not in training.
     """
-    given = _given(manifest)
-    if folds not in ("none", "auto") and given is not None:
+    column_parts = _column_parts(manifest)
+    if folds not in ("none", "auto") and column_parts is not None:
         problem = f"it divides the table already, so `folds` must be auto or none, but is {folds}"
         raise ManifestError("column 'split'", [problem], cure="Remove the column, or the option.")
-    reason = wants_folds(manifest, strata, test_share=SHARES["test"]) if folds == "auto" and given is None else ""
+    reason = (
+        wants_folds(manifest, strata, test_share=SHARES["test"]) if folds == "auto" and column_parts is None else ""
+    )
     if reason or folds not in ("none", "auto"):
         return _in_folds(manifest, strata, seed, names_speakers, folds, reason)
-    if given is not None:
-        parts, notes = _with_validation(manifest, given, strata, seed, names_speakers)
+    if column_parts is not None:
+        parts, notes = _with_validation(manifest, column_parts, strata, seed, names_speakers)
     elif names_speakers:
         parts, notes = _within_speakers(manifest, seed)
     else:
         parts, notes = _divided(manifest, strata, seed)
-    warnings = _of_speakers(manifest, parts, given is not None, names_speakers) + _twice(manifest, parts)
+    warnings = _of_speakers(manifest, parts, column_parts is not None, names_speakers) + _twice(manifest, parts)
     return _counted(Divided(manifest.with_column("split", parts), notes, warnings), strata)
 
 
 def _in_folds(
     manifest: Manifest, strata: Sequence[str] | None, seed: int, names_speakers: bool, folds: str, reason: str
 ) -> Divided:
-    found = deal_folds(manifest, strata, wanted=folds, seed=seed, names_speakers=names_speakers)
+    dealt = deal_folds(manifest, strata, wanted=folds, seed=seed, names_speakers=names_speakers)
     why = f", because {reason} (--folds none divides once)" if reason else ""
-    notes = [f"{found.notes[0]}; each is tested by models of the others{why}", *found.notes[1:]]
-    warnings = found.warnings + _twice(manifest, found.names)
-    folded = manifest.with_column("fold", found.names).with_column("split", [None] * len(manifest))
+    notes = [f"{dealt.notes[0]}; each is tested by models of the others{why}", *dealt.notes[1:]]
+    warnings = dealt.warnings + _twice(manifest, dealt.names)
+    folded = manifest.with_column("fold", dealt.names).with_column("split", [None] * len(manifest))
     return _counted(Divided(folded, notes, warnings, folds=True), strata)
 
 
 def _counted(divided: Divided, strata: Sequence[str] | None) -> Divided:
-    """Return the same with the clips of each class and part said, and where they are few."""
+    """Return the same with notes on the clips of each class and part, and warnings where they are few."""
     if strata is None:
         return divided
     lines, warnings = class_counts(strata, divided.parts)
@@ -103,7 +105,7 @@ def _twice(manifest: Manifest, parts: Sequence[str]) -> list[str]:
     return [f"{len(again)} clips have the same audio as a clip of another part ({listed})"] if again else []
 
 
-def _given(manifest: Manifest) -> list[str] | None:
+def _column_parts(manifest: Manifest) -> list[str] | None:
     """Return the parts that the column ``split`` names; None if it is absent or empty."""
     values = manifest.column("split")
     if not any(values):
@@ -122,23 +124,23 @@ def _given(manifest: Manifest) -> list[str] | None:
 
 
 def _with_validation(
-    manifest: Manifest, given: list[str], strata: Sequence[str] | None, seed: int, names_speakers: bool
+    manifest: Manifest, column_parts: list[str], strata: Sequence[str] | None, seed: int, names_speakers: bool
 ) -> tuple[list[str], list[str]]:
-    """Return given parts, with validation taken from train if there is none, and how."""
-    counts = Counter(given)
+    """Return the column's parts, with validation taken from train if there is none, and notes on it."""
+    counts = Counter(column_parts)
     if "validation" in counts:
-        return given, ["split: as given in column 'split': " + ", ".join(f"{n} {counts[n]}" for n in SHARES)]
-    rows = [i for i, p in enumerate(given) if p == "train"]
+        return column_parts, ["split: as given in column 'split': " + ", ".join(f"{n} {counts[n]}" for n in SHARES)]
+    rows = [i for i, p in enumerate(column_parts) if p == "train"]
     speakers = [manifest.column("speaker")[i] for i in rows]
     shares = {n: SHARES[n] / (SHARES["train"] + SHARES["validation"]) for n in ("train", "validation")}
-    own_strata = [strata[i] for i in rows] if strata is not None else None
+    train_strata = [strata[i] for i in rows] if strata is not None else None
     if not names_speakers and None not in speakers and len(set(speakers)) >= 2:
-        inner, how = disjoint_splits(speakers, shares=shares, seed=seed, strata=own_strata), "by speaker"
+        inner, how = disjoint_splits(speakers, shares=shares, seed=seed, strata=train_strata), "by speaker"
     else:
-        groups = speakers if names_speakers else own_strata or [""] * len(rows)
+        groups = speakers if names_speakers else train_strata or [""] * len(rows)
         inner = _stratified([str(g) for g in groups], seed, held=("validation",), share=shares["validation"])
         how = "at random"
-    parts = list(given)
+    parts = list(column_parts)
     for row, part in zip(rows, inner, strict=True):
         parts[row] = part
     if "validation" not in parts:
@@ -172,13 +174,13 @@ def _within_speakers(manifest: Manifest, seed: int) -> tuple[list[str], list[str
         parts = [""] * len(speakers)
         for speaker in sorted(set(speakers)):
             rows = [i for i, s in enumerate(speakers) if s == speaker]
-            own = disjoint_splits([places[i] for i in rows], shares=SHARES, seed=seed)
-            for row, part in zip(rows, own, strict=True):
+            speaker_parts = disjoint_splits([places[i] for i in rows], shares=SHARES, seed=seed)
+            for row, part in zip(rows, speaker_parts, strict=True):
                 parts[row] = part
-        return parts, [f"split: within speakers, who are what is asked for; no {column} in two parts"]
+        return parts, [f"split: within speakers, because they are the classes; no {column} in two parts"]
     parts = _stratified([str(s) for s in speakers], seed)
     few = sorted(s for s, n in Counter(speakers).items() if n < len(SHARES))
-    notes = ["split: within speakers, who are what is asked for, at random"]
+    notes = ["split: within speakers, because they are the classes, at random"]
     if few:
         listed = f"{len(few)} speakers have fewer than {len(SHARES)} clips"
         notes.append(f"{listed}: all in training, none tested ({_some(few)})")
@@ -200,8 +202,8 @@ def _stratified(
     return parts
 
 
-def _of_speakers(manifest: Manifest, parts: Sequence[str], given: bool, names_speakers: bool) -> list[str]:
-    """Return what has to be known about who speaks in which part."""
+def _of_speakers(manifest: Manifest, parts: Sequence[str], from_column: bool, names_speakers: bool) -> list[str]:
+    """Return warnings about speakers who are in several parts, or unknown."""
     speakers = manifest.column("speaker")
     of = {n: {s for s, p in zip(speakers, parts, strict=True) if p == n and s is not None} for n in SHARES}
     if names_speakers:
@@ -224,7 +226,7 @@ def _of_speakers(manifest: Manifest, parts: Sequence[str], given: bool, names_sp
             f"{len(both)} of the {len(of['test'])} speakers of the test part are in training or validation too "
             f"({_some(both)}), so the scores flatter"
         )
-    both = sorted(of["validation"] & of["train"]) if given else []
+    both = sorted(of["validation"] & of["train"]) if from_column else []
     if both:
         warnings.append(f"{len(both)} speakers of the validation part are in training too ({_some(both)})")
     unnamed = sum(s is None for s in speakers)

@@ -1,4 +1,4 @@
-"""What reading a table finds: what is wrong with it, what has to be said of it, and what its rows are called."""
+"""The findings of reading a table: its problems, notes for the user, and the names of its rows in messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Places:
-    """What the rows of a table are called in messages.
+    """Names of the rows of a table in messages.
 
     A row of a text file is the *line* it begins on, as an editor counts: from 1, the header and empty lines included.
     A row of Parquet, Arrow or Python is the *row*, from 1.
@@ -40,7 +40,7 @@ class Places:
         return f"row {row + 1}" if self.lines is None else f"line {self.lines[row]}"
 
     def several(self, rows: Sequence[int] | np.ndarray) -> str:
-        """Return what rows are called, the first few by number."""
+        """Return the name of several rows, the first few by number."""
         numbers = [int(r) + 1 if self.lines is None else self.lines[int(r)] for r in list(rows)[:ROWS_NAMED]]
         more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
         noun = ("row" if self.lines is None else "line") + ("" if len(rows) == 1 else "s")
@@ -61,9 +61,9 @@ class Findings:
         self.problems.append(f"{self.places.one(row)}: {problem}")
 
     def missing(self, name: str, words: Iterable[str], rows: Sequence[int] | np.ndarray) -> None:
-        """Note values of a column of numbers that are none, if there are any."""
+        """Note values in a column of numbers that are not numbers, if there are any."""
         if len(rows):
             listed = ", ".join(sorted(map(repr, set(words)))[:ROWS_NAMED])
-            verb = "value is no number" if len(rows) == 1 else "values are no numbers"
+            verb = "value is not a number" if len(rows) == 1 else "values are not numbers"
             counted = f"{len(rows)} {verb} ({listed}) and counted as missing"
             self.notes.append(f"{name!r}: {counted}: {self.places.several(rows)}")

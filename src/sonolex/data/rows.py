@@ -1,4 +1,4 @@
-"""What holds of the rows of a table of clips: every one has an id of its own, and audio or text that can be."""
+"""Check the rows of a table of clips: each must have a unique id, and usable audio or text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute
 
 from sonolex.data.problems import Places
 
-pc: Any = pyarrow.compute  # made at import, so that type checkers do not see its functions
+pc: Any = pyarrow.compute  # its functions are created at import, where type checkers do not see them
 ROWS = Places()
 
 
@@ -23,16 +23,16 @@ def with_ids(columns: dict[str, pa.ChunkedArray], num_rows: int) -> dict[str, pa
     ids = columns.get("id")
     if ids is not None and not ids.null_count:
         return columns
-    given: list[Any] = ids.to_pylist() if ids is not None else [None] * num_rows
+    row_ids: list[Any] = ids.to_pylist() if ids is not None else [None] * num_rows
     paths: list[Any] = columns["audio"].to_pylist() if "audio" in columns else [None] * num_rows
-    nameless = [r for r, name in enumerate(given) if name is None]
+    nameless = [r for r, name in enumerate(row_ids) if name is None]
     named = stems([paths[r] for r in nameless])
     twice = {name for name, count in Counter(named).items() if count > 1}
     offsets = columns["offset_s"].to_pylist() if twice and "offset_s" in columns else [None] * num_rows
     for row, name in zip(nameless, named, strict=True):
         excerpt = f"@{offsets[row]}" if name in twice and offsets[row] is not None else ""
-        given[row] = f"{name}{excerpt}" if name else f"row {row + 1}"
-    return {"id": pa.chunked_array([pa.array(given, pa.string())])} | {n: c for n, c in columns.items() if n != "id"}
+        row_ids[row] = f"{name}{excerpt}" if name else f"row {row + 1}"
+    return {"id": pa.chunked_array([pa.array(row_ids, pa.string())])} | {n: c for n, c in columns.items() if n != "id"}
 
 
 def row_problems(columns: dict[str, pa.ChunkedArray], places: Places = ROWS) -> list[str]:
@@ -65,10 +65,10 @@ def id_problems(ids: pa.ChunkedArray, places: Places = ROWS) -> list[str]:
 
 
 def _either(masks: Sequence[Any]) -> Any:
-    found = masks[0] if masks else None
+    union = masks[0] if masks else None
     for mask in masks[1:]:
-        found = pc.or_(found, mask)
-    return found
+        union = pc.or_(union, mask)
+    return union
 
 
 def _where(mask: Any, problem: str, places: Places) -> list[str]:

@@ -31,9 +31,9 @@ class Sampler:
             at random.
         labels: class of each row, for ``balance``; rows of class None are never repeated or left out.
         balance: which rows an epoch has: all once ("none"); every class down to the rarest, always the same rows
-            ("prune"); a class ⌊most / own⌋ times, as the transfer study did ("repeat": 3 and 18 times, which leaves
-            3,837 and 4,086 of 4,223); all as often as the most frequent one ("fill"); or as many as there are, each
-            of a class drawn with equal chances ("even").
+            ("prune"); a class ⌊largest / its size⌋ times, as the transfer study did ("repeat": 3 and 18 times, which
+            leaves 3,837 and 4,086 of 4,223); all as often as the most frequent one ("fill"); or as many as there are,
+            each of a class drawn with equal chances ("even").
     """
 
     durations_s: np.ndarray
@@ -89,7 +89,7 @@ class Sampler:
         members: dict[Any, list[int]] = {}
         for row, label in enumerate(self.labels):
             members.setdefault(label, []).append(row)
-        others = members.pop(None, [])
+        unlabelled = members.pop(None, [])
         classes = [np.array(members[c]) for c in sorted(members, key=str)]
         most, least = max(map(len, classes)), min(map(len, classes))
         if self.balance == "prune":
@@ -100,9 +100,9 @@ class Sampler:
         elif self.balance == "fill":
             kept = [np.concatenate([np.tile(r, most // len(r)), rng.choice(r, most % len(r), False)]) for r in classes]
         else:
-            drawn = rng.integers(len(classes), size=len(everything) - len(others))
+            drawn = rng.integers(len(classes), size=len(everything) - len(unlabelled))
             kept = [rng.choice(rows, int((drawn == c).sum())) for c, rows in enumerate(classes)]
-        return np.concatenate([*kept, np.array(others, int)]).astype(np.int64)
+        return np.concatenate([*kept, np.array(unlabelled, int)]).astype(np.int64)
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
         batches, start, longest = [], 0, 0.0

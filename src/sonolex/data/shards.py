@@ -2,8 +2,8 @@
 
 A sharded corpus is a folder of ``shard-00000.parquet`` … whose column ``audio`` holds the encoded files, and a plain
 ``manifest.arrow`` whose audio addresses are ``shard-00000.parquet#12``. Everything that reads a manifest reads it, from
-local disk or an address you allowed (sonolex.audio.addresses). Row groups are small and kept in
-memory after a read, so nearby clips cost one request.
+local disk or an address you allowed (sonolex.audio.addresses). Row groups are small and stay in memory after a read,
+so nearby clips cost one request.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CLIPS_PER_GROUP = 32
 def write_shards(manifest: Manifest, folder: str | Path, *, clips_per_shard: int = 4096) -> Manifest:
     """Write every clip's encoded file and the manifest into ``folder``; return the sharded manifest.
 
-    Clips of a sharded corpus that are excerpts keep their offset; files shared by several excerpts are stored once a
-    clip, so cut long recordings first.
+    Clips of a sharded corpus that are excerpts keep their offset; files shared by several excerpts are stored once
+    per clip, so cut long recordings first.
 
     Raises:
         AudioError: a file cannot be read.

@@ -47,12 +47,12 @@ def disjoint_splits(
 
 def require_disjoint(parts: Mapping[str, Manifest], *, column: str) -> None:
     """Raise ValueError if a value of ``column`` (speaker, source_id, id) occurs in two parts. Missing values pass."""
-    seen: dict[Any, str] = {}
+    part_of: dict[Any, str] = {}
     for name, part in parts.items():
         for value in {v for v in part.column(column) if v is not None}:
-            if value in seen:
+            if value in part_of:
                 raise ValueError(
-                    f"`{column}` must be disjoint between parts, but {value!r} is in {seen[value]!r} and {name!r}. "
+                    f"`{column}` must be disjoint between parts, but {value!r} is in {part_of[value]!r} and {name!r}. "
                     "Results would be measured on known speakers or recordings: choose another split."
                 )
-            seen[value] = name
+            part_of[value] = name

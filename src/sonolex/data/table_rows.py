@@ -1,9 +1,9 @@
-"""A table row by row, for a model that only answers: what is wrong with a row is that row's own problem.
+"""Read a table row by row for prediction: a faulty row is reported, and the others are read.
 
-Training looks at all rows at once (`sonolex.data.manifest`); answering needs one at a time, so that memory does not
-grow with a CSV, TSV or JSONL file. A Parquet or Arrow file is opened as for training, with all its checks, and its
-columns stay in memory (Arrow files from 32 MB on stay on disk). Rows are called what `sonolex.data.problems.Places`
-calls them: a row of a text file is the line it begins on, any other one its number.
+Training reads all rows at once (`sonolex.data.manifest`); prediction reads one at a time, so that memory does not grow
+with a CSV, TSV or JSONL file. A Parquet or Arrow file is opened as for training, with all its checks, and its columns
+stay in memory (Arrow files from 32 MB on stay on disk). Messages name rows as `sonolex.data.problems.Places` does: a
+row of a text file by the line it begins on, any other by its number.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from sonolex.data.columns import MISSING_WORDS
 from sonolex.data.problems import ManifestError, Places
 from sonolex.data.tables import BYTE_ORDER_MARKS, MOST_CELL_CHARACTERS, SEPARATOR_LINE
 
-HEARD = ("audio", "audio_bytes", "text", "offset_s", "duration_s", "id")  # the columns that a model's answer needs
+# The columns that a prediction needs.
+ANSWER_COLUMNS = ("audio", "audio_bytes", "text", "offset_s", "duration_s", "id")
 AT_ONCE = 1024
-Cells = tuple[int | None, Mapping[str, Any] | str]  # of one row: its line, and what it says or why it says nothing
+Cells = tuple[int | None, Mapping[str, Any] | str]  # of one row: its line, and its cells or its problem
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its number, from 1 and without the header, and what it says. ``problem`` is why it says nothing.
+    """One row: its number, from 1 and without the header, and its cells; ``problem`` tells why they are empty.
 
     Attributes:
-        line: of a text file, on which it begins, from 1, header and empty lines included.
+        line: of a text file, where the row begins, from 1, header and empty lines included.
     """
 
     number: int
@@ -48,7 +49,7 @@ class Row:
 
     @property
     def place(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return Places(None if self.line is None else {self.number - 1: self.line}).one(self.number - 1)
 
 
@@ -60,7 +61,7 @@ def table_rows(path: Path, *, names: Mapping[str, str] | None = None) -> Iterato
 
     Raises:
         FileNotFoundError: there is no such file.
-        ManifestError: it is no such table, or has no column with audio or text.
+        ManifestError: it is not such a table, or has no column with audio or text.
     """
     readers = {".jsonl": _json_cells, ".parquet": _arrow_cells, ".arrow": _arrow_cells}
     read = readers.get(path.suffix.lower(), _csv_cells)
@@ -86,10 +87,10 @@ def _text(cells: Mapping[str, Any], name: str) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{name} must be text, but is {type(value).__name__}")
-    found = str(value).strip()
-    if any("\ud800" <= c <= "\udfff" for c in found):
+    text = str(value).strip()
+    if any("\ud800" <= c <= "\udfff" for c in text):
         raise ValueError(f"{name} must be UTF-8 text, but holds other bytes (Latin-1?): save the table as UTF-8 text")
-    return found or None
+    return text or None
 
 
 def _seconds(cells: Mapping[str, Any], name: str) -> float | None:
@@ -109,11 +110,11 @@ def _csv_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Cells]:
     _require_text(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         first = file.readline(MOST_CELL_CHARACTERS)
-        said = SEPARATOR_LINE.fullmatch(first.strip("\r\n"))  # Excel's "sep=;" above the header
-        if said is None:
+        separator = SEPARATOR_LINE.fullmatch(first.strip("\r\n"))  # Excel's "sep=;" above the header
+        if separator is None:
             file.seek(0)
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else said[1] if said else _delimiter(first)
-        lines, above = csv.reader(file, delimiter=delimiter, strict=True), int(said is not None)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else separator[1] if separator else _delimiter(first)
+        lines, above = csv.reader(file, delimiter=delimiter, strict=True), int(separator is not None)
         try:
             header = next((line for line in lines if any(map(str.strip, line))), None)
             if header is None:
@@ -122,7 +123,7 @@ def _csv_cells(path: Path, chosen: Mapping[str, str]) -> Iterator[Cells]:
             following = above + lines.line_num + 1
             for line in lines:
                 begins, following = following, above + lines.line_num + 1
-                if not line:  # "," is a row that says nothing; a blank line is none
+                if not line:  # "," is an empty row; a blank line is not a row
                     continue
                 if len(line) != len(header):
                     yield begins, f"must have {len(header)} cells, but has {len(line)}"
@@ -188,25 +189,25 @@ def _plain_audio(cells: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wanted(header: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict[int, str]:
-    """Return what the columns that matter mean, by their places. A column without a name is nobody's.
+    """Return the standard names of the columns that are read, by position. Columns without a name are ignored.
 
     Raises:
         ManifestError: columns that cannot be told apart, or none with audio or text.
     """
     called = named([name for name in header if name], where=str(path), chosen=chosen).names
     meanings = [called.get(name, "") for name in header]
-    return {place: meaning for place, meaning in enumerate(meanings) if meaning in HEARD}
+    return {place: meaning for place, meaning in enumerate(meanings) if meaning in ANSWER_COLUMNS}
 
 
 def _require_text(path: Path) -> None:
-    """Raise ManifestError where the first bytes say that this is no UTF-8 text."""
+    """Raise ManifestError if the first bytes show that this is not UTF-8 text."""
     try:
         regular_size(path)
     except ValueError as e:
         raise ManifestError(str(path), [str(e).removeprefix(f"{path} ")]) from None
     with path.open("rb") as file:
         beginning = file.read(4096)
-    found = next((kind for mark, kind in BYTE_ORDER_MARKS.items() if beginning.startswith(mark)), None)
-    if found is not None or b"\0" in beginning:
-        kind = found or "something with NUL bytes (UTF-16?)"
+    other_format = next((kind for mark, kind in BYTE_ORDER_MARKS.items() if beginning.startswith(mark)), None)
+    if other_format is not None or b"\0" in beginning:
+        kind = other_format or "something with NUL bytes (UTF-16?)"
         raise ManifestError(str(path), [f"it must be UTF-8 text, but is {kind}: save it as UTF-8 text"])

@@ -1,16 +1,16 @@
 """Tables as people write them, CSV, TSV, JSONL and plain Python rows, as Arrow tables for `sonolex.data.columns`.
 
-Everything that is wrong with a table is reported at once, by line or row and field. What text means:
+All problems of a table are reported at once, by line or row and field. How text is read:
 
 - **Lines** end with a line feed, or in CSV and TSV also with carriage returns: other characters that some programs take
   for line ends (U+2028, U+0085, form feeds) are part of a cell. Problems name lines as an editor counts them.
-- **CSV** is separated by commas, semicolons or tabs, whichever the header has most of, or as a first line "sep=;" says.
-  In a file with semicolons or tabs, a column of numbers may have decimal commas. Columns without a name are left out
-  where they are empty (Excel) or number the rows (pandas); that is said.
+- **CSV** is separated by commas, semicolons or tabs, whichever the header has most of, or by a first line "sep=;".
+  In a file with semicolons or tabs, a column of numbers may have decimal commas. Columns without a name are left out,
+  with a note, where they are empty (Excel) or number the rows (pandas).
 - **Labels** that look like numbers become numbers only if nothing is lost: every value a whole number as it is usually
   written ("7", not "07", "+7" or one of 2^53 and more), or decimal numbers of which each is written in one way only
-  or at least one has a fraction ("3.50"). Otherwise every value is a class of its own, as it is written, and that is
-  said. In a column of numbers, "NA", "nan", "null" and "inf" count as missing, which is said as well.
+  or at least one has a fraction ("3.50"). Otherwise every value is a class of its own, as it is written, with a
+  note. In a column of numbers, "NA", "nan", "null" and "inf" count as missing, also with a note.
 - **Missing** is the empty cell, null, or NaN.
 - **Lists** are several labels of one clip (`sonolex.labels`); an empty list is a clip that is known to have none.
 """
@@ -53,7 +53,7 @@ BYTE_ORDER_MARKS |= {b"\x1f\x8b": "compressed with gzip", b"PAR1": "Parquet", b"
 
 @dataclass(frozen=True)
 class Read:
-    """A table as it was read: columns for `conformed`, and what was found: notes, and values no column can hold."""
+    """A table as it was read: columns for `conformed`, and the findings: notes, and values that no column can hold."""
 
     table: pa.Table
     found: Findings
@@ -84,26 +84,26 @@ def csv_table(path: Path, *, chosen: Mapping[str, str] | None = None) -> Read:
             f"Put quotes round cells that hold {delimiter!r} or a line end, and give every column a cell in every line."
         )
         raise ManifestError(where, problems, cure=cure)
-    found = Findings(Places(numbers[1:]))
+    findings = Findings(Places(numbers[1:]))
     written = [[line[place].strip() or None for line in lines[1:]] for place in range(len(header))]
-    kept = [i for i, name in enumerate(header) if name or not _is_nobodys(i, written[i], found)]
+    kept = [i for i, name in enumerate(header) if name or not _may_be_dropped(i, written[i], findings)]
     names = named([header[i] for i in kept], where=where, chosen=chosen)
-    found.notes += names.notes
+    findings.notes += names.notes
     columns: dict[str, pa.Array] = {}
     for place in kept:
         if header[place] in names.names:
             name = names.names[header[place]]
-            words = written[place] if delimiter == "," else _with_points(name, written[place], found)
+            words = written[place] if delimiter == "," else _with_points(name, written[place], findings)
             is_text = STANDARD_COLUMNS.get(ALIASES.get(name, name)) is not None
-            columns[name] = pa.array(words, pa.string()) if is_text else _text_label(name, words, found)
-    return Read(_without_empty(columns), found)
+            columns[name] = pa.array(words, pa.string()) if is_text else _text_label(name, words, findings)
+    return Read(_without_empty(columns), findings)
 
 
 def jsonl_table(path: Path, *, chosen: Mapping[str, str] | None = None) -> Read:
     """Return a file of one JSON object a line as a table.
 
     Raises:
-        ManifestError: every line that is no object, has a field twice, or is too long.
+        ManifestError: every line that is not an object, has a field twice, or is too long.
     """
     rows, lines, problems = [], [], []
     for number, line in enumerate(_decoded(path).split("\n"), start=1):
@@ -141,27 +141,27 @@ def rows_table(
     """
     if not rows:
         raise ManifestError(where, ["it has no rows"])
-    found = Findings(places or Places())
-    flat = [_flat_row(row, number, found) for number, row in enumerate(rows)]
+    findings = Findings(places or Places())
+    flat = [_flat_row(row, number, findings) for number, row in enumerate(rows)]
     names = named(list(dict.fromkeys(name for row in flat for name in row)), where=where, chosen=chosen)
-    found.notes += names.notes
+    findings.notes += names.notes
     columns: dict[str, pa.Array] = {}
     for written, name in names.names.items():
         values = [_present(row.get(written)) for row in flat]
         kind = STANDARD_COLUMNS.get(ALIASES.get(name, name))
         try:
-            columns[name] = (_label_values if kind is None else _standard_values)(name, values, found)
+            columns[name] = (_label_values if kind is None else _standard_values)(name, values, findings)
         except UnicodeEncodeError:  # JSON can hold half of a surrogate pair
             for row in _unencodable(values):
-                found.wrong(row, f"{name} must be text, but holds half a character")
+                findings.wrong(row, f"{name} must be text, but holds half a character")
             columns[name] = pa.nulls(len(values), pa.string())
-    return Read(_without_empty(columns), found)
+    return Read(_without_empty(columns), findings)
 
 
 def _without_empty(columns: Mapping[str, pa.Array]) -> pa.Table:
     """Return the table without standard columns in which no row has a value.
 
-    One that another column would be taken for stays: that one is a column of its own (`named`).
+    An empty one stays if another column would otherwise take its name (`named`).
     """
     empty = [n for n, c in columns.items() if ALIASES.get(n, n) in STANDARD_COLUMNS and c.null_count == len(c)]
     kept = {n: c for n, c in columns.items() if n not in empty or any(m != n and meaning(m) == n for m in columns)}
@@ -177,9 +177,9 @@ def _decoded(path: Path) -> str:
         limit = f"{MOST_TEXT_BYTES:,}"
         raise ManifestError(str(path), [f"it must have at most {limit} bytes, but has {size:,}: write it as .parquet"])
     content = path.read_bytes()
-    found = next((kind for mark, kind in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
-    if found is not None:
-        raise ManifestError(str(path), [f"it must be UTF-8 text, but is {found}: save it as UTF-8 text{EXCEL}"])
+    other_format = next((kind for mark, kind in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
+    if other_format is not None:
+        raise ManifestError(str(path), [f"it must be UTF-8 text, but is {other_format}: save it as UTF-8 text{EXCEL}"])
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise ManifestError(str(path), [f"it holds NUL bytes (line {line}), so it is no UTF-8 text (UTF-16?)"])
@@ -194,7 +194,7 @@ def _decoded(path: Path) -> str:
 def _cells(text: str, delimiter: str, where: str) -> tuple[list[list[str]], list[int]]:
     """Return the records of a CSV text that hold anything, and the lines they begin on.
 
-    Python's limit of a cell is raised.
+    Python's limit on the length of a cell is raised meanwhile.
     """
     before = csv.field_size_limit(MOST_CELL_CHARACTERS)
     records, numbers, begins = [], [], 1
@@ -222,53 +222,53 @@ def _cells(text: str, delimiter: str, where: str) -> tuple[list[list[str]], list
 
 
 def _delimiter(text: str) -> str:
-    """Return what separates cells: as Excel's first line "sep=;" says, else what the header has most of."""
+    """Return the separator of cells: that of Excel's first line "sep=;", else the one the header has most of."""
     first = io.StringIO(text, newline="").readline()
-    said = SEPARATOR_LINE.fullmatch(first.strip("\r\n"))
-    if said:
-        return said[1]
+    separator = SEPARATOR_LINE.fullmatch(first.strip("\r\n"))
+    if separator:
+        return separator[1]
     unquoted = re.sub(r'"[^"]*"', "", first)
     return max((",", ";", "\t"), key=unquoted.count)
 
 
-def _is_nobodys(place: int, words: Sequence[str | None], found: Findings) -> bool:
-    """Return whether a column without a name may be left out: it is empty, or numbers the rows; say so."""
+def _may_be_dropped(place: int, words: Sequence[str | None], findings: Findings) -> bool:
+    """Return whether a column without a name may be left out: it is empty, or numbers the rows. Add a note if so."""
     empty = not any(words)
     if empty or [*words] in ([str(i) for i in range(len(words))], [str(i + 1) for i in range(len(words))]):
         what = "is empty" if empty else "numbers the rows"
-        found.notes.append(f"column {place + 1} has no name and {what}: left out")
+        findings.notes.append(f"column {place + 1} has no name and {what}: left out")
         return True
     return False
 
 
-def _with_points(name: str, words: list[str | None], found: Findings) -> list[str | None]:
-    """Return a column of numbers with decimal points for commas, which is said; any other one as it is."""
-    given = [w for w in words if w is not None and w.lower() not in MISSING_WORDS]
+def _with_points(name: str, words: list[str | None], findings: Findings) -> list[str | None]:
+    """Return a column of numbers with decimal points for commas, and note it; any other column unchanged."""
+    numbers = [w for w in words if w is not None and w.lower() not in MISSING_WORDS]
     is_number = STANDARD_COLUMNS.get(ALIASES.get(name, name), pa.float64()) == pa.float64()
-    example = next((w for w in given if "," in w), None)
-    if not is_number or example is None or not all(COMMA.fullmatch(w) for w in given):
+    example = next((w for w in numbers if "," in w), None)
+    if not is_number or example is None or not all(COMMA.fullmatch(w) for w in numbers):
         return words
-    found.notes.append(f"column {name!r} has decimal commas: {example} is read as {example.replace(',', '.')}")
+    findings.notes.append(f"column {name!r} has decimal commas: {example} is read as {example.replace(',', '.')}")
     return [w if w is None else w.replace(",", ".") for w in words]
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object's fields. Raises ValueError if one is there twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         twice = [name for name, count in Counter(n for n, _ in pairs).items() if count > 1]
         raise ValueError(f"field {twice[0]!r} is there twice")
-    return found
+    return fields
 
 
-def _flat_row(row: Mapping[str, Any], number: int, found: Findings) -> dict[str, Any]:
+def _flat_row(row: Mapping[str, Any], number: int, findings: Findings) -> dict[str, Any]:
     """Return a row with nested labels and embedded audio as columns, and lists of labels joined."""
     flat = dict(row)
     if isinstance(flat.get("labels"), Mapping) or flat.get("labels", 0) is None:
         labels = flat.pop("labels") or {}
         for name, value in labels.items():
             if str(flat.setdefault(name, value)) != str(value):
-                found.wrong(number, f"{name} must be one value, but is {flat[name]!r}, as a label {value!r}")
+                findings.wrong(number, f"{name} must be one value, but is {flat[name]!r}, as a label {value!r}")
     sound = flat.get("audio")
     if isinstance(sound, Mapping) and set(sound) <= {"bytes", "path"}:  # as Hugging Face datasets have it
         flat["audio"] = sound.get("path") if sound.get("bytes") is None else None
@@ -276,21 +276,21 @@ def _flat_row(row: Mapping[str, Any], number: int, found: Findings) -> dict[str,
             flat["audio_bytes"] = sound["bytes"]
     for name, value in flat.items():
         if isinstance(value, list | tuple | set | frozenset) and meaning(name) not in STANDARD_COLUMNS:
-            flat[name] = _joined(name, value, number, found)
+            flat[name] = _joined(name, value, number, findings)
         elif isinstance(value, Mapping | list | tuple | set):
-            found.wrong(number, f"{name} must be one value, but is {type(value).__name__}")
+            findings.wrong(number, f"{name} must be one value, but is {type(value).__name__}")
             flat[name] = None
     return flat
 
 
-def _joined(name: str, values: Collection[Any], row: int, found: Findings) -> str | None:
+def _joined(name: str, values: Collection[Any], row: int, findings: Findings) -> str | None:
     try:
         joined = joined_tags(sorted(values, key=str) if isinstance(values, set | frozenset) else values)
     except ValueError as e:
-        found.wrong(row, f"{name} {e}")
+        findings.wrong(row, f"{name} {e}")
         return None
-    if name not in found.lists:
-        found.lists.append(name)
+    if name not in findings.lists:
+        findings.lists.append(name)
     return joined
 
 
@@ -301,22 +301,22 @@ def _present(value: Any) -> Any:
     return None if missing else value
 
 
-def _standard_values(name: str, values: list[Any], found: Findings) -> pa.Array:
+def _standard_values(name: str, values: list[Any], findings: Findings) -> pa.Array:
     """Return values of a standard column as text, numbers or bytes, for `sonolex.data.columns` to read."""
     kind = STANDARD_COLUMNS[ALIASES.get(name, name)]
     if pa.types.is_binary(kind):
         wrong = {r for r, v in enumerate(values) if v is not None and not isinstance(v, bytes | bytearray)}
         for row in sorted(wrong):
-            found.wrong(row, f"{name} must be bytes, but is {type(values[row]).__name__}")
+            findings.wrong(row, f"{name} must be bytes, but is {type(values[row]).__name__}")
         return pa.array([None if r in wrong else v for r, v in enumerate(values)], pa.binary())
     wrong = {r for r, v in enumerate(values) if not isinstance(v, str | int | float | None) or type(v) is bool}
     wanted = "text" if pa.types.is_string(kind) else "a non-negative number"
     for row in sorted(wrong):
-        found.wrong(row, f"{name} must be {wanted}, but is {values[row]!r}")
+        findings.wrong(row, f"{name} must be {wanted}, but is {values[row]!r}")
     return pa.array([None if v is None or r in wrong else str(v) for r, v in enumerate(values)], pa.string())
 
 
-def _label_values(name: str, values: list[Any], found: Findings) -> pa.Array:
+def _label_values(name: str, values: list[Any], findings: Findings) -> pa.Array:
     """Return labels of plain Python rows: all yes or no, all numbers, or text; mixtures of the last two are text."""
     kinds = {type(v) for v in values if v is not None}
     if kinds == {bool}:
@@ -324,63 +324,63 @@ def _label_values(name: str, values: list[Any], found: Findings) -> pa.Array:
     wrong = [r for r, v in enumerate(values) if not isinstance(v, str | int | float | None) or type(v) is bool]
     if wrong:
         for row in wrong:
-            found.wrong(row, f"{name} must be text or a number, but is {values[row]!r}")
+            findings.wrong(row, f"{name} must be text or a number, but is {values[row]!r}")
         return pa.nulls(len(values), pa.string())
     if kinds == {int} and all(v is None or abs(v) < LARGEST_WHOLE for v in values):
         return pa.array(values, pa.int64())
     if kinds and kinds <= {int, float} and all(v is None or abs(v) < LARGEST_WHOLE or v == np.inf for v in values):
-        return _floats_of(name, values, found)
-    if name in found.lists:
+        return _floats_of(name, values, findings)
+    if name in findings.lists:
         return pa.array([None if v is None else str(v) for v in values], pa.string())
     if kinds == {str}:
-        return _text_label(name, values, found)
+        return _text_label(name, values, findings)
     if kinds:
-        found.notes.append(
-            f"labels {name!r} are text, because some are no numbers below 2^53: every one is a class as it is"
+        findings.notes.append(
+            f"labels {name!r} are text, because some are not numbers below 2^53: each is a class as it is written"
         )
     return pa.array([None if v is None else str(v) for v in values], pa.string())
 
 
-def _floats_of(name: str, values: list[Any], found: Findings) -> pa.Array:
-    """Return numbers, null for what is not finite, which is said."""
+def _floats_of(name: str, values: list[Any], findings: Findings) -> pa.Array:
+    """Return numbers, with null for those that are not finite, and note it."""
     odd = [r for r, v in enumerate(values) if v is not None and not np.isfinite(v)]
-    found.missing(name, (f"{values[r]:g}" for r in odd), odd)
+    findings.missing(name, (f"{values[r]:g}" for r in odd), odd)
     return pa.array([None if r in set(odd) or v is None else float(v) for r, v in enumerate(values)], pa.float64())
 
 
-def _text_label(name: str, words: list[str | None], found: Findings) -> pa.Array:
-    """Return labels that are written out as numbers where that loses nothing, else as text; see the module."""
+def _text_label(name: str, words: list[str | None], findings: Findings) -> pa.Array:
+    """Return written labels as numbers where that loses nothing, else as text; see the module."""
     different = dict.fromkeys(w for w in words if w is not None)
     missing = {w for w in different if w.strip().lower() in MISSING_WORDS | INFINITE_WORDS}
     numbers = [w for w in different if w not in missing]
     if not numbers or not all(NUMBER.fullmatch(w) for w in numbers):
         return pa.array(words, pa.string())
     if all(map(_is_whole, numbers)):
-        made: dict[str, int | float] = {w: int(w) for w in numbers}
+        number_of: dict[str, int | float] = {w: int(w) for w in numbers}
     elif all(DECIMAL.fullmatch(w) and np.isfinite(float(w)) for w in numbers) and _are_quantities(numbers):
-        made = {w: float(w) for w in numbers}
+        number_of = {w: float(w) for w in numbers}
     else:
         odd = next(w for w in numbers if not _is_whole(w))
-        found.notes.append(
-            f"labels {name!r} look like numbers but stay text, every one as it is written (such as {odd!r})"
+        findings.notes.append(
+            f"labels {name!r} look like numbers but stay text, each as it is written (such as {odd!r})"
         )
         return pa.array(words, pa.string())
     rows = [r for r, w in enumerate(words) if w in missing]
-    found.missing(name, missing, rows)
-    kind = pa.int64() if all(isinstance(v, int) for v in made.values()) else pa.float64()
-    return pa.array([made.get(w) if w is not None else None for w in words], kind)
+    findings.missing(name, missing, rows)
+    kind = pa.int64() if all(isinstance(v, int) for v in number_of.values()) else pa.float64()
+    return pa.array([number_of.get(w) if w is not None else None for w in words], kind)
 
 
 def _is_whole(word: str) -> bool:
-    """Return whether a text is a whole number as it is usually written, of those that floats tell apart."""
+    """Return whether a text is a whole number as it is usually written, and small enough for a float to hold."""
     return bool(WHOLE.fullmatch(word)) and len(word) <= len(str(-LARGEST_WHOLE)) and abs(int(word)) < LARGEST_WHOLE
 
 
 def _are_quantities(numbers: Sequence[str]) -> bool:
-    """Return whether decimal numbers can be counted as such: each is written in one way, or some have a fraction."""
+    """Return whether decimal numbers may be read as numbers: each is written in one way, or some have a fraction."""
     return all(repr(float(w)) == w for w in numbers) or any(not float(w).is_integer() for w in numbers)
 
 
 def _unencodable(values: Sequence[Any]) -> list[int]:
-    """Return the rows whose text is none: it holds half of a surrogate pair."""
+    """Return the rows whose text is invalid: it holds half of a surrogate pair."""
     return [r for r, v in enumerate(values) if isinstance(v, str) and not v.isascii() and SURROGATE.search(v)]

@@ -1,8 +1,8 @@
 """Fetch one file over HTTP: resumed only when it is still the same file, and named only when it is whole.
 
-What an interrupted transfer left is ``FILE.part``, and ``FILE.part.json`` says of which file it is part: address,
-ETag or date, size. It is gone on with only if the server says that the file is that one still (RFC 9110, ``If-Range``
-and ``Content-Range``), or if a checksum will tell.
+An interrupted transfer leaves ``FILE.part``; ``FILE.part.json`` names the file it is part of: address, ETag or date,
+size. It is resumed only if the server confirms that the file is still the same (RFC 9110, ``If-Range`` and
+``Content-Range``), or if a checksum will show it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Expected:
 
 
 def fetch(address: str, file: Path, expected: Expected | None = None, progress: Progress | None = None) -> None:
-    """Download one file, going on from ``FILE.part``; check it, and only then give it its name.
+    """Download one file, resuming from ``FILE.part``; check it, and only then give it its name.
 
     Raises:
         ValueError: it is not what was expected; the part is removed, so that the next call starts again.
@@ -47,7 +47,7 @@ def fetch(address: str, file: Path, expected: Expected | None = None, progress: 
     if file.is_file() and _problem(file, expected) is None:
         return
     part, note = _part_of(file)
-    if not _transfer(address, part, note, expected, progress):  # what was there belongs to another file
+    if not _transfer(address, part, note, expected, progress):  # the part belongs to another file
         _forget(part, note)
         if not _transfer(address, part, note, expected, progress):
             raise OSError(f"{address} must be sent from its beginning, but is not. Try a mirror.")
@@ -59,27 +59,27 @@ def fetch(address: str, file: Path, expected: Expected | None = None, progress: 
 
 
 def text_at(address: str) -> str | None:
-    """Return a small text at an address; None if the server says that there is none.
+    """Return a small text at an address; None if the server has none.
 
     Raises:
         OSError: the address cannot be reached.
         ValueError: it is large, or no text.
     """
     try:
-        with _asked(address, {}) as answer:
-            found = answer.read(MOST_TEXT_BYTES + 1)
+        with _request(address, {}) as answer:
+            content = answer.read(MOST_TEXT_BYTES + 1)
     except urllib.error.HTTPError as e:
         if e.code in (404, 410):
             return None
-        raise OSError(f"{address} cannot be had: {e}.") from None
+        raise OSError(f"{address} cannot be fetched: {e}.") from None
     except (OSError, http.client.HTTPException, OverflowError) as e:
-        raise OSError(f"{address} cannot be had: {e}.") from None
-    if len(found) > MOST_TEXT_BYTES:
+        raise OSError(f"{address} cannot be fetched: {e}.") from None
+    if len(content) > MOST_TEXT_BYTES:
         raise ValueError(f"{address} must have at most {MOST_TEXT_BYTES:,} bytes, but has more.")
     try:
-        return found.decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"{address} must be text, but is none.") from None
+        raise ValueError(f"{address} must be text, but is not.") from None
 
 
 def require_http(name: str, address: str) -> None:
@@ -98,7 +98,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _asked(address: str, headers: dict[str, str]):
+def _request(address: str, headers: dict[str, str]):
     require_http("address", address)
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -112,7 +112,7 @@ def _asked(address: str, headers: dict[str, str]):
         opener.add_handler(handler)
     answer = opener.open(urllib.request.Request(address, headers=headers), timeout=TIMEOUT_S)
     if answer is None:  # no handler for what a proxy variable names
-        raise OSError(f"{address} cannot be had: no way to it is known.")
+        raise OSError(f"{address} cannot be fetched: no handler is known for it.")
     return answer
 
 
@@ -136,9 +136,9 @@ def _transfer(address: str, part: Path, note: Path, expected: Expected, progress
     if done and validator:
         headers["If-Range"] = validator
     try:
-        with _asked(address, headers) as answer:
+        with _request(address, headers) as answer:
             resumed = answer.status == 206
-            if resumed and not done:  # a piece that was not asked for
+            if resumed and not done:  # a piece that was not requested
                 return False
             done = done if resumed else 0
             total = _total(answer, done, resumed)
@@ -148,48 +148,48 @@ def _transfer(address: str, part: Path, note: Path, expected: Expected, progress
             save_json(note, {"address": address, "validator": _validator(answer), "num_bytes": total})
             received = _receive(answer, part, done, total, address, progress)
     except urllib.error.HTTPError as e:
-        if e.code == 416 and done:  # nothing behind what is there: it is whole, if the length or the checksum says so
-            said = re.fullmatch(r"bytes \*/(\d+)", e.headers.get("Content-Range", ""))
-            return int(said[1]) == done if said else expected.md5 is not None
-        raise OSError(f"{address} cannot be had: {e}.") from None
+        if e.code == 416 and done:  # the part may be the whole file: its length or checksum decides
+            content_range = re.fullmatch(r"bytes \*/(\d+)", e.headers.get("Content-Range", ""))
+            return int(content_range[1]) == done if content_range else expected.md5 is not None
+        raise OSError(f"{address} cannot be fetched: {e}.") from None
     except urllib.error.URLError as e:
-        raise OSError(f"{address} cannot be had: {e.reason}. {GO_ON}") from None
+        raise OSError(f"{address} cannot be fetched: {e.reason}. {GO_ON}") from None
     except (http.client.HTTPException, OverflowError) as e:  # cut off, no HTTP, or a length beyond 64 bits
-        raise OSError(f"{address} cannot be had: {e!r:.200}. {GO_ON}") from None
+        raise OSError(f"{address} cannot be fetched: {e!r:.200}. {GO_ON}") from None
     if total is not None and received != total:
         raise OSError(f"{address} ended after {received:,} of {total:,} bytes. {GO_ON}")
     return True
 
 
 def _known(note: Path, address: str) -> dict:
-    """Return what is noted of a part of the file at this address; {} if it is of another, or nothing is."""
+    """Return the note about a part of the file at this address; {} if it is about another file, or missing."""
     try:
-        found = load_object(note)
+        record = load_object(note)
     except (OSError, ValueError):
         return {}
-    return found if found.get("address") == address and isinstance(found.get("validator"), str | None) else {}
+    return record if record.get("address") == address and isinstance(record.get("validator"), str | None) else {}
 
 
 def _validator(answer) -> str | None:
-    """Return what tells this version of a file from others: a strong ETag, or the date of its last change."""
+    """Return the mark of this version of a file: a strong ETag, or the date of its last change."""
     tag = answer.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
 
 
 def _total(answer, done: int, resumed: bool) -> int | None:
-    """Return how long the whole file is; None if the server does not say, or sends another piece than was asked for."""
+    """Return the length of the whole file; None if the server does not give it, or sends another piece."""
     length = answer.headers.get("Content-Length", "")
     if not resumed:
         return int(length) if length.isdecimal() else None
-    said = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
-    if said:
-        first, last, total = (int(n) for n in said.groups())
+    content_range = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+    if content_range:
+        first, last, total = (int(n) for n in content_range.groups())
         return total if first == done and last == total - 1 else None
     return None
 
 
 def _require_usable(answer, address: str, total: int | None, done: int, expected: Expected, part: Path) -> None:
-    """Raise OSError if what the server is about to send cannot be the file, be known to be whole, or be stored."""
+    """Raise OSError if the answer cannot be the file, cannot be known to be whole, or does not fit on the disk."""
     if (coding := answer.headers.get("Content-Encoding", "identity")) != "identity":
         raise OSError(f"{address} must be sent as it is, but is sent as {coding}. Try a mirror.")
     if answer.status not in (200, 206):
@@ -207,7 +207,7 @@ def _require_usable(answer, address: str, total: int | None, done: int, expected
 
 
 def _receive(answer, part: Path, done: int, total: int | None, address: str, progress: Progress | None) -> int:
-    """Append what a server sends to a part; return how long the part is then."""
+    """Append the server's answer to a part; return the part's new length."""
     with part.open("r+b" if done else "wb") as f:
         f.seek(done)
         while True:
@@ -229,13 +229,13 @@ def _problem(file: Path, expected: Expected) -> str | None:
     """Return how a file differs from what was expected; None if it does not."""
     if expected.num_bytes is not None and file.stat().st_size != expected.num_bytes:
         return f"{expected.num_bytes:,} bytes long, but has {file.stat().st_size:,}"
-    if expected.md5 is not None and (found := md5_of(file)) != expected.md5.lower():
-        return f"of MD5 {expected.md5}, but has {found}"
+    if expected.md5 is not None and (md5 := md5_of(file)) != expected.md5.lower():
+        return f"of MD5 {expected.md5}, but has {md5}"
     return None
 
 
 def _unlike_its_name(file: Path, name: str) -> str | None:
-    """Return what a file is instead of what its name says: servers send pages that say sorry under any name."""
+    """Return how a file contradicts its name, None if it does not: servers send error pages under any name."""
     with file.open("rb") as f:
         begins = f.read(512)
     if not begins:

@@ -1,7 +1,7 @@
-"""What a model makes of recordings and texts, one after the other: items in, answers out, in the same order.
+"""Run a model on recordings and texts, one after the other: items in, answers out, in the same order.
 
-The steps are those of evaluation (decode, the model's own processor, encode). However many items come, a few batches of
-them are in memory at a time. What is wrong with an item is found with that item and costs no other one.
+The steps are those of evaluation (decode, the model's own processor, encode). Only a few batches are in memory at a
+time, however many items there are. An unusable item does not affect the others.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Item:
     """A recording, a text, or both.
 
     Attributes:
-        name: what messages call it.
+        name: its name in messages.
         offset_s, duration_s: an excerpt of the recording; None is all of it.
-        problem: why there is nothing to hear or read, where that is known.
+        problem: why the item cannot be used, if that is already known.
     """
 
     audio: AudioSource | None = None
@@ -45,12 +45,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Windows:
-    """How a recording longer than ``window_s`` is heard: in windows that start every ``hop_s``.
+    """How a recording longer than ``window_s`` is cut: into windows that start every ``hop_s``.
 
     The last window is moved back to end with the recording.
 
     Raises:
-        ValueError: a window or hop below `SHORTEST_WINDOW_S`, or a hop that would leave parts out.
+        ValueError: a window or hop below `SHORTEST_WINDOW_S`, or a hop longer than the window.
     """
 
     window_s: float
@@ -76,13 +76,13 @@ class Windows:
 
 @dataclass(frozen=True)
 class Heard:
-    """What a model made of an item: a row per window, of which a short recording or a text is one.
+    """A model's outputs for an item, a row per window; a short recording or a text is one window.
 
     Attributes:
         scores: by task, (W, C).
         pooled_WD: one vector per window.
         starts_s, ends_s: of the windows in the recording, (W,); 0 for a text.
-        error: why there is nothing else.
+        error: why the item could not be used; the other fields are then empty.
     """
 
     item: Item
@@ -101,46 +101,46 @@ class Listener:
 
     @property
     def answering_tasks(self) -> list[str]:
-        """Names of the tasks that have something to say about a clip."""
+        """Names of the tasks that answer for a single clip."""
         return [n for n, t in self.model.task_items() if t.needs_encoding and type(t).decide is not Task.decide]
 
     def require_accepted(self, item: Item) -> None:
-        """Raise ValueError unless the system accepts what the item has."""
+        """Raise ValueError unless the system accepts the item's modalities."""
         if item.problem:
             raise ValueError(item.problem)
         has_text = bool(item.text and item.text.strip())
-        given = {n for n, v in (("audio", item.audio is not None), ("text", has_text)) if v}
-        if frozenset(given) not in self.model.system.accepts:
+        modalities = {n for n, v in (("audio", item.audio is not None), ("text", has_text)) if v}
+        if frozenset(modalities) not in self.model.system.accepts:
             accepted = " or ".join(sorted(" + ".join(sorted(m)) for m in self.model.system.accepts))
             raise ValueError(
                 f"{item.name} must have {accepted} for {self.model.system.name}, "
-                f"but has {' + '.join(sorted(given)) or 'nothing'}."
+                f"but has {' + '.join(sorted(modalities)) or 'nothing'}."
             )
 
     def windows(self, window_s: float | None, hop_s: float | None, *, trained_s: float = float("inf")) -> Windows:
-        """Return how long recordings are cut; default: the longest clip of the training, without overlap.
+        """Return how long recordings are cut; by default, windows as long as the longest training clip, no overlap.
 
         Args:
-            trained_s: the length of that clip; where it is not known, the longest clip that the model takes counts.
+            trained_s: the length of that clip; if it is infinite (not known), the longest clip that the model takes.
 
         Raises:
-            ValueError: windows that are longer than that, or none given where the model has no longest clip.
+            ValueError: ``window_s`` is longer than the model takes, or missing for a model without a limit.
         """
         longest_s = self.processor.config.longest_s
         if window_s is not None:
-            made = Windows(window_s, window_s if hop_s is None else hop_s)
+            windows = Windows(window_s, window_s if hop_s is None else hop_s)
             if self._fits(window_s):
-                return made
+                return windows
             raise ValueError(
                 f"`window_s` must be at most {self._longest_window_s():g}, this model's longest clip, but is "
                 f"{window_s:g}."
             )
-        found = trained_s if trained_s < longest_s and self._fits(trained_s) else self._longest_window_s()
-        if not np.isfinite(found):
+        default_s = trained_s if trained_s < longest_s and self._fits(trained_s) else self._longest_window_s()
+        if not np.isfinite(default_s):
             raise ValueError(
                 "`window_s` must be given for a model whose clips may have any length (its processor has no limit)."
             )
-        return Windows(found, found if hop_s is None else hop_s)
+        return Windows(default_s, default_s if hop_s is None else hop_s)
 
     def hear(
         self,
@@ -150,12 +150,12 @@ class Listener:
         windows: Windows | None = None,
         advance: Callable[[float], None] = lambda amount: None,
     ) -> Iterator[Heard]:
-        """Yield what the model makes of each item, in order; an item that cannot be used has its ``error``.
+        """Yield the model's outputs for each item, in order; those of an unusable item hold its ``error``.
 
         Args:
             batch_s: padded seconds computed together; default: by the device. It changes speed and memory only.
-            windows: how recordings that are longer than a window are heard; None: as one clip each.
-            advance: told the share of an item that is done.
+            windows: how recordings longer than a window are cut; None: every recording is one clip.
+            advance: called with the share of an item that is done.
         """
         batch_s = BATCH_S.get(self.device.type, OTHER_BATCH_S) if batch_s is None else batch_s
         read: list[_Read] = []
@@ -190,7 +190,7 @@ class Listener:
                 read.starts_s.append(start_s)
                 read.ends_s.append(end_s)
                 read.examples.append(example)
-        except ValueError as e:  # AudioError, or what does not fit the system
+        except ValueError as e:  # AudioError, or an item that does not suit the system
             read = _Read(item, error=e)
         return read
 
@@ -212,8 +212,8 @@ class Listener:
             pieces: Iterable[tuple[int, np.ndarray]] = [(0, wave_S)]
         elif item.text and item.text.strip():
             raise ValueError(
-                f"{item.name} must have no text to be heard in windows, because nobody says which words are in which "
-                "window. Leave the text out, or cut the recording into clips with their own words."
+                f"{item.name} must have no text to be cut into windows, because the words of each window are not "
+                "known. Leave the text out, or cut the recording into clips with their own words."
             )
         else:
             pieces = windows.cut(wave_S, rate_hz)
@@ -223,7 +223,7 @@ class Listener:
             yield start / rate_hz, (start + len(piece_S)) / rate_hz, example
 
     def _computed(self, read: Sequence[_Read], batch_s: float, advance: Callable[[float], None]) -> Iterator[Heard]:
-        """Compute what was read, in batches of similar length, and yield it in its own order."""
+        """Run the model on the items in batches of similar length, and yield its outputs in the items' order."""
         owners = [(r, w) for r in read for w in range(len(r.examples))]
         examples = [r.examples[w] for r, w in owners]
         for rows in self._batches(examples, batch_s):
@@ -233,10 +233,10 @@ class Listener:
             vectors = pooled_BD.cpu().numpy()
             for i, row in enumerate(rows):
                 owner, window = owners[row]
-                owner.found[window] = ({n: s[i] for n, s in by_task.items()}, vectors[i])
+                owner.outputs[window] = ({n: s[i] for n, s in by_task.items()}, vectors[i])
         for r in read:
             advance(0.5)
-            yield r.heard()
+            yield r.joined()
 
     def _batches(self, examples: Sequence[Example], batch_s: float) -> Iterator[list[int]]:
         """Yield rows of similar length, of at most ``batch_s`` padded seconds together."""
@@ -251,17 +251,17 @@ class Listener:
             yield rows
 
     def _seconds(self, example: Example) -> float:
-        """Return the length an example is batched by; text alone counts as a second, and less does too."""
+        """Return an example's length for batching; text alone, and audio below a second, count as one second."""
         frames = 0 if example.audio is None else len(example.audio)
         return max(1.0, frames / self.processor.positions_per_second)
 
     def _longest_window_s(self) -> float:
-        """Return the longest window the model takes: its longest clip, or a little less."""
+        """Return the longest window that the model takes: its longest clip, or a little less."""
         longest_s = self.processor.config.longest_s
         return next((s for share in WINDOW_SHARES if self._fits(s := round(share * longest_s, 2))), 0.8 * longest_s)
 
     def _fits(self, seconds: float) -> bool:
-        """Return whether the processor takes a clip of so many seconds."""
+        """Return whether the processor takes a clip of this length."""
         rate_hz = self.processor.config.rate_hz
         if seconds > min(2 * self.processor.config.longest_s, MAX_DURATION_S):
             return False
@@ -275,19 +275,20 @@ class Listener:
 
 @dataclass
 class _Read:
-    """An item that was read: an example per window, or what is wrong with it."""
+    """An item after reading: an example per window and then the model's outputs, or the error."""
 
     item: Item
     examples: list[Example] = field(default_factory=list)
     starts_s: list[float] = field(default_factory=list)
     ends_s: list[float] = field(default_factory=list)
     error: Exception | None = None
-    found: dict[int, tuple[dict[str, np.ndarray], np.ndarray]] = field(default_factory=dict)
+    outputs: dict[int, tuple[dict[str, np.ndarray], np.ndarray]] = field(default_factory=dict)
 
-    def heard(self) -> Heard:
+    def joined(self) -> Heard:
+        """Return the outputs of all windows, in order."""
         if self.error is not None:
             return Heard(self.item, error=self.error)
-        rows = [self.found[w] for w in range(len(self.examples))]
+        rows = [self.outputs[w] for w in range(len(self.examples))]
         scores = {name: np.stack([s[name] for s, _ in rows]) for name in rows[0][0]}
         pooled_WD = np.stack([vector for _, vector in rows])
         if not all(np.isfinite(x).all() for x in (*scores.values(), pooled_WD)):
@@ -303,13 +304,13 @@ def _not_finite(item: Item) -> ValueError:
 
 
 def window_starts(num_samples: int, window: int, hop: int) -> list[int]:
-    """Return the first samples of windows that cover a recording; the last one ends with it, or is all of it."""
+    """Return the first samples of windows that cover a recording; the last window ends with it, or is all of it."""
     last = max(0, num_samples - window)
     return [*range(0, last, hop), last]
 
 
 def named_items(pairs: Iterable[tuple[Any, Any]]) -> Iterator[Item]:
-    """Yield (audio, text) pairs as items that are called by their number and source."""
+    """Yield (audio, text) pairs as items, named by their number and source."""
     for number, (audio, text) in enumerate(pairs):
         source = "" if audio is None else f": {describe_source(audio)}"
         yield Item(audio, text, f"item {number}{source}")

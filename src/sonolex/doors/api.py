@@ -33,13 +33,13 @@ _KEPT: dict[Any, Pipeline] = {}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says about an item.
+    """A model's answer for an item.
 
     Attributes:
-        tasks: {task: answer}, as `Pipeline.predict` returns it; empty where ``error`` or ``windows`` say what there is.
-        windows: how many windows ``tasks`` were pooled over; 1 for a recording that was heard whole.
+        tasks: {task: answer}, as `Pipeline.predict` returns it; empty with an ``error`` or with ``pool="each"``.
+        windows: number of windows in the item; 1 for a recording that was not cut.
         each: with ``pool="each"``, one {"start_s", "end_s", "answers": {task: answer}} per window.
-        error: what is wrong with the item.
+        error: why the item could not be used.
     """
 
     item: Item
@@ -50,18 +50,18 @@ class Answer:
 
 
 def kept_pipeline(place: str | Path, *, device: str = AUTO, trust_code: bool = False) -> Pipeline:
-    """Return `Pipeline.load` of these arguments, the same object as before while no file of its folder changed.
+    """Return `Pipeline.load` of these arguments; the same object again as long as no file in its folder changes.
 
-    The last `MODELS_KEPT` are kept.
+    The `MODELS_KEPT` models that were used last are kept.
     """
     folder = model_folder(place).resolve()
     files = sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in folder.iterdir() if f.is_file())
     key = (folder, tuple(files), find_device(device), trust_code)
-    found = _KEPT.pop(key, None) or Pipeline.load(place, device=device, trust_code=trust_code)
-    _KEPT[key] = found  # the last one used comes last
+    pipeline = _KEPT.pop(key, None) or Pipeline.load(place, device=device, trust_code=trust_code)
+    _KEPT[key] = pipeline  # the last one used comes last
     while len(_KEPT) > MODELS_KEPT:
         del _KEPT[next(iter(_KEPT))]
-    return found
+    return pipeline
 
 
 class Pipeline:
@@ -82,7 +82,7 @@ class Pipeline:
             trust_code: the folder may name a system or tasks outside the package; their code then runs.
 
         Raises:
-            FileNotFoundError: nothing of the kind is there.
+            FileNotFoundError: there is no model at ``place``.
             ValueError: a broken file, weights that do not fit their config, or a device that this machine does not
                 have.
         """
@@ -143,10 +143,10 @@ class Pipeline:
     ) -> Iterator[np.ndarray]:
         """Yield one pooled vector (D,) per item, as they come. Raises as `embed`."""
         with _bar(total) as advance:
-            for heard in self._listener.hear(items, batch_s=batch_s, advance=advance):
-                if heard.error is not None:
-                    raise heard.error
-                yield heard.pooled_WD[0]
+            for outputs in self._listener.hear(items, batch_s=batch_s, advance=advance):
+                if outputs.error is not None:
+                    raise outputs.error
+                yield outputs.pooled_WD[0]
 
     def predict(
         self,
@@ -167,21 +167,21 @@ class Pipeline:
         of them; of a regression ``{"value"}``. Other arguments and errors as in `embed`.
 
         Args:
-            on_error: "raise" the first error, or "return" each one in the place of the item's answer.
-            long: "refuse" a recording that is longer than the model's longest clip, or hear it in "window"s.
+            on_error: "raise" the first error, or "return" each error in place of the item's answer.
+            long: "refuse" a recording that is longer than the model's longest clip, or cut it into windows ("window").
             window_s, hop_s: length of a window, and from one to the next; default: the longest clip it was trained on
                 (or, if its folder does not say, the longest it takes), no overlap.
             pool: "mean" decides by the mean of the windows' scores; "each" returns, with ``long="window"``, a list of
-                ``{"start_s", "end_s", "answers": {task: answer}}`` in the place of an item's answer.
+                ``{"start_s", "end_s", "answers": {task: answer}}`` in place of an item's answer.
         """
         single, items = _items(audio, text)
         one_of("on_error", on_error, ("raise", "return"))
         if on_error == "raise":
             for item in items:  # before anything is computed
                 self._listener.require_accepted(item)
-        hearing: dict[str, Any] = {"long": long, "window_s": window_s, "hop_s": hop_s, "pool": pool}
+        cutting: dict[str, Any] = {"long": long, "window_s": window_s, "hop_s": hop_s, "pool": pool}
         answers = []
-        for answer in self.predict_each(items, top=top, batch_s=batch_s, total=len(items), **hearing):
+        for answer in self.predict_each(items, top=top, batch_s=batch_s, total=len(items), **cutting):
             if answer.error is not None and on_error == "raise":
                 raise answer.error
             answers.append(answer.error or answer.each or answer.tasks)
@@ -201,10 +201,10 @@ class Pipeline:
     ) -> Iterator[Answer]:
         """Yield an `Answer` for each item, in order and as they come: memory does not grow with their number.
 
-        Arguments as in `predict`. An item that cannot be used has its error in its answer.
+        Arguments as in `predict`. The `Answer` for an unusable item holds its error.
 
         Raises:
-            ValueError: a model without a task, windows that cannot be.
+            ValueError: a model without a task, or impossible windows.
         """
         self.require_tasks()
         windows = self.windows(long, window_s=window_s, hop_s=hop_s, pool=pool)
@@ -213,7 +213,7 @@ class Pipeline:
     def windows(
         self, long: str, *, window_s: float | None = None, hop_s: float | None = None, pool: str = "mean"
     ) -> Windows | None:
-        """Return the windows that long recordings are heard in; None where they are refused. Raises as `predict`."""
+        """Return how long recordings are cut into windows; None if they are refused. Raises as `predict`."""
         one_of("long", long, ("refuse", "window"))
         one_of("pool", pool, ("mean", "each"))
         if long == "window":
@@ -225,22 +225,22 @@ class Pipeline:
         return None
 
     def _longest_trained_s(self) -> float:
-        """Return the length of the longest clip of the training; infinite where the model's folder does not say it."""
+        """Return the length of the longest training clip; infinite if the model's folder does not record it."""
         provenance = self.info.get("provenance")
-        said = provenance.get("longest_clip_s") if isinstance(provenance, dict) else None
-        if isinstance(said, int | float) and not isinstance(said, bool) and said >= SHORTEST_WINDOW_S:
-            return float(said)
+        saved_s = provenance.get("longest_clip_s") if isinstance(provenance, dict) else None
+        if isinstance(saved_s, int | float) and not isinstance(saved_s, bool) and saved_s >= SHORTEST_WINDOW_S:
+            return float(saved_s)
         return float("inf")
 
     def require_tasks(self) -> None:
-        """Raise ValueError if there is nothing that `predict` could say."""
+        """Raise ValueError unless `predict` has a task to answer."""
         if self.tasks:
             return
         kinds = sorted({t.config.kind for _, t in self.model.task_items()}) or ["none"]
         raise ValueError(
-            f"the model must have a task with answers, but has only {', '.join(kinds)}: it learned to read, not yet to "
-            "tell anything apart. Teach it with `sonolex fit TABLE --label COLUMN --from MODEL`, or take its vectors "
-            "with `sonolex embed`."
+            f"the model must have a task with answers, but has only {', '.join(kinds)}: it is pre-trained, and not yet "
+            "trained to predict anything. Train it with `sonolex fit TABLE --label COLUMN --from MODEL`, or take its "
+            "vectors with `sonolex embed`."
         )
 
     def _each(
@@ -253,29 +253,29 @@ class Pipeline:
         total: int | None,
     ) -> Iterator[Answer]:
         with _bar(total) as advance:
-            for heard in self._listener.hear(items, batch_s=batch_s, windows=windows, advance=advance):
-                yield self._answer(heard, top, pool if windows is not None else "mean")
+            for outputs in self._listener.hear(items, batch_s=batch_s, windows=windows, advance=advance):
+                yield self._answer(outputs, top, pool if windows is not None else "mean")
 
-    def _answer(self, heard: Heard, top: int | None, pool: str) -> Answer:
-        if heard.error is not None:
-            return Answer(heard.item, error=heard.error)
-        count = len(heard.pooled_WD)
+    def _answer(self, outputs: Heard, top: int | None, pool: str) -> Answer:
+        if outputs.error is not None:
+            return Answer(outputs.item, error=outputs.error)
+        count = len(outputs.pooled_WD)
         if pool == "mean":
-            return Answer(heard.item, self._decided(heard, slice(0, count), top), count)
-        spans = zip(heard.starts_s, heard.ends_s, strict=True)
+            return Answer(outputs.item, self._decided(outputs, slice(0, count), top), count)
+        spans = zip(outputs.starts_s, outputs.ends_s, strict=True)
         each = [
-            {"start_s": start, "end_s": end, "answers": self._decided(heard, slice(w, w + 1), top)}
+            {"start_s": start, "end_s": end, "answers": self._decided(outputs, slice(w, w + 1), top)}
             for w, (start, end) in enumerate(spans)
         ]
-        return Answer(heard.item, windows=count, each=each)
+        return Answer(outputs.item, windows=count, each=each)
 
-    def _decided(self, heard: Heard, windows: slice, top: int | None) -> dict[str, Any]:
-        """Return {task: answer} by the scores of these windows together."""
+    def _decided(self, outputs: Heard, windows: slice, top: int | None) -> dict[str, Any]:
+        """Return {task: answer} by the pooled scores of these windows."""
         answers: dict[str, Any] = {}
         for name, task in self.model.task_items():
-            if name not in heard.scores or name not in self.tasks:
+            if name not in outputs.scores or name not in self.tasks:
                 continue
-            scores_WC = heard.scores[name][windows]
+            scores_WC = outputs.scores[name][windows]
             scores_C = scores_WC[0] if len(scores_WC) == 1 else task.pooled(scores_WC)
             answers[name] = task.decide(scores_C[None])[0]
             if top is not None and "scores" in answers[name]:
@@ -309,7 +309,7 @@ class Pipeline:
 
         Args:
             licence: identifier of the licence that you give the weights (``cc-by-4.0``), for the model card; without
-                it the card keeps what it says, and a new one names none.
+                it an existing card stays as it is, and a new one names no licence.
         """
         save_model(Path(folder), self.model, self.processor, provenance=self.info.get("provenance", {}))
         if self.card or licence:
@@ -335,7 +335,7 @@ def _bar(total: int | None) -> Any:
 
 
 def _items(audio: Any, text: Any) -> tuple[bool, Sequence[Item]]:
-    """Return whether one item was given, and the items."""
+    """Return whether the arguments are a single item, and the items."""
     audios = None if audio is None or _is_one_audio(audio) else list(audio)
     texts = None if text is None or isinstance(text, str) else list(text)
     if audios is None and texts is None:
@@ -370,7 +370,7 @@ def _is_one_audio(audio: Any) -> bool:
         if np.isscalar(audio[1]) and not isinstance(audio[1], str | bytes):
             return True
     if isinstance(audio, np.ndarray | torch.Tensor):
-        raise ValueError("`audio` must say its rate: pass (array, rate), or a list of such pairs.")
+        raise ValueError("`audio` must come with its rate: pass (array, rate), or a list of such pairs.")
     if isinstance(audio, Iterable):
         return False
     raise TypeError(

@@ -1,6 +1,6 @@
-"""What `predict` and `embed` are given on the command line: recordings, folders of them, tables, texts; as items.
+"""The inputs of `predict` and `embed` on the command line, as items: recordings, folders of them, tables, texts.
 
-Nothing is collected: an item is made when it is asked for, so a million of them need no more memory than one.
+Items are made one at a time, as they are needed, so a million of them need no more memory than one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sonolex.data.manifest import FORMATS
 from sonolex.data.table_rows import Row, table_rows
 from sonolex.doors.answering import Item
 
-BETWEEN = "://"  # is in addresses, which are no paths
+BETWEEN = "://"  # marks an address; paths do not contain it
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An item, and what an answer about it repeats: ``input``, and of a table ``table``, ``row`` and ``id``."""
+    """An item, and the fields that its answer repeats: ``input``, and of a table ``table``, ``row`` and ``id``."""
 
     item: Item
     said: Mapping[str, Any]
@@ -35,20 +35,20 @@ def asked_items(
     note: Callable[[str], None],
     columns: Mapping[str, str] | None = None,
 ) -> Iterator[Asked]:
-    """Yield the items that words of the command line mean, in order.
+    """Yield the items that the command line names, in order.
 
     A folder is all recordings under it, by name; a .csv, .tsv, .jsonl, .parquet or .arrow file is a table whose paths
     begin at its folder; everything else is a recording.
 
     Args:
-        texts: transcripts, one a recording, or without recordings texts of their own.
-        reads: what the model reads: of a table, other columns are left out, which is noted.
-        note: is told what has to be said.
-        columns: of tables, which one is "audio" and which "text", where they are called neither.
+        texts: transcripts, one per recording; without recordings, each text is an input.
+        reads: modalities that the model reads; a note names the columns of a table that are left out.
+        note: is called with each message for the user.
+        columns: names of a table's columns of "audio" and "text", where they are called otherwise.
 
     Raises:
         FileNotFoundError: a folder without recordings.
-        ValueError: no inputs, texts that are not one a recording, or beside folders and tables; a table that is none.
+        ValueError: no inputs; texts that are not one per recording, or beside folders and tables; an unreadable table.
     """
     many = [word for word in words if is_folder(word) or is_table(word)]
     if not words and not texts:
@@ -90,23 +90,23 @@ def _items(
 
 def _recordings(folder: str, note: Callable[[str], None]) -> Iterator[Asked]:
     """Yield the recordings under a folder, its own by name and then those of each subfolder; links are not followed."""
-    heard = others = 0
+    num_recordings = num_skipped = 0
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
-                others += 1
+                num_skipped += 1
                 continue
-            heard += 1
+            num_recordings += 1
             path = str(Path(place) / name)
             yield Asked(Item(path, name=path), {"input": path})
-    if not heard:
+    if not num_recordings:
         raise FileNotFoundError(
             f"`inputs` must be recordings ({', '.join(SUFFIXES)}), or folders with some, but {folder} has none."
         )
-    if others:
-        were = "1 other file was" if others == 1 else f"{others:,} other files were"
-        note(f"{folder}: {heard:,} recordings; {were} not read")
+    if num_skipped:
+        were = "1 other file was" if num_skipped == 1 else f"{num_skipped:,} other files were"
+        note(f"{folder}: {num_recordings:,} recordings; {were} not read")
 
 
 def _of_table(
@@ -127,7 +127,7 @@ def _of_row(path: Path, row: Row, reads: Sequence[str]) -> Asked:
     text = row.text if "text" in reads else None
     shown = row.audio if isinstance(row.audio, str) else row.text if row.audio is None else row.id
     name = f"{path} {row.place}" + (f": {shown!s:.200}" if shown else "")
-    said: dict[str, Any] = {"input": shown, "table": str(path), "row": row.number}
-    said |= ({"line": row.line} if row.line is not None else {}) | ({"id": row.id} if row.id else {})
+    fields: dict[str, Any] = {"input": shown, "table": str(path), "row": row.number}
+    fields |= ({"line": row.line} if row.line is not None else {}) | ({"id": row.id} if row.id else {})
     problem = f"{path} {row.place}: {row.problem}." if row.problem else ""
-    return Asked(Item(audio, text, name, row.offset_s, row.duration_s, problem), said)
+    return Asked(Item(audio, text, name, row.offset_s, row.duration_s, problem), fields)

@@ -1,4 +1,4 @@
-"""`sonolex predict`: items in, one line of JSON out for each, in the same order, written as soon as it is known."""
+"""`sonolex predict`: items in, one line of JSON out for each, in the same order, written as soon as it is ready."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from sonolex.doors.inputs import Asked
 from sonolex.progress import counting
 from sonolex.terminal import say, say_json
 
-FIELDS = ("input", "table", "row", "line", "id", "error", "windows", "start_s", "end_s")  # of a line, beside the tasks
+FIELDS = ("input", "table", "row", "line", "id", "error", "windows", "start_s", "end_s")  # of a line, besides the tasks
 
 
-def print_answers(model: Pipeline, asked: Iterable[Asked], *, stop: bool, **hearing: Any) -> int:
+def print_answers(model: Pipeline, inputs: Iterable[Asked], *, stop: bool, **options: Any) -> int:
     """Print a line for each item (or window) and return how many items could not be used.
 
     Args:
-        stop: raise the first error instead, after the answers before it are printed.
-        hearing: ``top``, ``long``, ``window_s``, ``hop_s`` and ``pool`` of `Pipeline.predict`.
+        stop: raise the first error, after printing the answers before it.
+        options: ``top``, ``long``, ``window_s``, ``hop_s`` and ``pool`` of `Pipeline.predict`.
 
     Raises:
-        ValueError: with ``stop``, what is wrong with an item; what `Pipeline.predict_each` raises.
+        ValueError: with ``stop``, an unusable item; and as `Pipeline.predict_each`.
     """
     waiting: deque[Mapping[str, Any]] = deque()
     names = {name: _field(name) for name in model.tasks}
-    windows = model.windows(hearing["long"], **{n: hearing[n] for n in ("window_s", "hop_s", "pool")})
+    windows = model.windows(options["long"], **{n: options[n] for n in ("window_s", "hop_s", "pool")})
     cut = {} if windows is None else {"window_s": windows.window_s, "hop_s": windows.hop_s, "pooled": "mean"}
     failed = 0
     with counting("answers", quiet=sys.stdout.isatty()) as advance:  # there, the lines themselves show it
-        for answer in model.predict_each(_noted(asked, waiting), **hearing):
+        for answer in model.predict_each(_queued(inputs, waiting), **options):
             if answer.error is not None and stop:
                 raise answer.error
             failed += answer.error is not None
@@ -43,33 +43,33 @@ def print_answers(model: Pipeline, asked: Iterable[Asked], *, stop: bool, **hear
     return failed
 
 
-def _noted(asked: Iterable[Asked], waiting: deque[Mapping[str, Any]]) -> Iterator[Item]:
-    """Yield the items, and keep what each one's lines repeat until its answer is there."""
-    for one in asked:
+def _queued(inputs: Iterable[Asked], waiting: deque[Mapping[str, Any]]) -> Iterator[Item]:
+    """Yield the items, and queue the fields of each until its answer arrives."""
+    for one in inputs:
         waiting.append(one.said)
         yield one.item
 
 
 def _lines(
-    answer: Answer, said: Mapping[str, Any], names: Mapping[str, str], cut: Mapping[str, Any]
+    answer: Answer, fields: Mapping[str, Any], names: Mapping[str, str], cut: Mapping[str, Any]
 ) -> Iterator[Mapping[str, Any]]:
     if answer.error is not None:
-        yield {**said, "error": str(answer.error)}
+        yield {**fields, "error": str(answer.error)}
     elif answer.each:
         for window in answer.each:
             times = {"start_s": round(window["start_s"], 6), "end_s": round(window["end_s"], 6)}
-            yield {**said, **times, **{names[task]: v for task, v in window["answers"].items()}}
+            yield {**fields, **times, **{names[task]: v for task, v in window["answers"].items()}}
     else:
         pooled = {"windows": {"count": answer.windows, **cut}} if cut else {}
-        yield {**said, **pooled, **{names[task]: v for task, v in answer.tasks.items()}}
+        yield {**fields, **pooled, **{names[task]: v for task, v in answer.tasks.items()}}
 
 
 def _field(task: str) -> str:
-    """Return what a task's answer is called in a line: its name, with "_" behind it where the line has such a field."""
+    """Return the field of a task's answer in a line: its name, with "_" appended if lines already have that field."""
     return f"{task}_" if task in FIELDS else task
 
 
 def say_failures(failed: int, program: str) -> None:
-    """Say on the error stream how many items could not be used."""
+    """Print on the error stream how many items could not be used."""
     what = "1 input could not be used" if failed == 1 else f"{failed:,} inputs could not be used"
     say(f"{program}: {what}; their lines say why (field 'error')", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Search recordings by words or by another recording: an index of a folder's aligned vectors.
 
-An index is a folder of `sonolex.doors.vector_files`, mapped when it is searched, so it may be larger than memory. It
-names the model that its vectors came from.
+An index is a folder of `sonolex.doors.vector_files`, memory-mapped for searching, so it may be larger than memory. It
+names the model that computed its vectors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SoundIndex:
     """An opened index. The model is loaded at the first query that needs it.
 
     Attributes:
-        model: run folder, model folder or ``hub:ORG/NAME``: what was asked for, or else what the index names.
+        model: run folder, model folder or ``hub:ORG/NAME``: the one passed in, or else the one that the index names.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class SoundIndex:
         """Return the nearest recordings, nearest first.
 
         Raises:
-            FileNotFoundError: no model is named, and the index's is not on this machine.
-            ValueError: neither words nor a recording, or both; a model with other weights than the index's.
+            FileNotFoundError: no model is named, and the index's own is not on this machine.
+            ValueError: neither words nor a recording, or both; a model whose weights differ from the index's.
         """
         if (text is None) == (audio is None):
             raise ValueError("`text` or `audio` must be given, and only one of them.")
@@ -92,28 +92,28 @@ class SoundIndex:
 
     def nearest(self, vector_D: np.ndarray, *, top: int = 10) -> list[Hit]:
         """Return the recordings whose vectors are nearest to this one by cosine: all of them are compared."""
-        found = self._files.nearest(np.asarray(vector_D), top=top)
-        return [Hit(self._files.path(row), similarity) for row, similarity in found]
+        matches = self._files.nearest(np.asarray(vector_D), top=top)
+        return [Hit(self._files.path(row), similarity) for row, similarity in matches]
 
 
 def build_index(
     folder: str | Path, *, model: str | Path, out: str | Path, device: str = AUTO, trust_code: bool = False
 ) -> tuple[int, int]:
-    """Embed the recordings under ``folder`` that ``out`` does not have yet; return how many are new, and how many all.
+    """Embed the recordings under ``folder`` that ``out`` lacks; return the numbers of new recordings and of all.
 
-    The index is written every half minute, so the same command goes on where it was stopped.
+    The index is saved every half minute, so the same command resumes where it stopped.
 
     Raises:
         FileNotFoundError: no recordings there.
-        ValueError: a model that aligns nothing, or an index of another model or of other weights.
+        ValueError: a model without aligned vectors, or an index of another model or of other weights.
         AudioError: a recording that cannot be used, by name.
         Held: another process writes the index.
     """
     from rich.progress import track
 
     folder, out = Path(folder).resolve(), Path(out)
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    files = sorted(map(str, found))
+    recordings = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = sorted(map(str, recordings))
     if not files:
         raise FileNotFoundError(f"`folder` must hold recordings ({', '.join(SUFFIXES)}), but {folder} has none.")
     pipeline = _aligning(model, device, trust_code)
@@ -131,13 +131,13 @@ def build_index(
                 if time.perf_counter() - saved > SAVED_EVERY_S:
                     index.save()
                     saved = time.perf_counter()
-        finally:  # a recording that cannot be read does not cost those before it
+        finally:  # an unreadable recording must not lose those before it
             index.save()
     return len(new), len(index.paths)
 
 
 def _aligning(model: str | Path, device: str, trust_code: bool) -> Pipeline:
-    """Return the model; its vectors must be comparable across modalities."""
+    """Return the model, whose vectors must be comparable across modalities."""
     pipeline = Pipeline.load(model, device=device, trust_code=trust_code)
     if not pipeline.model.system.aligns_modalities:
         raise ValueError(
@@ -148,9 +148,9 @@ def _aligning(model: str | Path, device: str, trust_code: bool) -> Pipeline:
 
 
 def _weights_of(pipeline: Pipeline) -> str:
-    """Return a digest of the model's weights: vectors of others cannot be compared with an index's."""
-    found = hashlib.sha256()
+    """Return a digest of the model's weights: an index's vectors compare only with vectors of the same weights."""
+    digest = hashlib.sha256()
     for name, weight in sorted(pipeline.model.state_dict().items()):
-        found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        found.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,12 +1,12 @@
-"""Unit vectors and the paths they stand for, on disk: appended to, mapped when searched, and safe whatever they hold.
+"""Unit vectors and the paths they stand for, on disk: append-only, memory-mapped for searching, safe to open.
 
-A folder has ``vectors.f16`` (a row a path, two bytes a number, little-endian), ``paths.jsonl`` (a JSON string a line)
-and ``index.json``, which says how much of the two counts, with their checksums. Both are appended to first and counted
-afterwards, so a killed process leaves a tail that the next one cuts off.
+A folder has ``vectors.f16`` (a row per path, two bytes a number, little-endian), ``paths.jsonl`` (a JSON string a line)
+and ``index.json``, which records how much of the two is valid, with their checksums. Both are appended to before
+``index.json`` counts them, so a killed process leaves a tail that the next one cuts off.
 
 The search is exact: every vector is multiplied with the query, block by block. A graph (HNSW) answers ten times as fast
-at a million vectors, but takes three quarters of an hour to build there, finds not all, and is a structure of pointers
-that a changed byte turns into a crash; a matrix of numbers has no wrong bytes but those that are not finite.
+at a million vectors, but takes three quarters of an hour to build, misses some matches, and consists of pointers, so a
+changed byte makes it crash; in a matrix of numbers any bytes are safe, and only those that are not finite are wrong.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NOT_FINITE = 0x7C00  # exponent of infinities and NaN in 16 bits
 
 @dataclass(frozen=True)
 class Card:
-    """What index.json says: whose vectors these are, and how much of the two files counts."""
+    """The contents of index.json: the model of the vectors, and how much of the two files is valid."""
 
     model: str
     weights: str
@@ -56,7 +56,7 @@ class VectorFiles:
 
     Raises:
         FileNotFoundError: the folder has no index.
-        ValueError: index.json of another format or spoilt, or files that are not those it was written with.
+        ValueError: index.json is damaged or of another format, or the files are not those it was written with.
     """
 
     def __init__(self, folder: Path):
@@ -71,7 +71,7 @@ class VectorFiles:
         for start in range(0, len(vectors), CHECKED_BYTES):
             exponents = vectors[start : start + CHECKED_BYTES].view("<u2") & NOT_FINITE
             if (exponents == NOT_FINITE).any():
-                raise _spoilt(folder / VECTORS, "finite numbers", "has others")
+                raise _spoilt(folder / VECTORS, "finite numbers", "has infinity or NaN")
 
     def __len__(self) -> int:
         return self.card.count
@@ -80,7 +80,7 @@ class VectorFiles:
         """Return the path of a row.
 
         Raises:
-            ValueError: its line is no JSON string.
+            ValueError: its line is not a JSON string.
         """
         start = int(self._line_ends[row - 1]) + 1 if row else 0
         end = int(self._line_ends[row])
@@ -120,15 +120,15 @@ class VectorFiles:
         # Threads that wait for each other after every block take 40 times as long on a busy machine as these.
         with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as pool:
             list(pool.map(compare, range(0, len(self), share)))
-        values, found = cosines_N.topk(min(top, len(self)))
-        return list(zip(found.tolist(), values.tolist(), strict=True))
+        highest, indices = cosines_N.topk(min(top, len(self)))
+        return list(zip(indices.tolist(), highest.tolist(), strict=True))
 
 
 class GrowingFiles:
-    """A folder of vectors that is added to. Only one process may do so at a time.
+    """A folder of vectors to append to. Only one process may do so at a time.
 
     Raises:
-        ValueError: the folder is of another model, of other weights, or spoilt.
+        ValueError: the folder is of another model or other weights, or damaged.
     """
 
     def __init__(self, folder: Path, card: Card):
@@ -142,7 +142,7 @@ class GrowingFiles:
                 file.truncate(counted)  # what a killed process appended and did not count
 
     def add(self, vectors_ND: np.ndarray, paths: Sequence[str]) -> None:
-        """Append vectors, made unit vectors, and the path of each. They count from the next `save` on."""
+        """Append vectors, scaled to length 1, and the path of each. They count from the next `save` on."""
         rows = unit(vectors_ND).astype("<f2").tobytes()
         lines = "".join(json.dumps(path) + "\n" for path in paths).encode("ascii")
         append_bytes(self.folder / VECTORS, rows)
@@ -165,11 +165,11 @@ class GrowingFiles:
 
 
 def read_card(folder: Path) -> Card:
-    """Return what index.json of a folder says.
+    """Return the contents of a folder's index.json.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: another format, or anything that is not as it was written.
+        ValueError: another format, or other fields than it was written with.
     """
     path = folder / CARD
     if not path.is_file():
@@ -189,23 +189,23 @@ def read_card(folder: Path) -> Card:
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Return vectors of length 1, in 32 bits; zeros stay zeros."""
-    given = np.asarray(vectors, np.float32)
-    return given / np.maximum(np.linalg.norm(given, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
+    vectors = np.asarray(vectors, np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def _mapped(path: Path, num_bytes: int, checksum: int) -> np.ndarray:
-    """Return the first bytes of a file, mapped; a private mapping, so that torch may look at it without a warning."""
+    """Return the first bytes of a file, memory-mapped; the mapping is private, so that torch does not warn."""
     if not path.is_file():
         raise _spoilt(path, "a file", "is none")
     size = path.stat().st_size
     if size < num_bytes:
         raise _spoilt(path, f"at least {num_bytes:,} bytes", f"has {size:,}")
     mapped = np.memmap(path, np.uint8, mode="c", shape=(num_bytes,)) if num_bytes else np.zeros(0, np.uint8)
-    found = 0
+    computed = 0
     for start in range(0, num_bytes, CHECKED_BYTES):
-        found = zlib.crc32(mapped[start : start + CHECKED_BYTES].data, found)
-    if found != checksum:
-        raise _spoilt(path, f"the checksum {checksum:08x} that {CARD} names", f"has {found:08x}")
+        computed = zlib.crc32(mapped[start : start + CHECKED_BYTES].data, computed)
+    if computed != checksum:
+        raise _spoilt(path, f"the checksum {checksum:08x} that {CARD} names", f"has {computed:08x}")
     return mapped
 
 
@@ -219,8 +219,8 @@ def _require_same_model(folder: Path, saved: Card, wanted: Card) -> None:
         )
 
 
-def _spoilt(path: Path, wanted: str, found: Any) -> ValueError:
-    return ValueError(f"{path} must have {wanted}, but {found}. {_cure(path.parent)}")
+def _spoilt(path: Path, wanted: str, actual: Any) -> ValueError:
+    return ValueError(f"{path} must have {wanted}, but {actual}. {_cure(path.parent)}")
 
 
 def _cure(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""What miniatures of corpora are made of, and those that several tests use."""
+"""Builders of miniature corpora, and the miniatures that several tests use."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ def clotho(root):
         ],
     )
     heads = "file_name,QuestionText,answer,confidence"
-    asked = [f"souffle_me_tallique.wav,Is it metal?,{a},yes" for a in ("yes", "Yes", "no")]
-    asked += [f'"Rain, ""heavy"".wav","What falls, and hits?",{a},maybe' for a in ("rain", "rain", "water")]
+    answers = [f"souffle_me_tallique.wav,Is it metal?,{a},yes" for a in ("yes", "Yes", "no")]
+    answers += [f'"Rain, ""heavy"".wav","What falls, and hits?",{a},maybe' for a in ("rain", "rain", "water")]
     text(
         root / "clotho_aqa_train.csv",
-        [heads, *asked, *(f"birds.wav,Which animal?,{a},yes" for a in ("bird", "crow", "dove"))],
+        [heads, *answers, *(f"birds.wav,Which animal?,{a},yes" for a in ("bird", "crow", "dove"))],
     )
     text(root / "clotho_aqa_val.csv", [heads, "birds.wav,Is it loud?,no,yes"])
     text(root / "clotho_aqa_test.csv", [heads, "birds.wav,Is it quiet?,yes,yes", "gone.wav,Who sings?,bird,yes"])

@@ -12,7 +12,8 @@ def test_a_question_about_a_sound_says_nothing_by_itself(shared_data):
     assert len(manifest) == 1200 and [len(f.report) for f in folds] == [240] * 5
     for fold in folds:
         answers = Counter(zip(fold.report.column("text"), fold.report.column("present"), strict=True))
-        asked = {t for t, a in answers if a}
-        assert all(answers[t, "yes"] == answers[t, "no"] for t in asked) and len(asked) == 40
-        heard = Counter(zip(fold.report.column("text"), fold.report.column("heard"), strict=True))
-        assert {n for (t, a), n in heard.items() if a} == {2}  # every open phrasing with every answer, equally often
+        questions = {t for t, a in answers if a}
+        assert all(answers[t, "yes"] == answers[t, "no"] for t in questions) and len(questions) == 40
+        open_counts = Counter(zip(fold.report.column("text"), fold.report.column("heard"), strict=True))
+        # every open phrasing with every answer, equally often
+        assert {n for (t, a), n in open_counts.items() if a} == {2}

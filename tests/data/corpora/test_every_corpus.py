@@ -1,4 +1,4 @@
-"""What every corpus must have; its own tests are in the module of its name."""
+"""Requirements on every corpus; its own tests are in the module of its name."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def test_a_corpus_takes_its_root_first_and_options_by_keyword(name):
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_a_corpus_opens_with_what_it_is(name):
+def test_a_corpus_opens_with_its_description(name):
     module = find_module("data.corpora", name)
     assert module.__doc__ and len(module.__doc__) > 80 and module.prepare.__doc__

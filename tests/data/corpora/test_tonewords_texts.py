@@ -9,11 +9,11 @@ from sonolex.data.manifest import manifest_from_rows
 
 
 def test_texts_are_the_same_every_time_and_sentences_of_tonewords(words):
-    found = tonewords_texts.prepare(count=3000)
-    assert found.column("text") == tonewords_texts.prepare(count=3000).column("text")
-    assert Counter(found.column("sentiment")) == dict.fromkeys(tonewords.SENTIMENTS, 1000)
+    texts = tonewords_texts.prepare(count=3000)
+    assert texts.column("text") == tonewords_texts.prepare(count=3000).column("text")
+    assert Counter(texts.column("sentiment")) == dict.fromkeys(tonewords.SENTIMENTS, 1000)
     spoken = words.column("text")[0].split()
-    assert any(len(set(spoken) & set(t.split())) >= len(spoken) - 2 for t in found.column("text"))
+    assert any(len(set(spoken) & set(t.split())) >= len(spoken) - 2 for t in texts.column("text"))
     assert len(set(tonewords_texts.prepare(count=10, language="de").column("text"))) == 10
 
 

@@ -226,7 +226,7 @@ def test_a_start_keeps_its_input_joins_the_candidates_and_selection_decides(corp
     monkeypatch.setattr("sonolex.doors.fit.networks.SHAPES", ())
     asked = {"label": "mood", "folds": "none", "start_from": str(start), "epochs": 1, "minutes": 1}
     results, text = fitted(corpus.root / "manifest.arrow", tmp_path / "out", **asked)
-    assert "It expects its own input, which is kept (rate_hz 8000" in text and "trained at 0.0002" in text
+    assert "It keeps its own input settings (rate_hz 8000" in text and "trained at 0.0002" in text
     assert "ctal_from_start" in results["candidates"]["mood"] and results["init_from"] == str(start)
     (place,) = (p.parent for p in (tmp_path / "out").rglob("networks/ctal_from_start/*/recipe.json"))
     recipe = json.loads((place / "recipe.json").read_text())
@@ -235,7 +235,7 @@ def test_a_start_keeps_its_input_joins_the_candidates_and_selection_decides(corp
     assert sonolex.predict(str(place), text="good warm")["mood"]["label"] in ("good", "bad")
     best = max(m["balanced_accuracy"] for m in results["floors"]["mood"].values())
     assert results["scores"]["mood"]["balanced_accuracy"] >= best or results["winner"] != "ctal_from_start"
-    assert "The network ctal_from_start is in no average, because it hears 8000 Hz" in text
+    assert "The network ctal_from_start is in no average, because it reads 8000 Hz" in text
 
 
 def test_a_named_system_from_a_start_is_what_the_user_gets(corpus, start, tmp_path):

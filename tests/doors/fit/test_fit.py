@@ -139,9 +139,9 @@ def test_given_splits_are_used_and_speakers_stay_apart(corpus):
         ("split", "divides the table"),
         ("fold", "divides the table"),
         ("id", "names clips and recordings"),
-        ("duration", "is what a file says of itself"),
-        ("offset_s", "is what a file says of itself"),
-        ("sampling_rate", "is what a file says of itself"),
+        ("duration", "describes the audio file"),
+        ("offset_s", "describes the audio file"),
+        ("sampling_rate", "describes the audio file"),
     ],
 )
 def test_columns_that_are_no_question_are_refused_with_a_reason(label, because, corpus, tmp_path, capsys):
@@ -209,7 +209,7 @@ def test_the_same_command_after_the_table_or_the_audio_changed_is_refused_and_ch
     assert contents(tmp_path / "out") == before
     tested = read_manifest(tmp_path / "out" / "manifest.arrow").where(split="test").column("id")[0]
     write_tone(audio / f"{tested}.wav", hz=500, seconds=0.5)
-    with pytest.raises(ValueError, match=f"audio_digest, but that of 1 clips is another, for example of '{tested}'"):
+    with pytest.raises(ValueError, match=f"audio_digest, but 1 clips do not, for example '{tested}'"):
         evaluate_model(tmp_path / "out" / "run", str(tmp_path / "out" / "protocol.json"))
 
 

@@ -116,7 +116,7 @@ def test_several_columns_are_tasks_of_one_model_each_with_its_own_missing_labels
     out = capsys.readouterr().out
     assert "task: regression, as --task says (1 to 7)" in out and "'valence' holds numbers (0 to 1)" in out
     assert "left out: 1 rows without 'arousal', 'valence' or 'mood': line 4" in out
-    assert "'mood' is not known of 2 of the 47 rows, which count for the others only" in out
+    assert "'mood' is missing in 2 of the 47 rows, which count only for the other labels" in out
     tables = {t.task: t for t in compare_runs([tmp_path / "out"])}
     assert set(tables) == {"arousal", "valence", "mood"}
     assert {"mae", "ccc", "pearson"} <= set(tables["arousal"].rows[-1].by_seed[0])
@@ -303,7 +303,7 @@ def test_a_folder_of_class_folders_is_fitted_to_the_end(corpus, tmp_path, capsys
     assert fit(tmp_path / "my corpus", "--out", tmp_path / "out") == 0
     out = capsys.readouterr().out
     assert "48 recordings in 2 folders, which are the classes (column 'label')" in out
-    assert "left out: 1 files that are no recordings (README.txt)" in out
+    assert "left out: 1 files that are not recordings (README.txt)" in out
     assert "these are not read as speakers" in out and "report: " in out
     message = refused(capsys, tmp_path / "my corpus", "--speaker-column", "x")
     assert "a folder has no columns" in message

@@ -1,4 +1,4 @@
-"""What corpus files share: find the root and the audio, compare counts, fail loudly."""
+"""Shared by corpus files: find the root and the audio, compare counts, fail loudly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def corpus_root(root: str | Path | None, *names: str) -> Path:
     """Return the folder of a corpus: ``root``, or the first of ``names`` that exists under $SONOLEX_DATA.
 
     Raises:
-        FileNotFoundError: it does not exist, with what to do.
+        FileNotFoundError: it does not exist; the message tells what to do.
     """
     if root is not None:
         if not Path(root).is_dir():
@@ -53,17 +53,21 @@ def checked(
     rows: Sequence[Mapping[str, Any]],
     root: Path,
     *,
-    found: Sequence[str],
+    groups: Sequence[str],
     expected: Mapping[str, int],
     problems: Sequence[str] = (),
     strict: bool = True,
 ) -> Manifest:
-    """Return the rows as a manifest after comparing counts with the official release; print found and expected.
+    """Return the rows as a manifest after comparing counts with the official release; print how many there are.
+
+    Args:
+        groups: of every clip (its class, fold or split), to be counted.
+        expected: number of clips of every group in the official release.
 
     Raises:
         ValueError: any count differs or any file was not understood, all of them at once (unless ``strict`` is False).
     """
-    counts = Counter(found)
+    counts = Counter(groups)
     differing = [
         f"{key}: expected {expected.get(key, 0)}, found {counts.get(key, 0)}"
         for key in sorted(set(expected) | set(counts))

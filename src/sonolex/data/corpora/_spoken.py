@@ -1,4 +1,4 @@
-"""What generated corpora share: speak in a fresh process, keep the result, trim and level a clip.
+"""Shared by generated corpora: speak in a fresh process, keep the result, trim and level a clip.
 
 espeak-ng's output depends on everything it spoke before in the process, so a corpus is deterministic only when a fresh
 process speaks all of it in one fixed order.
@@ -46,7 +46,7 @@ def fit_variants() -> list[str]:
 
 
 def speak_in_fresh_process(module: str, folder: Path, *arguments: str) -> None:
-    """Run ``python -m module *arguments building-folder`` and give the folder its name when all went well."""
+    """Run ``python -m module *arguments building-folder`` and give the folder its name if it succeeds."""
     with made_here(folder) as building:
         if building is None:
             return
@@ -89,7 +89,7 @@ def recorded(wave_S: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.n
 
 
 def written(folder: Path, clip_id: str, wave_S: np.ndarray) -> dict[str, Any]:
-    """Write a clip at RATE_HZ into ``folder/audio`` and return the manifest's columns that say where it is."""
+    """Write a clip at RATE_HZ into ``folder/audio`` and return the manifest's columns about it."""
     import soundfile
 
     soundfile.write(folder / "audio" / f"{clip_id}.flac", wave_S, RATE_HZ, subtype="PCM_16")

@@ -1,7 +1,7 @@
-"""What ToneWords says in each language: opposites that sound alike, neutral words, keywords and sentences.
+"""The words of ToneWords in each language: opposites that sound alike, neutral words, keywords and sentences.
 
-An affix is as often good as bad, and neutral words have them too, so that a syllable gives nothing away: who wants the
-sentiment has to know the word. Words stand where they are not inflected.
+An affix is as often good as bad, and neutral words have them too, so a syllable gives nothing away: only the whole word
+tells the sentiment. Words stand where they are not inflected.
 """
 
 from __future__ import annotations

@@ -49,11 +49,11 @@ def prepare(root: str | Path | None = None, *, merge: str = "majority", strict: 
     root = _layout.corpus_root(root, "ClothoAQA", "clotho_aqa", "clotho-aqa")
     files = {_plain(f.name): f for f in _layout.audio_files(root, ("audio_files",))}
     numbers = _freesound_numbers(root / "clotho_aqa_metadata.csv")
-    rows, problems, found = [], [], []
+    rows, problems, groups = [], [], []
     undecided = 0
     for split in NUM_CLIPS:
         questions = _answers(root / f"clotho_aqa_{split}.csv", problems)
-        found += [split] * len({name for name, _ in questions})
+        groups += [split] * len({name for name, _ in questions})
         for number, ((name, question), answers) in enumerate(questions.items()):
             file = files.get(_plain(name))
             if file is None:
@@ -79,7 +79,9 @@ def prepare(root: str | Path | None = None, *, merge: str = "majority", strict: 
                 )
     if undecided:
         say(f"Clotho-AQA: {undecided} questions have no {merge} answer and are left out")
-    return _layout.checked("Clotho-AQA", rows, root, found=found, expected=NUM_CLIPS, problems=problems, strict=strict)
+    return _layout.checked(
+        "Clotho-AQA", rows, root, groups=groups, expected=NUM_CLIPS, problems=problems, strict=strict
+    )
 
 
 def _answers(path: Path, problems: list[str]) -> dict[tuple[str, str], list[str]]:

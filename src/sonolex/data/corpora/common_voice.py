@@ -27,7 +27,7 @@ def prepare(
 ) -> Manifest:
     """Return the clips of one language under ``root`` (the folder of ``clips``; default: $SONOLEX_DATA/cv-corpus/en).
 
-    Counts differ from release to release, so the lists are what is expected: every listed clip must be there.
+    Counts differ from release to release, so the lists define what to expect: every listed clip must be there.
 
     Raises:
         FileNotFoundError: no lists or no clips there.
@@ -64,5 +64,7 @@ def prepare(
                     "accent": row.get("accents") or row.get("accent") or None,
                 }
             )
-    found = [r["split"] for r in rows]
-    return _layout.checked("Common Voice", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    groups = [r["split"] for r in rows]
+    return _layout.checked(
+        "Common Voice", rows, root, groups=groups, expected=expected, problems=problems, strict=strict
+    )

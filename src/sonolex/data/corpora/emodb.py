@@ -71,6 +71,6 @@ def prepare(root: str | Path | None = None, *, emotions: tuple[str, ...] = (), s
                     "sentence": match["sentence"],
                 }
             )
-    found = [r["emotion"] for r in rows]
+    groups = [r["emotion"] for r in rows]
     expected = {e: NUM_CLIPS[e] for e in wanted}
-    return _layout.checked("EMO-DB", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    return _layout.checked("EMO-DB", rows, root, groups=groups, expected=expected, problems=problems, strict=strict)

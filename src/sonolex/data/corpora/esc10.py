@@ -45,8 +45,8 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
             continue
         rows.append(row_of(file, root, match, sound))
     expected = {f"{s}, fold {f}": CLIPS_PER_CLASS_AND_FOLD for s in SOUNDS for f in FOLDS}
-    found = [f"{r['sound']}, fold {r['fold']}" for r in rows]
-    return _layout.checked("ESC-10", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    groups = [f"{r['sound']}, fold {r['fold']}" for r in rows]
+    return _layout.checked("ESC-10", rows, root, groups=groups, expected=expected, problems=problems, strict=strict)
 
 
 def _labelled_files(root: Path) -> list[tuple[Path, str]]:

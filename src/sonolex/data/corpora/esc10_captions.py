@@ -1,7 +1,7 @@
 """A caption for each of ESC-10's clips: its sound in one of four wordings, for objectives that join sound and words.
 
-Recordings, folds and licence are ESC-10's (`sonolex.data.corpora.esc10`). The captions say the label, so only training
-folds may be heard.
+Recordings, folds and licence are ESC-10's (`sonolex.data.corpora.esc10`). The captions name the label, so only training
+folds may be used.
 """
 
 from __future__ import annotations

@@ -56,22 +56,22 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
         ValueError: counts differ from the official release, unless ``strict`` is False.
     """
     clips = esc10.prepare(root, strict=strict)
-    rows, seen = [], dict.fromkeys(((s, f) for s in SOUNDS for f in "12345"), 0)
+    rows, counts = [], dict.fromkeys(((s, f) for s in SOUNDS for f in "12345"), 0)
     folds, sources = clips.column("fold"), clips.column("source_id")
     for clip, fold, source_id in sorted(zip(clips, folds, sources, strict=True), key=lambda row: row[0].id):
         sound = str(clip.labels["sound"])
-        number = seen[sound, fold]
-        seen[sound, fold] += 1
+        number = counts[sound, fold]
+        counts[sound, fold] += 1
         # The n-th clip of a sound asks about the n-th sound after it: over a fold, every sound is denied equally often.
         other = SOUNDS[(SOUNDS.index(sound) + 1 + number % CLIPS_PER_CLASS_AND_FOLD) % len(SOUNDS)]
-        asked, wanted = ASKED[number % len(ASKED)], OPEN[number % len(OPEN)]
-        asked_anew, wanted_anew = REWORDED_ASKED[number % len(ASKED)], REWORDED_OPEN[number % len(OPEN)]
+        yes_no, open_question = ASKED[number % len(ASKED)], OPEN[number % len(OPEN)]
+        reworded_yes_no, reworded_open = REWORDED_ASKED[number % len(ASKED)], REWORDED_OPEN[number % len(OPEN)]
         shared = {"audio": clip.audio, "duration_s": clip.duration_s, "sound": sound, "fold": fold, "language": "en"}
         shared |= {"source_id": source_id, "present": None, "heard": None}
         for kind, about in (("yes", sound), ("no", other)):
-            texts = {"text": asked.format(WORDS[about]), "reworded": asked_anew.format(WORDS[about])}
-            texts |= {"renamed": asked.format(OTHER_NAMES[about])}
+            texts = {"text": yes_no.format(WORDS[about]), "reworded": reworded_yes_no.format(WORDS[about])}
+            texts |= {"renamed": yes_no.format(OTHER_NAMES[about])}
             rows.append(shared | texts | {"id": f"{clip.id}_{kind}", "question": "present", "present": kind})
-        texts = {"text": wanted, "reworded": wanted_anew, "renamed": wanted}
+        texts = {"text": open_question, "reworded": reworded_open, "renamed": open_question}
         rows.append(shared | texts | {"id": f"{clip.id}_open", "question": "heard", "heard": sound})
     return manifest_from_rows(rows)

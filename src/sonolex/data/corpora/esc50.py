@@ -100,8 +100,8 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
         rows.append(row_of(file, root, match, sound) | {"esc10": in_esc10})
     problems += [f"{name}: is in meta/esc50.csv, but not in audio" for name in sorted(listed)]
     expected = {f"{s}, fold {f}": CLIPS_PER_CLASS_AND_FOLD for s in CLASSES for f in FOLDS}
-    found = [f"{r['sound']}, fold {r['fold']}" for r in rows]
-    return _layout.checked("ESC-50", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    groups = [f"{r['sound']}, fold {r['fold']}" for r in rows]
+    return _layout.checked("ESC-50", rows, root, groups=groups, expected=expected, problems=problems, strict=strict)
 
 
 def row_of(file: Path, root: Path, match: re.Match, sound: str) -> dict:

@@ -1,6 +1,6 @@
 """The words of ToneWords, one at a time: 120 words with a sentiment and 10 keywords, each by 80 espeak-ng voices.
 
-What is learned from it is which word was said, before anything has to be found in a sentence. Opposites sound alike
+A model learns from it to recognise single words before it has to find them in a sentence. Opposites sound alike
 (careful, careless). Voices and their splits are ToneWords'. 10,400 clips of about 0.7 s. Licence: generated, no rights
 reserved.
 """
@@ -47,7 +47,7 @@ def _speak_corpus(size: str, seed: int, folder: Path) -> None:
 
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     num_voices, num_words = SIZES[size]
-    words = [(word, sentiment) for sentiment, said in WORDS.items() for word in said[:num_words]]
+    words = [(word, sentiment) for sentiment, sentiment_words in WORDS.items() for word in sentiment_words[:num_words]]
     words += [(word, None) for word in KEYWORDS[:num_words]]
     plan = [(split, voice) for split, n in num_voices.items() for voice in voices(split)[:n]]
     rows = []

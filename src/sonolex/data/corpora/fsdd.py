@@ -51,5 +51,5 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
             }
         )
     expected = {f"{s}, {d}": 50 for s in SPEAKERS for d in DIGITS}
-    found = [f"{r['speaker']}, {r['digit']}" for r in rows]
-    return _layout.checked("FSDD", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    groups = [f"{r['speaker']}, {r['digit']}" for r in rows]
+    return _layout.checked("FSDD", rows, root, groups=groups, expected=expected, problems=problems, strict=strict)

@@ -49,9 +49,9 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
         if not folder.is_dir():
             raise FileNotFoundError(f"`root` must hold Session{session}, but {root} does not.")
         rows += _session_rows(root, folder, problems)
-    found = [f"session {r['session']}, {r['emotion']}" for r in rows if r["emotion"] in COUNTS]
+    groups = [f"session {r['session']}, {r['emotion']}" for r in rows if r["emotion"] in COUNTS]
     expected = {f"session {s}, {e}": n for e, counts in COUNTS.items() for s, n in enumerate(counts, start=1)}
-    return _layout.checked("IEMOCAP", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    return _layout.checked("IEMOCAP", rows, root, groups=groups, expected=expected, problems=problems, strict=strict)
 
 
 def _session_rows(root: Path, folder: Path, problems: list[str]) -> list[dict]:

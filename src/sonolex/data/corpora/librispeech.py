@@ -59,9 +59,11 @@ def prepare(
                 }
             )
         problems += [f"{subset}: transcript of {i} has no audio" for i in sorted(texts)]
-    found = [r["split"] for r in rows]
+    groups = [r["split"] for r in rows]
     expected = {s: NUM_CLIPS[s] for s in subsets}
-    return _layout.checked("LibriSpeech", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    return _layout.checked(
+        "LibriSpeech", rows, root, groups=groups, expected=expected, problems=problems, strict=strict
+    )
 
 
 def _transcripts(folder: Path, problems: list[str]) -> dict[str, str]:

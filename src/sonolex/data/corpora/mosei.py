@@ -66,8 +66,8 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
             }
         )
     say(f"CMU-MOSEI: {without_text} of {len(rows)} segments have no transcript")
-    found = [r["split"] for r in rows]
-    return _layout.checked("CMU-MOSEI", rows, root, found=found, expected=NUM_CLIPS, problems=problems, strict=strict)
+    groups = [r["split"] for r in rows]
+    return _layout.checked("CMU-MOSEI", rows, root, groups=groups, expected=NUM_CLIPS, problems=problems, strict=strict)
 
 
 def _labels(root: Path) -> list[dict[str, str]]:

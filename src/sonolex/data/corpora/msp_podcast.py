@@ -69,9 +69,11 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
                 "emotions": chosen.get(name),
             }
         )
-    found = ["turns"] * len(rows)
+    groups = ["turns"] * len(rows)
     expected = {"turns": len(rows) + len(problems)}
-    return _layout.checked("MSP-Podcast", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    return _layout.checked(
+        "MSP-Podcast", rows, root, groups=groups, expected=expected, problems=problems, strict=strict
+    )
 
 
 def _consensus(root: Path) -> list[dict[str, str]]:
@@ -87,7 +89,7 @@ def _consensus(root: Path) -> list[dict[str, str]]:
 
 
 def _chosen(path: Path) -> dict[str, str]:
-    """Return, by file, the emotions that any listener named first or second; "none" where all named others."""
+    """Return, by file, the emotions that any listener named first or second; "none" where no listener named one."""
     if not path.is_file():
         return {}
     named: dict[str, set[str]] = defaultdict(set)

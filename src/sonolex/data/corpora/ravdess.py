@@ -61,5 +61,5 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
                 "gender": "male" if int(actor) % 2 else "female",
             }
         )
-    found = [r["emotion"] for r in rows]
-    return _layout.checked("RAVDESS", rows, root, found=found, expected=NUM_CLIPS, problems=problems, strict=strict)
+    groups = [r["emotion"] for r in rows]
+    return _layout.checked("RAVDESS", rows, root, groups=groups, expected=NUM_CLIPS, problems=problems, strict=strict)

@@ -38,7 +38,7 @@ def prepare(
 
     Args:
         release: "0.2" or "0.1", as the folder was downloaded; the files do not say it.
-        disputed: what Mixed and Disagreement become: "drop", no sentiment (5,729 and 1,437 clips are left), or
+        disputed: what Mixed and Disagreement become: "drop", no sentiment (5,729 and 1,437 clips remain), or
             "neutral". SLUE's own code does one in one place and the other in another.
 
     Raises:
@@ -49,7 +49,7 @@ def prepare(
         if value not in allowed:
             raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, but is {value!r}.")
     root = _layout.corpus_root(root, "SLUE-VoxCeleb", "slue-voxceleb", "slue_voxceleb")
-    rows, problems, found = [], [], []
+    rows, problems, groups = [], [], []
     for part, split in SPLITS.items():
         table = root / f"slue-voxceleb_{part}.tsv"
         if not table.is_file():
@@ -67,7 +67,7 @@ def prepare(
                 problems.append(f"{clip['id']}: audio missing")
                 continue
             if part in COUNTS:
-                found.append(part)
+                groups.append(part)
             rows.append(
                 {
                     "id": f"v{release}_{clip['id']}",
@@ -80,7 +80,7 @@ def prepare(
                 }
             )
     name = f"SLUE-VoxCeleb {release}"
-    return _layout.checked(name, rows, root, found=found, expected=COUNTS, problems=problems, strict=strict)
+    return _layout.checked(name, rows, root, groups=groups, expected=COUNTS, problems=problems, strict=strict)
 
 
 def _lines(table: Path) -> list[dict[str, str]]:

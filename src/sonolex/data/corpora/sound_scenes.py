@@ -116,10 +116,10 @@ def _scene(events: list[str], rng: np.random.Generator) -> np.ndarray:
 def _questions(events: list[str], number: int, rng: np.random.Generator) -> list[tuple[str, str, str]]:
     """Return (kind, question, answer); yes and no alternate over scenes for every event asked about."""
     present = number % 2 == 0
-    others = [e for e in EVENTS if e not in events]
-    asked = str(rng.choice(events if present else others))
+    absent = [e for e in EVENTS if e not in events]
+    event = str(rng.choice(events if present else absent))
     return [
-        ("present", str(rng.choice(PHRASINGS)).format(asked), "yes" if present else "no"),
+        ("present", str(rng.choice(PHRASINGS)).format(event), "yes" if present else "no"),
         ("last", LAST, events[-1]),
         ("count", COUNT, str(len(events))),
     ]

@@ -90,7 +90,7 @@ def prepare(root: str | Path | None = None, *, strict: bool = True) -> Manifest:
     problems += [f"{word}: has no folder" for word in WORDS if not (root / word).is_dir()]
     if not rows:
         raise FileNotFoundError(f"`root` must hold a folder of recordings per word, but {root} does not.")
-    found = [r["split"] for r in rows]
+    groups = [r["split"] for r in rows]
     return _layout.checked(
-        "Speech Commands", rows, root, found=found, expected=EXPECTED, problems=problems, strict=strict
+        "Speech Commands", rows, root, groups=groups, expected=EXPECTED, problems=problems, strict=strict
     )

@@ -89,7 +89,7 @@ def prepare(
 def voices(split: str, language: str = "en") -> list[str]:
     """Return the voices of a split. One variant, one voice: an unseen voice is a timbre never heard in training.
 
-    A variant is of the same split in every language.
+    A variant is in the same split in every language.
     """
     fit, splits, accents = fit_variants(), list(NUM_VOICES), LEXICONS[language].accents
     start = sum(NUM_VOICES[s] for s in splits[: splits.index(split)])
@@ -163,9 +163,9 @@ def _speak_corpus(size: str, seed: int, language: str, folder: Path) -> None:
 def sentence(lexicon: Lexicon, sentiment: str, rng: np.random.Generator) -> tuple[str, str]:
     """Return a sentence of a sentiment, and its keyword's name."""
     words = lexicon.words
-    said = str(rng.choice(words[sentiment]))
-    beside = str(rng.choice([word for word in words["neutral"] if word != said]))
-    first, second = rng.permutation([said, beside])
+    sentiment_word = str(rng.choice(words[sentiment]))
+    neutral_word = str(rng.choice([word for word in words["neutral"] if word != sentiment_word]))
+    first, second = rng.permutation([sentiment_word, neutral_word])
     keyword = str(rng.choice(list(lexicon.keywords)))
     return str(rng.choice(lexicon.templates)).format(k=lexicon.keywords[keyword], a=first, b=second), keyword
 

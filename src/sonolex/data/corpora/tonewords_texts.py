@@ -1,7 +1,7 @@
-"""ToneWords' sentences as text alone, as many as are wanted, for what can be learned from words before it is heard.
+"""ToneWords' sentences as text alone, in any number, to learn from the words before there is audio.
 
-They are drawn as those that are spoken, so any of them may be one, unless ``apart_from`` leaves those out that unseen
-voices say. Licence: generated, no rights reserved.
+They are drawn like the spoken sentences, so any of them may also be spoken; ``apart_from`` leaves out those of the
+validation and test voices. Licence: generated, no rights reserved.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def prepare(root: str | Path | None = None, *, parts: Sequence[str] = PARTS, str
     if unknown:
         raise ValueError(f"`parts` must be some of {', '.join(PARTS)}, but has {', '.join(unknown)}.")
     root = _layout.corpus_root(root, "WavCaps", "wavcaps")
-    rows, problems, found = [], [], []
+    rows, problems, groups = [], [], []
     for part in parts:
         entries, files = _entries(root, part), _recordings(root, part)
         missing = 0
@@ -45,7 +45,7 @@ def prepare(root: str | Path | None = None, *, parts: Sequence[str] = PARTS, str
                 missing += file is None
                 problems += [f"{part}: clip {number} has no caption"] if not caption else []
                 continue
-            found.append(part)
+            groups.append(part)
             rows.append(
                 {
                     "id": f"{part}-{number}",
@@ -59,7 +59,7 @@ def prepare(root: str | Path | None = None, *, parts: Sequence[str] = PARTS, str
         if missing:
             problems.append(f"{part}: {missing} of {len(entries)} captions have no recording")
     expected = {p: NUM_CLIPS[p] for p in parts}
-    return _layout.checked("WavCaps", rows, root, found=found, expected=expected, problems=problems, strict=strict)
+    return _layout.checked("WavCaps", rows, root, groups=groups, expected=expected, problems=problems, strict=strict)
 
 
 def _entries(root: Path, part: str) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""A divided table as blocks of clips: which are reported, and on which candidates are chosen before."""
+"""A divided table as blocks of clips: some are reported, and on others candidates are chosen beforehand."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Blocks:
 
     Attributes:
         rows: of every block.
-        names: of the blocks, as the table's column has them.
-        reports: the blocks that are reported: all in cross-validation, else the test part alone.
+        names: of the blocks, as in the table's column.
+        reports: the reported blocks: all in cross-validation, else the test part alone.
         inner: with a single test part, the blocks that choose; the first of them is the validation part.
     """
 
@@ -42,10 +42,10 @@ class Blocks:
         return tuple(range(len(self.rows)))
 
     def choosing(self, without: frozenset[int]) -> tuple[int, ...]:
-        """Return the blocks that choose a candidate which must not know those of ``without``.
+        """Return the blocks that choose among candidates which must not see the blocks ``without``.
 
-        In cross-validation the neighbours of the one reported block, two on each side, or one of larger tables; of
-        none, all.
+        In cross-validation these are the neighbours of the one reported block, two on each side (one in larger tables);
+        all blocks if ``without`` is empty.
         """
         if not self.crossed:
             return self.inner
@@ -67,7 +67,7 @@ class Blocks:
 
     @property
     def final(self) -> frozenset[int]:
-        """What the final model must not know: the test part where there is one."""
+        """Blocks that the final model must not see: the test part, if there is one."""
         return frozenset() if self.crossed else frozenset(self.reports)
 
 

@@ -1,10 +1,10 @@
-"""Candidates compete: each is judged on blocks that it did not learn from, and nothing that is reported chooses.
+"""Candidates compete on blocks that they were not trained on; the choice for a reported block never uses that block.
 
-A *context* is the set of blocks that must stay unknown: in turn each block that is reported, and at last what the final
-model must not know. In every context each candidate answers other blocks without having learned from them (or from the
-context); those answers choose its settings, calibrate it, and choose the winner. The winner of a reported block then
-answers that block. All of these answers together are what `fit` itself scores. In cross-validation the final model is
-the candidate whose own answers on all blocks are best: they were given before it knew them.
+A *context* is the set of blocks that must stay unseen: each reported block in turn, and last the blocks that the final
+model must not see. In every context each candidate answers other blocks after training without them and without the
+context; those answers choose its settings, calibrate it, and choose the winner. The winner of a reported block then
+answers that block, and all these answers together are the result of `fit` itself. In cross-validation the final model
+is the candidate with the best answers on all blocks, each answered by a model that had not seen it.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ Answers = Mapping[int, np.ndarray]
 
 
 class Candidate(Protocol):
-    """Something that answers clips: shares of classes or tags, or values."""
+    """A model that answers clips with shares of classes or tags, or with values."""
 
     name: str
     floor: bool
 
     def choosing(self, context: Context) -> dict[int, np.ndarray]:
-        """Return what it answers on the blocks that choose in a context, by block; some may be missing."""
+        """Return its answers, by block, on the blocks that choose in a context; some may be missing."""
         ...
 
     def reported(self, block: int) -> np.ndarray:
-        """Return what it answers on a reported block."""
+        """Return its answers on a reported block."""
         ...
 
 
 class SmallCandidate:
-    """A small model: its setting and calibration are chosen anew in every context."""
+    """A small model; its setting and calibration are chosen anew in every context."""
 
     def __init__(self, small: Small, features: Features, question: Question, blocks: Blocks, *, seed: int):
         self.small, self.name, self.floor = small, small.name, small.floor
@@ -62,7 +62,7 @@ class SmallCandidate:
         return self._question.shares(scale * self._outputs(cost, frozenset({block}))[block])
 
     def final(self) -> tuple[Fitted, float]:
-        """Return the model that learned from all it may, and the scale of its outputs."""
+        """Return the model trained on all blocks it may see, and the scale of its outputs."""
         context = self._blocks.final
         cost, scale, _ = self._settled(context)
         rows = self._blocks.learned(context)
@@ -73,12 +73,12 @@ class SmallCandidate:
         if context not in self._chosen:
             numbers = self._blocks.choosing(context)
             rows = self._blocks.together(numbers)
-            found = []
+            trials = []
             for cost in self.small.costs:
                 outputs = {b: self._outputs(cost, context | {b})[b] for b in numbers}
                 joined = np.concatenate([outputs[b] for b in numbers])
-                found.append((self._question.score(rows, self._question.shares(joined)), cost, outputs, joined))
-            _, cost, outputs, joined = max(found, key=lambda f: f[0])
+                trials.append((self._question.score(rows, self._question.shares(joined)), cost, outputs, joined))
+            _, cost, outputs, joined = max(trials, key=lambda trial: trial[0])
             self._chosen[context] = cost, calibrated(self._question, rows, joined), outputs
         return self._chosen[context]
 
@@ -92,7 +92,7 @@ class SmallCandidate:
 
 
 class NetworkCandidate:
-    """A trained network, by what it answered: two blocks of every training stay unknown to it.
+    """A trained network, kept as its answers: every training leaves out two blocks and answers them.
 
     In cross-validation the training without blocks a and b answers a where b is reported, and the other way round.
     """
@@ -103,17 +103,17 @@ class NetworkCandidate:
         self.name, self._answers, self._blocks = name, answers, blocks
 
     def choosing(self, context: Context) -> dict[int, np.ndarray]:
-        found = {}
+        answers: dict[int, np.ndarray] = {}
         for pair, by_block in self._answers.items():
             if context <= pair:
-                found |= {b: x for b, x in by_block.items() if b not in context and b not in found}
-        return {b: found[b] for b in self._blocks.choosing(context) if b in found}
+                answers |= {b: x for b, x in by_block.items() if b not in context and b not in answers}
+        return {b: answers[b] for b in self._blocks.choosing(context) if b in answers}
 
     def reported(self, block: int) -> np.ndarray:
         return next(x[block] for pair, x in self._answers.items() if block in pair and block == self._first(pair))
 
     def _first(self, pair: Context) -> int:
-        """Return the block that a training was made to report: the one before the other in the circle."""
+        """Return the block that a training reports: of two neighbours in the circle of blocks, the first."""
         if not self._blocks.crossed:
             return self._blocks.reports[0]
         count = len(self._blocks.rows)
@@ -179,29 +179,33 @@ class Judged:
 def judge(question: Question, blocks: Blocks, context: Context, candidates: Sequence[Any]) -> list[Judged]:
     """Return every candidate with its value in a context.
 
-    One that answered some of the choosing blocks only (a network, whose epoch was chosen there too) is set beside the
-    best of those that answered all, on the blocks of both. It keeps its distance from that one, less a standard error
-    of it: on so few clips the best of several looks better than it is.
+    A candidate that answered only some of the choosing blocks (a network, whose epoch was chosen there too) is compared
+    on those with the best candidate that answered all. Its value is the value of that one, plus the difference, less
+    the difference's standard error: on so few clips the best of several looks better than it is.
     """
     answers = [c.choosing(context) for c in candidates]
     most = max(len(a) for a in answers)
     whole = {i: _score(question, blocks, a) for i, a in enumerate(answers) if len(a) == most}
     best = max(whole, key=lambda i: whole[i])
     judged = []
-    for i, (candidate, own) in enumerate(zip(candidates, answers, strict=True)):
+    for i, (candidate, by_block) in enumerate(zip(candidates, answers, strict=True)):
         if i in whole:
             judged.append(Judged(candidate, whole[i]))
             continue
-        beside = {b: answers[best][b] for b in own}
-        judged.append(Judged(candidate, whole[best] + _distance(question, blocks, own, beside) if own else -np.inf))
+        reference = {b: answers[best][b] for b in by_block}
+        value = whole[best] + _gain(question, blocks, by_block, reference) if by_block else -np.inf
+        judged.append(Judged(candidate, value))
     return judged
 
 
-def _distance(question: Question, blocks: Blocks, own: Answers, beside: Answers) -> float:
-    """Return how much better one's answers are than another's on the same blocks, less a standard error."""
-    numbers = tuple(own)
+def _gain(question: Question, blocks: Blocks, candidate: Answers, reference: Answers) -> float:
+    """Return how much better a candidate's answers are than the reference's, less a standard error of the difference.
+
+    Both answer the same blocks.
+    """
+    numbers = tuple(candidate)
     rows = blocks.together(numbers)
-    pair = [np.concatenate([answers[b] for b in numbers]) for answers in (own, beside)]
+    pair = [np.concatenate([answers[b] for b in numbers]) for answers in (candidate, reference)]
     rng = np.random.default_rng(0)
     draws = [rng.integers(len(rows), size=len(rows)) for _ in range(DRAWS)]
     drawn = [question.score(rows[i], pair[0][i]) - question.score(rows[i], pair[1][i]) for i in draws]
@@ -211,11 +215,11 @@ def _distance(question: Question, blocks: Blocks, own: Answers, beside: Answers)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a contest found.
+    """The outcome of a contest.
 
     Attributes:
-        winner: the candidate of the final model.
-        values: of all candidates where the winner was chosen, more is better.
+        winner: the candidate that becomes the final model.
+        values: score of every candidate in the choice of the winner; more is better.
         by_block: the winner of every reported block.
         answers: by candidate, and of the procedure itself under "fit", on all reported rows, block after block.
         rows: those rows.
@@ -232,7 +236,7 @@ class Outcome:
 def contest(
     question: Question, blocks: Blocks, candidates: Sequence[Any], *, eligible: Callable[[Any], bool] = lambda c: True
 ) -> Outcome:
-    """Return who wins, and what everybody answered. Only ``eligible`` candidates may win."""
+    """Return the winner and every candidate's answers. Only ``eligible`` candidates may win."""
     running = [c for c in candidates if eligible(c)]
     by_block, procedure = {}, []
     for block in blocks.reports:
@@ -242,7 +246,7 @@ def contest(
         procedure.append(chosen.reported(block))
     answers = {c.name: np.concatenate([c.reported(b) for b in blocks.reports]) for c in candidates}
     rows = blocks.together(blocks.reports)
-    if blocks.crossed:  # every clip has an answer of models that did not know it, settings included
+    if blocks.crossed:  # every clip was answered by models, settings included, that had not seen it
         values = {c.name: question.score(rows, answers[c.name]) for c in candidates}
     else:
         values = {j.candidate.name: j.value for j in judge(question, blocks, blocks.final, candidates)}
@@ -257,7 +261,7 @@ def contest(
 
 
 def calibrated(question: Question, rows: np.ndarray, outputs_NC: np.ndarray) -> float:
-    """Return the scale of outputs under which the true classes or tags are most likely; 1 for values.
+    """Return the scale of outputs that makes the true classes or tags most likely; 1 for values.
 
     One scale for all outputs changes no decision.
     """

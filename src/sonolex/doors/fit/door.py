@@ -69,34 +69,34 @@ def fit(
 ) -> dict[str, Any]:
     """Find the model that predicts column ``label`` of a table best, save it, and return its results.
 
-    Candidates compete on clips that they did not learn from: constants, support vector machines and logistic regression
-    on statistics of audio and words, networks while time is left, and the best average of two. What is reported is
-    what this choosing comes to on clips that chose nothing. The same call again goes on where it stopped. Several
-    labels are tasks of one network, trained on one split.
+    Candidates compete on clips that they were not trained on: constants, support vector machines and logistic
+    regression on statistics of audio and words, networks while time is left, and the best average of two. The report
+    scores this choice on clips that had no part in it. The same call again resumes where it stopped. Several labels are
+    tasks of one network, trained on one split.
 
     Args:
         path: CSV, TSV, JSONL, Parquet or Arrow with ``audio`` and/or ``text``, ``label`` and optionally ``speaker``
             and ``split``; or a folder with a subfolder for each class.
-        label: the column, or several, each a task of one model; for a folder, what its classes are called.
-        task: what columns ask, if not what is guessed: classification, regression or tagging, or ``COLUMN=KIND``.
-        multilabel: what separates several labels in a cell.
-        columns: which columns are ``audio``, ``text`` and ``speaker``, if they are called otherwise.
-        merge_variants: labels that differ only in capitals, blanks or forms of a character are one class.
-        system: the network to train, whatever it comes to; default: candidates compete.
-        start_from: run folder, model folder or ``hub:ORG/NAME`` whose weights one more candidate begins with.
+        label: the column, or several, each a task of one model; for a folder, a name for its classes.
+        task: kind of task, if not the guessed one: classification, regression or tagging, or ``COLUMN=KIND``.
+        multilabel: separator of several labels in a cell.
+        columns: names of the columns ``audio``, ``text`` and ``speaker``, if they are called otherwise.
+        merge_variants: make one class of labels that differ only in capitals, blanks or forms of a character.
+        system: the network to train, however it scores; default: candidates compete.
+        start_from: run folder, model folder or ``hub:ORG/NAME`` whose weights one more candidate starts from.
         epochs, lr, batch_s: of networks' training; default: by the number of clips.
-        out: folder of the fit; fits with other options go beside each other in it.
-        skip_bad: leave rows out that cannot be used; otherwise they are all listed and nothing is trained.
-        folds: "auto" (cross-validation where the table is small), "none", "speaker", or a number.
-        split_seed: of how the table is divided.
+        out: folder of the fit; fits with different options share it, a run folder each.
+        skip_bad: leave out unusable rows; otherwise they are all listed and nothing is trained.
+        folds: "auto" (cross-validation if the table is small), "none", "speaker", or a number.
+        split_seed: seed of the table's division.
         minutes: time for networks; default: by the number of clips.
-        seed: of training.
-        device: what computes: auto, cpu, cuda, cuda:1 or mps.
+        seed: seed of the training.
+        device: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
-        ManifestError: everything that is wrong with the table, at once.
+        ManifestError: all problems of the table, at once.
         Held: another process trains in ``out``.
-        ValueError: options that cannot be, or a folder that holds a fit of other clips.
+        ValueError: impossible options, or a folder that holds a fit of other clips.
     """
     settings = Settings(system, start_from, epochs, lr, batch_s, seed, device, str(folds), split_seed, minutes, quiet)
     settings.require_usable()
@@ -116,9 +116,9 @@ def fit(
     if len(labels) > 1:
         require_together(settings)
     folder = Path(out) if out else Path("runs") / f"fit-{path.resolve().stem}-{'+'.join(map(spelled, labels))}"
-    for line in (*_found(table.manifest, labels), *table.notes):
+    for line in (*_counts(table.manifest, labels), *table.notes):
         say(line)
-    guesses = guess_tasks(table.manifest, labels, asked=task, several=table.several)
+    guesses = guess_tasks(table.manifest, labels, requested=task, several=table.several)
     for guess in guesses:
         say(guess.note)
     manifest = table.manifest
@@ -140,7 +140,7 @@ def fit(
 
 @dataclass
 class _Fit:
-    """One fit of a divided table; `go` is what happens, in order."""
+    """One fit of a divided table; `go` runs its steps in order."""
 
     folder: Path
     settings: Settings
@@ -168,7 +168,7 @@ class _Fit:
             results = finished(self.place, self.settings)
             if results is not None:
                 self.say(f"this fit is finished: {self.place}. Name another folder with --out to repeat it.")
-                return self._told(results)
+                return self._announced(results)
             protocol = write_table(self.folder, self.divided, [(self.question.kind, task)])
             self.blocks = blocks_of(self.divided, self.question, seed=self.settings.split_seed)
             self.remarks: list[str] = []
@@ -187,10 +187,10 @@ class _Fit:
                 seconds=time.monotonic() - began,
             )
             results = self._judged(results, outcome)
-            return self._told(results)
+            return self._announced(results)
 
     def _contest(self, networks: Sequence[Network]) -> tuple[Outcome, Builder]:
-        """Return what the candidates came to, and what builds the winner's model."""
+        """Return the outcome of the contest, and the builder of the winner's model."""
         chosen = self.settings.system
         small, features = self._small()
         trainer = Trainer(
@@ -217,16 +217,16 @@ class _Fit:
     def _at_one_rate(
         self, trainer: Trainer, networks: Sequence[Network], trained: Sequence[NetworkCandidate]
     ) -> list[NetworkCandidate]:
-        """Return the networks that hear what small models hear: an average reads each clip once."""
+        """Return the networks with the small models' sampling rate: an average reads each clip once."""
         rates = {n.name: trainer.rate_hz(n) for n in networks if n.name in {c.name for c in trained}}
         for other in [name for name, rate in rates.items() if rate != RATE_HZ and self.settings.system is None]:
             self._remark(
-                f"{called(other)} is in no average, because it hears {rates[other]} Hz and the other models {RATE_HZ}."
+                f"{called(other)} is in no average, because it reads {rates[other]} Hz and the other models {RATE_HZ}."
             )
         return [c for c in trained if rates[c.name] == RATE_HZ]
 
     def _small(self) -> tuple[list[SmallCandidate], Features]:
-        """Return the small candidates; of a named system only floors, to compare it with."""
+        """Return the small candidates; only the floors if the user named a system, for comparison."""
         clips = self.divided.manifest
         with counting("measuring clips", len(clips), quiet=self.settings.quiet, kept=True) as advance:
             features = measured(clips, words="text" in self.modalities, advance=advance)
@@ -235,19 +235,19 @@ class _Fit:
         ]
         if isinstance(self.question, ClassQuestion):
             self.say(
-                "classes count alike, rare or not: they are weighed equally in training, and candidates are chosen by "
+                "classes count alike, rare or not: they are weighted equally in training, and candidates are chosen by "
                 f"{self.question.metric}, the mean of their recalls"
             )
         self.say(f"candidates that always run: {', '.join(called(m.name) for m in models)}")
-        found = [self._small_candidate(m, features) for m in models]
-        # Everything they will be asked is computed here, under a bar.
+        candidates = [self._small_candidate(m, features) for m in models]
+        # All the answers that the contest needs of them are computed here, under a progress bar.
         contexts = [frozenset({b}) for b in self.blocks.reports] + [self.blocks.final]
-        with counting("small models", len(found) * len(contexts), quiet=self.settings.quiet, kept=True) as advance:
-            for candidate in found:
+        with counting("small models", len(candidates) * len(contexts), quiet=self.settings.quiet, kept=True) as advance:
+            for candidate in candidates:
                 for context in contexts:
                     candidate.choosing(context)
                     advance(1)
-        return found, features
+        return candidates, features
 
     def _small_candidate(self, model: Small, features: Features) -> SmallCandidate:
         return SmallCandidate(model, features, self.question, self.blocks, seed=self.settings.seed)
@@ -255,7 +255,7 @@ class _Fit:
     def _final_networks(
         self, trainer: Trainer, outcome: Outcome, networks: Sequence[Network], epochs: dict[str, int]
     ) -> dict[str, Path]:
-        """Train the networks that the winner consists of on all that the final model may know; return their folders."""
+        """Train the winner's networks on all clips that the final model may see; return their folders."""
         members = (
             outcome.winner.pair(self.blocks.final) if isinstance(outcome.winner, AverageCandidate) else [outcome.winner]
         )
@@ -272,7 +272,7 @@ class _Fit:
         return folders
 
     def _judged(self, results: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
-        """Return the results with the verdict among them, also on the disk."""
+        """Add the verdict to the results, also on disk, and return them."""
         from sonolex.doors.fit.folder import add_verdict
 
         table = compare_runs([self.place])[0]
@@ -290,8 +290,8 @@ class _Fit:
         )
         return add_verdict(self.place, results, verdict(table, self.settings.row, situation))
 
-    def _told(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Say what came out, and where it is."""
+    def _announced(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Print tables, verdict and paths, and return the results."""
         tables = compare_runs([self.place])
         self.say(text_tables(tables))
         for row in tables[0].rows:
@@ -303,7 +303,7 @@ class _Fit:
             self.say(line)
         try:
             self.say(f"\nreport: {write_html([self.folder], self.folder / 'report.html')}")
-        except (ImportError, ValueError, OSError) as e:  # the model is saved, whatever becomes of its page
+        except (ImportError, ValueError, OSError) as e:  # the model is saved even if its page fails
             self.say(f"no report.html: {e}")
         self.say(f"model: {self.place / 'model'}")
         self.say(f"predict with: sonolex predict {shlex.quote(str(self.place))} {self._first_clip()}")
@@ -320,7 +320,7 @@ class _Fit:
 
 
 def _eligible(chosen: str | None, trained: Sequence[Any]) -> Callable[[Any], bool]:
-    """Return who may win: everybody, or what the user named."""
+    """Return which candidates may win: all, or only those of the system that the user named."""
     if chosen is None:
         return lambda candidate: True
     if chosen == "statistics":
@@ -329,7 +329,7 @@ def _eligible(chosen: str | None, trained: Sequence[Any]) -> Callable[[Any], boo
 
 
 def _in_words(candidate: Any, context: frozenset[int]) -> str:
-    """Return a candidate in words; of an average, what it is of in a context."""
+    """Return a candidate in words; for an average, with its two members in a context."""
     pair = candidate.pair(context) if isinstance(candidate, AverageCandidate) else ()
     return called(candidate.name, sorted(member.name for member in pair))
 
@@ -339,13 +339,14 @@ def _is_constant(candidate: Any) -> bool:
 
 
 def _misspelt(labels: Sequence[str]) -> list[str]:
-    """Return labels that look like others misspelt, with those."""
+    """Return labels that look like misspellings of others, each with that other label."""
     counts = Counter(labels)
     pairs = near_spellings(counts) + [(other, group[0]) for group in variants(counts) for other in group[1:]]
     return [f"{rare!r} ({counts[rare]}) like {frequent!r}" for rare, frequent in pairs]
 
 
-def _found(manifest: Manifest, labels: Sequence[str]) -> list[str]:
+def _counts(manifest: Manifest, labels: Sequence[str]) -> list[str]:
+    """Return a line with the numbers of clips, texts and speakers."""
     speakers = {s for s in manifest.column("speaker") if s is not None}
     texts = sum(bool(t) for t in manifest.column("text"))
     audio = int(np.sum(manifest.durations_s > 0))
@@ -356,7 +357,7 @@ def _found(manifest: Manifest, labels: Sequence[str]) -> list[str]:
 
 
 def _longest_s(settings: Settings, start: Network | None) -> float:
-    """Return how long a clip of a named system may be; small models take any."""
+    """Return the longest clip that the named system takes; small models take any length."""
     if settings.system is None:
         return np.inf
     reader = system_type(settings.system, trust_code=True)

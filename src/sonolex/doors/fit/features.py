@@ -1,4 +1,4 @@
-"""What small models hear and read of a table: statistics of every clip, and counts of the terms in every transcript."""
+"""The inputs of small models: statistics of every clip, and counts of the terms in every transcript."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Features:
         audio_NF: all sets of `sonolex.audio.statistics`, in their order; zeros where a clip has no audio.
         heard_N: which clips have audio.
         terms: of all transcripts, those in at least `FEWEST_CLIPS`.
-        counts_NV: how often each clip's transcript has each of them.
+        counts_NV: how often each term occurs in each clip's transcript.
     """
 
     audio_NF: np.ndarray
@@ -69,9 +69,9 @@ class Features:
 
 
 def measured(manifest: Manifest, *, words: bool, advance: Callable[[float], None] = lambda amount: None) -> Features:
-    """Return the features of every clip; ``advance`` counts those that are measured.
+    """Return the features of every clip; ``advance`` is called for each clip that is measured.
 
-    Statistics of audio are kept in the cache (`sonolex.cache`), by what the clips sound like.
+    Statistics are kept in the cache (`sonolex.cache`), by the clips' audio.
     """
     texts = [t or "" for t in manifest.column("text")] if words else [""] * len(manifest)
     terms, counts_NV = _terms_of(texts)
@@ -83,24 +83,24 @@ def measured(manifest: Manifest, *, words: bool, advance: Callable[[float], None
 
 
 def _statistics(manifest: Manifest, advance: Callable[[float], None]) -> np.ndarray:
-    """Return the statistics (N, F) of clips that all have audio, measured once for the same audio."""
+    """Return the statistics (N, F) of clips that all have audio, measured once for clips with the same audio."""
     marks = _marks(manifest)
     row_of = {mark: row for row, mark in enumerate(marks)}
     kinds = sorted(row_of)
     settings = [VERSION, RATE_HZ, SET_SIZES, np.__version__, scipy.__version__, torch.__version__]
     path = cache_folder() / FEATURES / f"v{VERSION}-{digest([settings, kinds])}.npz"
-    with holding(path.parent, path.name):  # who comes second reads what the first one wrote
+    with holding(path.parent, path.name):  # a second process reads what the first one wrote
         if path.is_file():
             note_use(path)
             saved = load_arrays(path, most_bytes=MOST_BYTES)
         else:
             recover(path.parent, name=path.name)
             with ThreadPoolExecutor(THREADS, initializer=lambda: torch.set_num_threads(1)) as pool:
-                found = []
+                rows = []
                 for row in pool.map(_statistics_of, manifest.take([row_of[mark] for mark in kinds])):
-                    found.append(row)
+                    rows.append(row)
                     advance(1)
-            saved = {"marks": np.array(kinds), "audio_NF": np.stack(found)}
+            saved = {"marks": np.array(kinds), "audio_NF": np.stack(rows)}
             save_arrays(path, saved)
     keep_within(path.parent, most_bytes(FEATURES), newest=path)
     place = {mark: i for i, mark in enumerate(saved["marks"].tolist())}
@@ -108,7 +108,7 @@ def _statistics(manifest: Manifest, advance: Callable[[float], None]) -> np.ndar
 
 
 def _marks(manifest: Manifest) -> list[str]:
-    """Return what tells every clip's audio from other audio: its digest, or else its file and the excerpt of it."""
+    """Return an identifier of every clip's audio: its digest, or else its file and the excerpt's times."""
     digests = manifest.column("audio_digest")
     excerpts = zip(manifest.column("offset_s"), manifest.column("duration_s"), strict=True)
     pairs = zip(digests, audio_marks(manifest, places=True), excerpts, strict=True)
@@ -140,11 +140,11 @@ def inverse_frequencies(counts_NV: scipy.sparse.csr_matrix) -> np.ndarray:
 
 def weighted_terms(counts_NV: scipy.sparse.csr_matrix, idf_V: np.ndarray, scale: float) -> scipy.sparse.csr_matrix:
     """Return TF-IDF with logarithmic counts, rows of length ``scale`` (or 0), as the system computes it."""
-    found = counts_NV.astype(np.float64)
-    found.data = 1 + np.log(found.data)
-    found = scipy.sparse.csr_matrix(found.multiply(idf_V[None]))
-    lengths_N = np.sqrt(np.asarray(found.multiply(found).sum(1)).ravel())
-    return scipy.sparse.csr_matrix(scipy.sparse.diags(scale / np.maximum(lengths_N, 1e-12)) @ found)
+    weights_NV = counts_NV.astype(np.float64)
+    weights_NV.data = 1 + np.log(weights_NV.data)
+    weights_NV = scipy.sparse.csr_matrix(weights_NV.multiply(idf_V[None]))
+    lengths_N = np.sqrt(np.asarray(weights_NV.multiply(weights_NV).sum(1)).ravel())
+    return scipy.sparse.csr_matrix(scipy.sparse.diags(scale / np.maximum(lengths_N, 1e-12)) @ weights_NV)
 
 
 def _statistics_of(clip: Clip) -> np.ndarray:
@@ -158,7 +158,7 @@ def _terms_of(texts: Sequence[str]) -> tuple[tuple[str, ...], scipy.sparse.csr_m
     kept = sorted((t for t, n in with_term.items() if n >= FEWEST_CLIPS), key=lambda t: (-with_term[t], t))
     terms = tuple(sorted(kept[:MOST_TERMS]))
     ids = {term: i for i, term in enumerate(terms)}
-    cells = [(row, ids[t], n) for row, own in enumerate(counted) for t, n in own.items() if t in ids]
+    cells = [(row, ids[t], n) for row, counts in enumerate(counted) for t, n in counts.items() if t in ids]
     rows, columns, values = zip(*cells, strict=True) if cells else ((), (), ())
     matrix = scipy.sparse.csr_matrix((values, (rows, columns)), shape=(len(texts), len(terms)), dtype=np.float64)
     return terms, matrix

@@ -35,16 +35,16 @@ BATCH_S, BATCH_CLIPS = 120.0, 128
 
 
 def modalities_of(manifest: Manifest) -> list[str]:
-    """Return what the clips of a table have."""
+    """Return the modalities of a table's clips."""
     has_text = any(manifest.column("text"))
     return [m for m, present in (("audio", has_audio(manifest).any()), ("text", has_text)) if present]
 
 
 def finished(place: Path, settings: Settings) -> dict[str, Any] | None:
-    """Return the results of a fit that is finished, None of one that is not.
+    """Return the results of a finished fit; None for an unfinished one.
 
     Raises:
-        ValueError: the folder holds something else of that name.
+        ValueError: the folder holds a fit with other options.
     """
     if not (place / "results.json").is_file():
         return None
@@ -57,24 +57,24 @@ def finished(place: Path, settings: Settings) -> dict[str, Any] | None:
 
 
 def write_table(folder: Path, divided: Divided, questions: Sequence[tuple[str, dict[str, Any]]]) -> Path:
-    """Write manifest and protocol, by which models can be scored again later; return the protocol's path.
+    """Write the manifest and the protocol, so that models can be scored on them later; return the protocol's path.
 
     Args:
         questions: kind and settings of every task.
 
     Raises:
-        ValueError: the folder's protocol asks something else of the same labels.
+        ValueError: the folder's protocol has other tasks.
     """
-    clips, path, asked = divided.manifest, folder / PROTOCOL, _asked(questions)
+    clips, path, tasks = divided.manifest, folder / PROTOCOL, _task_fields(questions)
     if path.is_file() and (folder / "manifest.arrow").is_file():
-        _require_same_question(path, asked)
+        _require_same_question(path, tasks)
         return path
     speakers, parts = clips.column("speaker"), divided.parts
     by_speaker = all(speakers) and len(set(zip(speakers, parts, strict=True))) == len(set(speakers))
     clips.write(folder / "manifest.arrow")
     card = {
         "manifest": "manifest.arrow",
-        **asked,
+        **tasks,
         "modalities": modalities_of(clips),
         "folds": divided.folds,
         "name": _name_of(clips, questions, parts),
@@ -85,17 +85,17 @@ def write_table(folder: Path, divided: Divided, questions: Sequence[tuple[str, d
     return path
 
 
-def _asked(questions: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return the fields of a protocol.json that say what is asked."""
+def _task_fields(questions: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Return the fields of a protocol.json that define its tasks."""
     if len(questions) == 1:
         return {"kind": questions[0][0], "task": questions[0][1]}
     return {"tasks": [{"kind": kind, **task} for kind, task in questions]}
 
 
-def _require_same_question(path: Path, asked: dict[str, Any]) -> None:
+def _require_same_question(path: Path, tasks: dict[str, Any]) -> None:
     saved = load_object(path, cure="Remove the folder, and the same command fits again.")
-    before = {name: saved.get(name) for name in asked}
-    differing = sorted(configs.differences(before, configs.to_json(asked)))
+    before = {name: saved.get(name) for name in tasks}
+    differing = sorted(configs.differences(before, configs.to_json(tasks)))
     if differing:
         raise ValueError(
             f"{path.parent} must hold fits of the same question, but differs in {', '.join(differing)}. "
@@ -104,7 +104,7 @@ def _require_same_question(path: Path, asked: dict[str, Any]) -> None:
 
 
 def _name_of(clips: Manifest, questions: Sequence[tuple[str, dict[str, Any]]], parts: Sequence[str]) -> str:
-    """Return a name that comes from clips, labels and parts alone: the same table has it wherever it lies."""
+    """Return a name that depends only on clips, labels and parts, so that a table keeps it wherever it lies."""
     labels = [clips.column(str(task["label"])) for _, task in questions]
     what = [*(clips.column(n) for n in ("id", "audio_digest", "text")), *labels, list(parts)]
     kinds = [kind for kind, _ in questions]
@@ -141,8 +141,8 @@ def write_results(
     save_model(place / "model", winner.model, winner.processor, provenance=provenance)
     write_answers(place, winner.model, question, clips, outcome)
     _write_vectors(place, winner, question, clips, outcome, find_device(settings.device))
-    found = metrics_of(question, clips, outcome)
-    floors = {name: m for name, m in found.items() if name != "fit" and outcome.candidates[name].floor}
+    metrics = metrics_of(question, clips, outcome)
+    floors = {name: m for name, m in metrics.items() if name != "fit" and outcome.candidates[name].floor}
     results = {
         "run": "fit",
         "row": settings.row,
@@ -159,7 +159,7 @@ def write_results(
         "load_s": None,
         "trained_clips": 0,
         "environment": environment(),
-        "scores": {question.name: found["fit"]},
+        "scores": {question.name: metrics["fit"]},
         "losses": {},
         "num_report_clips": len(outcome.rows),
         "protocol": protocol.name,
@@ -172,7 +172,7 @@ def write_results(
         "notes": protocol.notes,
         "winner": outcome.winner.name,
         "winners_by_fold": {blocks.names[b]: name for b, name in outcome.by_block.items()},
-        "candidates": {question.name: {n: m for n, m in found.items() if n != "fit"}},
+        "candidates": {question.name: {n: m for n, m in metrics.items() if n != "fit"}},
     }
     _write_card(place / "model", winner, provenance, question, clips, blocks, outcome, results)
     save_json(place / "results.json", results)
@@ -189,7 +189,7 @@ def _write_card(
     outcome: Outcome,
     results: dict[str, Any],
 ) -> None:
-    """Write the model's card: what it learned from, and what the choosing came to on clips that chose nothing."""
+    """Write the model's card: its training clips, and the score of the procedure on clips that had no part in it."""
     parts = {"train": clips.take(blocks.learned(blocks.final))}
     if not blocks.crossed:
         parts |= {"report": clips.take(np.sort(outcome.rows))}
@@ -219,10 +219,10 @@ def add_verdict(place: Path, results: dict[str, Any], lines: Sequence[str]) -> d
 def _write_vectors(
     place: Path, winner: Winner, question: Question, clips: Manifest, outcome: Outcome, device: torch.device
 ) -> None:
-    """Write pooled vectors of some of the reported clips, for a picture of the space that the model answers from."""
+    """Write pooled vectors of some of the reported clips, for a plot of the model's vector space."""
     kept = np.random.default_rng(0).permutation(outcome.rows)[:VECTORS_KEPT]
     shown = clips.take(np.sort(kept))
-    found = evaluate(
+    evaluation = evaluate(
         winner.model.to(device),
         winner.processor,
         shown,
@@ -232,7 +232,7 @@ def _write_vectors(
         device=device,
         with_losses=False,
     )
-    write_embeddings(place / "predictions" / "embeddings.npz", shown, found)
+    write_embeddings(place / "predictions" / "embeddings.npz", shown, evaluation)
 
 
 def _options(settings: Settings) -> dict[str, Any]:

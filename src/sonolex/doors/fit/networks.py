@@ -1,4 +1,4 @@
-"""Networks as candidates: the systems' starters, trained on some blocks of a table within the time they are given."""
+"""Networks as candidates: the systems' starters, trained on some blocks of a table within a time limit."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from sonolex.train.run import Budget, Data, Optim, Run, Source
 SHAPES = ("ctal", "mdre")  # a transformer, and recurrent networks; the first reads most
 MANY_CLIPS = 20_000
 LR, LR_OF_MANY = 1e-3, 3e-4
-LR_SHARE_FROM = 0.2  # of the rate from scratch, where weights are given: what they know is not overwritten at once
+LR_SHARE_FROM = 0.2  # of the rate from scratch, for a network that starts from weights: they change slowly at first
 EXPECTED = ("rate_hz", "hop_ms", "window_ms", "num_mels", "normalise", "cleaner", "audio")
-FEWEST_EPOCHS = 8  # or all, if they are fewer: a shorter training tells nothing
+FEWEST_EPOCHS = 8  # or all, if they are fewer: a shorter training shows nothing
 TRIAL_STEPS = 6
 SKEWED = 1.5
 MOST_CLASS_WEIGHT = 10.0
@@ -41,13 +41,13 @@ VIEWS = Views(gain_db=6, speed=0.1, vtlp=0.1, noise_snr_db=10, num_mel_masks=1, 
 
 @dataclass(frozen=True)
 class Network:
-    """A network to be tried.
+    """A network to try.
 
     Attributes:
-        name: what tables call it.
+        name: its name in tables.
         system: module in ``systems``.
-        start_from: run folder, model folder or ``hub:ORG/NAME`` of the weights it begins with.
-        start: config and processor of those.
+        start_from: run folder, model folder or ``hub:ORG/NAME`` of the weights it starts from.
+        start: config and processor of that model.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Network:
 def networks_for(
     modalities: Sequence[str], *, system: str | None, start_from: str | None, starts: Sequence[Network] = ()
 ) -> list[Network]:
-    """Return the networks to try: the one that is named, else a given start and those of `SHAPES`."""
+    """Return the networks to try: the named system, or else those that start from weights and those of `SHAPES`."""
     if system is not None:
         return list(starts) if start_from else [Network(system, system)]
     return [*starts, *(Network(name, name) for name in SHAPES)]
 
 
 def started(start_from: str, system: str | None) -> Network:
-    """Return the network that begins with given weights.
+    """Return the network that starts from a saved model.
 
     Raises:
-        ValueError: they are of another system than the one that is named.
+        ValueError: the model is of another system than ``system``.
     """
     model, processor, _ = load_model(model_folder(start_from), own={system} if system else set())
     if system is not None and system_type(system, trust_code=True) is not type(model.system):
@@ -79,25 +79,25 @@ def started(start_from: str, system: str | None) -> Network:
 
 
 def expectations(start: Network) -> str:
-    """Return in words what a start expects of recordings, and how it is trained on."""
+    """Return a sentence on the input settings that a start keeps, and its learning rate."""
     assert start.start is not None
     values = configs.to_json(start.start[1].config)
     shown = ", ".join(f"{name} {values[name]}" for name in EXPECTED if values.get(name) is not None)
     return (
-        f"start: {start.system} from {start.start_from}. It expects its own input, which is kept ({shown}), and is "
-        f"trained at {LR * LR_SHARE_FROM:g}, {LR_SHARE_FROM:g} of the rate from scratch, unless --lr says otherwise"
+        f"start: {start.system} from {start.start_from}. It keeps its own input settings ({shown}), and is "
+        f"trained at {LR * LR_SHARE_FROM:g}, {LR_SHARE_FROM:g} of the rate from scratch, unless --lr sets another"
     )
 
 
 def rate(network: Network, count: int, settings: Settings) -> float:
-    """Return the learning rate for so many clips, unless the user gave one."""
+    """Return the user's learning rate, or else one for this number of clips."""
     if settings.lr is not None:
         return settings.lr
     return (LR if count < MANY_CLIPS else LR_OF_MANY) * (LR_SHARE_FROM if network.start else 1)
 
 
 def batches(count: int, settings: Settings) -> dict[str, Any]:
-    """Return the fields of a `Budget` that say how large batches are."""
+    """Return the fields of a `Budget` that set the batch size."""
     return {
         "batch_s": settings.batch_s or (64 if count < MANY_CLIPS else 256),
         "batch_clips": 16 if count < 1_000 else 64,
@@ -105,18 +105,18 @@ def batches(count: int, settings: Settings) -> dict[str, Any]:
 
 
 def default_epochs(count: int) -> int:
-    """Return the epochs that so many clips need."""
+    """Return the number of epochs for this number of clips."""
     return int(np.clip(24_000 / count, 3, 60))
 
 
 def started_epochs(folder: Path) -> int | None:
-    """Return for how many epochs a training that was begun in a folder is made; None if none was."""
+    """Return the planned epochs of the training in a folder; None if none has begun there."""
     recipe = folder / "recipe.json"
     return int(load_object(recipe)["budget"]["epochs"]) if recipe.is_file() else None
 
 
 def seconds_per_clip(run: Run, folder: Path, device: str) -> float:
-    """Return how long a clip of a run takes in training, measured over a few steps in a folder that goes again."""
+    """Return the training time per clip of a run, measured over a few steps in a folder that is removed again."""
     trial = replace(
         run,
         budget=replace(run.budget, max_steps=TRIAL_STEPS, epochs=1, select="last", patience=0),
@@ -182,11 +182,11 @@ class Trainer:
         )
 
     def wanted_epochs(self, count: int) -> int:
-        """Return the epochs that so many clips need."""
+        """Return the user's number of epochs, or else one for this number of clips."""
         return self.settings.epochs or default_epochs(count)
 
     def answers(self, network: Network, without: frozenset[int], epochs: int) -> dict[int, np.ndarray]:
-        """Train ``network`` and return its shares on the blocks that it did not learn from."""
+        """Train ``network`` and return its answers on the blocks that it was not trained on."""
         folder = self.train(network, without, epochs)
         saved = load_predictions(folder / "predictions" / f"{spelled(self.question.name)}.json")
         place = {clip: i for i, clip in enumerate(saved["clip_ids"])}
@@ -194,14 +194,14 @@ class Trainer:
         return {b: saved["scores"][[place[ids[row]] for row in self.blocks.rows[b]]] for b in without}
 
     def train(self, network: Network, without: frozenset[int], epochs: int) -> Path:
-        """Train ``network`` without some blocks, or go on with it; return the run's folder."""
+        """Train ``network`` without some blocks, or resume its training; return the run's folder."""
         folder = self.folder(network, without)
         run = self.run(network, without, epochs=epochs)
         train(run, folder, device=self.settings.device, quiet=self.settings.quiet)
         return folder
 
     def stopped_early(self, network: Network) -> str:
-        """Return in words where the validation part ended a training, empty where it went on to its end."""
+        """Return in words when the validation score stopped a training; empty if it ran to its end."""
         if self.blocks.crossed:
             return ""
         folder = self.folder(network, self.pairs()[0])
@@ -220,29 +220,29 @@ class Trainer:
         return FEWEST_EPOCHS
 
     def folder(self, network: Network, without: frozenset[int]) -> Path:
-        """Return where a training lies."""
+        """Return the folder of a training."""
         names = [self.blocks.names[b] for b in sorted(without)]
         return self.place / spelled(network.name) / (f"without {' and '.join(names)}" if names else "all")
 
     def seconds_per_clip(self, network: Network) -> float:
-        """Return how long a clip takes in training, measured over a few steps of the first training."""
+        """Return the training time per clip, measured over a few steps of the first training."""
         without = self.pairs()[0]
         run = self.run(network, without, epochs=1)
         return seconds_per_clip(run, self.place / spelled(network.name) / "speed", self.settings.device)
 
     def rate_hz(self, network: Network) -> int:
-        """Return the sampling rate at which a network hears clips."""
+        """Return the sampling rate of a network's input."""
         return self.run(network, self.pairs()[0]).processor.rate_hz
 
     def pairs(self) -> list[frozenset[int]]:
-        """Return what each training must not know: two neighbouring blocks, or test and validation part."""
+        """Return the blocks that each training leaves out: two neighbours, or the test and the validation part."""
         if not self.blocks.crossed:
             return [frozenset({self.blocks.reports[0], self.blocks.inner[0]})]
         count = len(self.blocks.rows)
         return [frozenset({b, (b + 1) % count}) for b in range(count)]
 
     def _watched(self, without: frozenset[int]) -> list[int]:
-        """Return the blocks on which the curve of a training is drawn, and with a single test part chosen."""
+        """Return the blocks for the curve of a training; with a single test part they also select its weights."""
         if not self.blocks.crossed:
             return [self.blocks.inner[0]]
         count = len(self.blocks.rows)
@@ -258,7 +258,7 @@ class Trainer:
         return (Source(manifest=str(self.manifest), where={column: names}),)
 
     def _task(self, learned: np.ndarray) -> Any:
-        """Return the task with the classes of the learned clips weighed equally, where they are skewed."""
+        """Return the task, with the classes of the training clips weighted equally if they are skewed."""
         config = self.question.config
         if self.question.skew < SKEWED:
             return config

@@ -1,4 +1,4 @@
-"""What a column asks of clips: targets for scikit-learn, and the one score by which candidates are chosen."""
+"""A label column as a question: targets for scikit-learn, and the one score by which candidates are chosen."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ABSENT = -600.0  # the output of a class that no training clip has, before the s
 
 
 def question_of(manifest: Manifest, kind: str, task: dict[str, Any]) -> Question:
-    """Return the question that `sonolex.doors.fit.tasks.guess_task` found."""
+    """Return the question of a kind and settings, as from `sonolex.doors.fit.tasks.guess_task`."""
     config = configs.from_json(task_type(kind).config_type, task, where="the task")
     labels = tuple(manifest.column(str(task["label"])))
     if isinstance(config, ClassificationConfig):
@@ -50,9 +50,9 @@ class Question(abc.ABC):
     config: TaskConfig
     labels: tuple[Any, ...]
     answers: ClassVar[str]
-    """What models say: "classes", "tags" or "values"."""
+    """The kind of answer: "classes", "tags" or "values"."""
     constant_name: ClassVar[str] = "majority"
-    """What the model that says the same of every clip is called."""
+    """Name of the model that gives every clip the same answer."""
 
     @property
     @abc.abstractmethod
@@ -62,19 +62,19 @@ class Question(abc.ABC):
     @property
     @abc.abstractmethod
     def strata(self) -> list[str]:
-        """What every part should have its share of, one a clip."""
+        """The stratum of every clip; every part of the table should get its share of each stratum."""
 
     @abc.abstractmethod
     def shares(self, outputs_NC: np.ndarray) -> np.ndarray:
-        """Return the task's scores of a model's outputs: shares of classes or tags, or values in the label's unit."""
+        """Return a model's outputs as the task's scores: shares of classes or tags, or values in the label's unit."""
 
     @abc.abstractmethod
     def constant(self, rows: np.ndarray) -> np.ndarray:
-        """Return the outputs (C,) that suit these clips best if all get the same."""
+        """Return the outputs (C,) that suit these clips best if all get the same answer."""
 
     @abc.abstractmethod
     def surprise(self, rows: np.ndarray, shares_NC: np.ndarray) -> float | None:
-        """Return the mean negative log-likelihood of shares between 0 and 1; None of values, which have none."""
+        """Return the mean negative log-likelihood of shares between 0 and 1; None for values, which have none."""
 
     @property
     def name(self) -> str:
@@ -108,7 +108,7 @@ class Question(abc.ABC):
 
     @property
     def skew(self) -> float:
-        """How many times as many clips the largest class has as the smallest; 1 where clips have no one class."""
+        """Size of the largest class relative to the smallest; 1 if clips do not have one class each."""
         return 1.0
 
     @cached_property
@@ -119,13 +119,13 @@ class Question(abc.ABC):
     def score(self, rows: Sequence[int] | np.ndarray, shares_NC: np.ndarray) -> float:
         """Return the primary metric of ``rows``, turned so that more is better; −inf where it is not defined."""
         assert self.task.scorer is not None
-        found = self.task.scorer.score([self.labels[i] for i in rows], shares_NC, self._options)
-        value = found.get(self.metric, -np.inf)
+        scores = self.task.scorer.score([self.labels[i] for i in rows], shares_NC, self._options)
+        value = scores.get(self.metric, -np.inf)
         return -value if self.task.prefers_less(self.metric) else value
 
 
 class ClassQuestion(Question):
-    """One class a clip."""
+    """One class per clip."""
 
     answers = "classes"
 
@@ -157,7 +157,7 @@ class ClassQuestion(Question):
 
 
 class TagQuestion(Question):
-    """Any number of tags a clip."""
+    """Any number of tags per clip."""
 
     answers = "tags"
 
@@ -184,7 +184,7 @@ class TagQuestion(Question):
 
 
 class NumberQuestion(Question):
-    """A number a clip."""
+    """One number per clip."""
 
     config: RegressionConfig
     answers = "values"

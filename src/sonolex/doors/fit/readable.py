@@ -12,11 +12,11 @@ from sonolex.train.preflight import long_texts, unreadable_clips
 
 
 def readable_by(network: Network, manifest: Manifest, *, skip_bad: bool) -> tuple[Manifest, list[str]]:
-    """Return the clips that a network can read, and which were left out.
+    """Return the clips that a network can read, and a note on each one left out.
 
     Raises:
         ManifestError: clips or transcripts that are too long for it, unless ``skip_bad``.
-        ValueError: it reads nothing that the table has.
+        ValueError: it reads none of the table's modalities.
     """
     reader = system_type(network.system, trust_code=True)
     modalities = reader.readable(modalities_of(manifest))

@@ -1,4 +1,4 @@
-"""The winner as a model folder, and what everybody answered as files that tables and pages read."""
+"""Save the winner as a model folder, and every candidate's answers as files for tables and pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FLOORS, CANDIDATES = "floors", "candidates"
 
 @dataclass(frozen=True)
 class Member:
-    """A trained system with its processor, a linear readout, and what it reads."""
+    """A trained system with its processor, its linear readout, and the modalities it reads."""
 
     system: System
     processor: Processor
@@ -39,7 +39,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Winner:
-    """The final model, with what tables say of it."""
+    """The final model with its processor and the modalities it reads."""
 
     model: Model
     processor: Processor
@@ -47,10 +47,10 @@ class Winner:
 
 
 class Builder:
-    """Makes the final model of a candidate.
+    """Builds the final model of a candidate.
 
     Args:
-        network_folders: of the final trainings, by the network's name.
+        network_folders: folders of the final trainings, by the network's name.
     """
 
     def __init__(self, question: Question, features: Features, blocks: Blocks, network_folders: dict[str, Path]):
@@ -60,7 +60,7 @@ class Builder:
     def winner(self, candidate: Any) -> Winner:
         """Return the model of a candidate."""
         if isinstance(candidate, NetworkCandidate):
-            model, processor, _ = load_model(self._folders[candidate.name] / "model", own=self._own())
+            model, processor, _ = load_model(self._folders[candidate.name] / "model", own={self._question.kind})
             return Winner(model, processor, tuple(_modalities(model.system)))
         if isinstance(candidate, AverageCandidate):
             pair = candidate.pair(self._blocks.final)
@@ -75,22 +75,22 @@ class Builder:
 
     def _member(self, candidate: Any) -> Member:
         if isinstance(candidate, NetworkCandidate):
-            model, processor, _ = load_model(self._folders[candidate.name] / "model", own=self._own())
+            model, processor, _ = load_model(self._folders[candidate.name] / "model", own={self._question.kind})
             head = dict(model.task_items())[self._question.name].head
             readout = _linear(head.out.weight, head.out.bias)  # type: ignore[union-attr]
             return Member(model.system, processor, readout, tuple(_modalities(model.system)))
         assert isinstance(candidate, SmallCandidate)
-        made, scale = candidate.final()
+        model, scale = candidate.final()
         with torch.no_grad():
-            made.system.scale_C.mul_(scale)
-            made.system.offset_C.mul_(scale)
-        terms = [self._features.terms[i] for i in made.terms]
-        config = StatisticsProcessorConfig(sets=made.small.sets, max_terms=len(terms))
+            model.system.scale_C.mul_(scale)
+            model.system.offset_C.mul_(scale)
+        terms = [self._features.terms[i] for i in model.terms]
+        config = StatisticsProcessorConfig(sets=model.small.sets, max_terms=len(terms))
         processor = StatisticsProcessor(config, terms)
-        return Member(made.system, processor, handing_over(made.system, self._question), made.small.modalities)
+        return Member(model.system, processor, handing_over(model.system, self._question), model.small.modalities)
 
     def _with_head(self, system: System) -> Model:
-        """Return the system with a head that hands the last numbers of its pooled vector on."""
+        """Return the system with a head that copies the last numbers of its pooled vector."""
         task = build_task(self._question.config, system.pooled_dim)
         readout = handing_over(system, self._question)
         with torch.no_grad():
@@ -98,23 +98,20 @@ class Builder:
             task.head.out.bias.copy_(readout.bias)  # type: ignore[union-attr]
         return Model(system.eval(), {self._question.name: task})
 
-    def _own(self) -> set[str]:
-        return {self._question.kind}
-
 
 def handing_over(system: System, question: Question) -> nn.Linear:
-    """Return a readout that gives the last numbers of a pooled vector as they are."""
+    """Return a readout that copies the last numbers of a pooled vector."""
     weight = torch.zeros(question.num_outputs, system.pooled_dim)
     weight[:, -question.num_outputs :] = torch.eye(question.num_outputs)
     return _linear(weight, torch.zeros(question.num_outputs))
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0])
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
-        made.weight.copy_(weight)
-        made.bias.copy_(bias)
-    return made
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+    return linear
 
 
 def _modalities(system: System) -> list[str]:
@@ -122,7 +119,7 @@ def _modalities(system: System) -> list[str]:
 
 
 def write_answers(folder: Path, model: Model, question: Question, clips: Manifest, outcome: Outcome) -> None:
-    """Write what the procedure and every candidate answered on the reported clips, floors apart."""
+    """Write the answers of the procedure and of every candidate on the reported clips; floors have their own folder."""
     ids, label = clips.column("id"), question.config.label
     groups = groups_of(clips, label)
     order = np.argsort(outcome.rows)  # in the table's order

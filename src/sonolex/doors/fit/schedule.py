@@ -1,4 +1,4 @@
-"""Networks are trained one after the other while there is time, and those without hope only once."""
+"""Train networks one after the other while there is time, and drop hopeless ones after their first training."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Schedule:
     """Which networks are trained, and for how long.
 
     Attributes:
-        clips: of the table.
-        remark: says something that belongs to the verdict.
+        clips: the table's clips.
+        remark: prints a line that also belongs to the verdict.
     """
 
     trainer: Trainer
@@ -40,11 +40,11 @@ class Schedule:
     def trained(
         self, networks: Sequence[Network], small: Sequence[SmallCandidate]
     ) -> tuple[list[NetworkCandidate], dict[str, int]]:
-        """Train networks while there is time; return those that were trained, and for how many epochs."""
+        """Train networks while there is time; return those that were trained, and the epochs of each."""
         minutes = self._settings.minutes_for(len(self.clips))
         if networks:
             self.say(f"time for networks: {minutes:g} minutes (--minutes)")
-        left_s, found, epochs = 60 * minutes, [], {}
+        left_s, candidates, epochs = 60 * minutes, [], {}
         for number, network in enumerate(networks):
             problem = self._unfit(network)
             if problem:
@@ -64,31 +64,32 @@ class Schedule:
             left_s -= time.monotonic() - began
             if len(answers) < len(pairs):
                 continue
-            found.append(NetworkCandidate(network.name, answers, self.trainer.blocks))
+            candidates.append(NetworkCandidate(network.name, answers, self.trainer.blocks))
             stopped = self.trainer.stopped_early(network)
             if stopped:
                 self.remark(f"{called(network.name)} {stopped}.")
-        return found, epochs
+        return candidates, epochs
 
     def _is_hopeless(
         self, network: Network, pair: frozenset[int], answers: Mapping[int, np.ndarray], small: Sequence[SmallCandidate]
     ) -> bool:
-        """Return whether a network is so far below the small models after its first training that more are a waste.
+        """Return whether a network's first training is so far below the small models that more would be a waste.
 
-        Judged on the one block that chooses for the first reported one, by more than two standard errors of a share.
+        It is judged on the one block that chooses for the first reported one, by a gap of more than two standard errors
+        of a share.
         """
         if self._settings.system is not None:
             return False
         first = self.trainer.blocks.reports[0]
         (other,) = pair - {first}
         rows = self.trainer.blocks.rows[other]
-        own = self.trainer.question.score(rows, answers[other])
+        score = self.trainer.question.score(rows, answers[other])
         best = max(self.trainer.question.score(rows, c.choosing(frozenset({first}))[other]) for c in small)
         room = 2 * (0.25 / len(rows)) ** 0.5 if self.trainer.question.classes else abs(best)
-        if own >= best - room:
+        if score >= best - room:
             return False
         self.remark(
-            f"{called(network.name)} was dropped after the first of its trainings, {best - own:.2f} below the best "
+            f"{called(network.name)} was dropped after the first of its trainings, {best - score:.2f} below the best "
             "small model on clips new to both."
         )
         return True
@@ -102,7 +103,7 @@ class Schedule:
         return ""
 
     def _epochs(self, network: Network, seconds: float) -> int:
-        """Return for how many epochs a network is trained, as the time allows; 0 if that is too few."""
+        """Return the number of epochs that the time allows for a network; 0 if that is too few."""
         pair = self.trainer.pairs()[0]
         count = len(self.trainer.blocks.learned(pair))
         wanted = self.trainer.wanted_epochs(count)

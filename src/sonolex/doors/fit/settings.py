@@ -1,4 +1,4 @@
-"""What the user may set of a fit, checked before anything is read, and what runs of one folder are called by it."""
+"""The options of a fit, checked before anything is read, and the names that its runs get from them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FOLDS = ("auto", "none", "speaker")
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of `fit`; None is by the table's size.
+    """Options of `fit`; None means a default by the table's size.
 
     Attributes:
-        system: the one network that shall be trained; None lets candidates compete.
-        start_from: run folder, model folder or ``hub:ORG/NAME`` of weights to begin with.
+        system: the one network to train; None lets candidates compete.
+        start_from: run folder, model folder or ``hub:ORG/NAME`` of weights to start from.
         folds: "auto", "none", "speaker" or a number from 3 on.
-        split_seed: of how the table is divided; ``seed`` is of the training alone.
+        split_seed: seed of the table's division; ``seed`` affects only the training.
         minutes: time for networks; small models always run.
     """
 
@@ -42,7 +42,7 @@ class Settings:
     quiet: bool = False
 
     def require_usable(self) -> None:
-        """Raise ValueError for options that cannot be, all at once, before the table is read."""
+        """Raise ValueError for impossible options, all at once, before the table is read."""
         problems = []
         for name in ("epochs", "lr", "batch_s", "minutes"):
             value = getattr(self, name)
@@ -70,25 +70,25 @@ class Settings:
 
     @property
     def changed(self) -> dict[str, Any]:
-        """What decides a model and is not the default, by the option's name."""
+        """Options that affect the model and differ from their defaults, by name."""
         options = {"system": self.system, "from": self.start_from, "epochs": self.epochs, "lr": self.lr}
         return {name: v for name, v in (options | {"batch-s": self.batch_s}).items() if v is not None}
 
     @property
     def row(self) -> str:
-        """What tables call a fit with these options; seeds of one row are pooled."""
+        """The name of this fit's row in tables; seeds of one row are pooled."""
         return " ".join(["fit", *(f"--{name} {value}" for name, value in self.changed.items())])
 
     @property
     def run_name(self) -> str:
-        """The folder of a fit with these options, beside those with others: "run" with none."""
+        """The name of this fit's folder beside fits with other options; "run" without options."""
         words = [f"{name}-{_short(value)}" for name, value in self.changed.items()]
         words += [f"seed-{self.seed}"] if self.seed else []
         return spelled("-".join(["run", *words]))
 
 
 def _short(value: Any) -> str:
-    """Return a value as part of a folder's name: paths and other long words by their end and a digest."""
+    """Return a value as part of a folder's name; paths and other long words as their end and a digest."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
     if re.fullmatch(r"[\w.-]{1,24}", text):
         return text.replace(".", "_")

@@ -1,7 +1,7 @@
 """Small models: support vector machines, logistic regression and constants, fitted by scikit-learn, kept as a system.
 
-Scikit-learn only fits; what it found is written into `sonolex.systems.statistics` at once, and everything that is
-predicted, here and later, that system predicts.
+Scikit-learn only fits; its weights are copied into `sonolex.systems.statistics` at once, and that system makes all
+predictions, here and later.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Small:
     """A kind of small model.
 
     Attributes:
-        name: what tables call it.
+        name: its name in tables.
         method: "constant", "svm" (RBF), "linear_svm" or "logistic"; their counterparts for numbers are the median,
             SVR, linear SVR and ridge regression.
-        sets: statistics it hears; none of a model of words.
+        sets: statistics it reads; empty for a model of words.
         words: whether it reads transcripts.
-        floor: whether it stands for what anybody would try first.
+        floor: whether it is a baseline that anybody would try first.
         costs: values of C to choose from.
     """
 
@@ -48,7 +48,7 @@ class Small:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What it reads."""
+        """The modalities that it reads."""
         return tuple(m for m, read in (("audio", bool(self.sets)), ("text", self.words)) if read)
 
 
@@ -56,9 +56,9 @@ def small_models(features: Features, question: Question) -> list[Small]:
     """Return the small models that suit a table, the constant first."""
     rbf, linear, logistic = (1.0, 10.0), (0.01, 0.1), (0.01, 0.1, 1.0)
     sets = ("mfcc",) if features.has_audio else ()
-    found = [Small(question.constant_name, "constant", sets, words=not sets, floor=True)]
+    models = [Small(question.constant_name, "constant", sets, words=not sets, floor=True)]
     if features.has_audio:
-        found += [
+        models += [
             Small("mfcc_svm", "svm", ("mfcc",), floor=True, costs=rbf),
             Small("log_mel_svm", "svm", ("log_mel",), floor=True, costs=rbf),
             Small("functionals_svm", "svm", ("functionals",), costs=rbf),
@@ -68,10 +68,10 @@ def small_models(features: Features, question: Question) -> list[Small]:
             Small("all_statistics_logistic", "logistic", ALL_SETS, costs=logistic),
         ]
     if features.has_words:
-        found.append(Small("words_logistic", "logistic", (), words=True, floor=True, costs=(1.0, 10.0, 100.0)))
+        models.append(Small("words_logistic", "logistic", (), words=True, floor=True, costs=(1.0, 10.0, 100.0)))
     if features.has_audio and features.has_words:
-        found.append(Small("statistics_and_words_logistic", "logistic", ALL_SETS, words=True, costs=logistic))
-    return found
+        models.append(Small("statistics_and_words_logistic", "logistic", ALL_SETS, words=True, costs=logistic))
+    return models
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,17 @@ class Fitted:
         )
         scale = s.config.text_scale
         words = weighted_terms(features.counts_NV[rows][:, self.terms], s.idf_V.numpy(), scale)
-        found = []
+        outputs = []
         with torch.inference_mode():
             for start in range(0, len(rows), AT_ONCE):
                 piece = slice(start, start + AT_ONCE)
                 x_BD = np.concatenate([audio[piece], words[piece].toarray().astype(np.float32)], 1)
-                found.append(s.outputs(torch.from_numpy(x_BD)).double().numpy())
-        return np.concatenate(found) if found else np.zeros((0, s.config.num_outputs))
+                outputs.append(s.outputs(torch.from_numpy(x_BD)).double().numpy())
+        return np.concatenate(outputs) if outputs else np.zeros((0, s.config.num_outputs))
 
 
 def fitted(small: Small, cost: float, features: Features, question: Question, rows: np.ndarray, *, seed: int) -> Fitted:
-    """Return ``small`` fitted to these clips. The draw where there are too many for a kernel depends on ``seed``."""
+    """Return ``small`` fitted to these clips. ``seed`` draws the clips of a kernel machine if there are too many."""
     columns = features.columns(small.sets)
     audio_NF, heard_N = features.audio_NF[np.ix_(rows, columns)], features.heard_N[rows]
     centre_F, spread_F = standards(audio_NF, heard_N)
@@ -137,7 +137,7 @@ def fitted(small: Small, cost: float, features: Features, question: Question, ro
 
 @dataclass
 class _Readout:
-    """Weights (D, P) of decisions, and what else the system needs; ``absent`` are classes without training clips."""
+    """Weights (D, P) and the other parameters of the decisions; ``absent`` are classes without training clips."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -148,7 +148,7 @@ class _Readout:
 
 
 def _filled(config: StatisticsConfig, readout: _Readout, centre_F: Any, spread_F: Any, idf_V: Any) -> Statistics:
-    """Return the system with these numbers in it."""
+    """Return the system with these parameters."""
     system = Statistics(config).eval().requires_grad_(False)
     values = {"centre_F": centre_F, "spread_F": spread_F, "idf_V": idf_V, "weight_DP": readout.weight}
     values |= {"bias_P": readout.bias} | ({} if readout.support is None else {"support_ND": readout.support})
@@ -186,7 +186,7 @@ def _logistic(cost: float, x: Any, y: np.ndarray, present: np.ndarray, num_class
 
 
 def _pairwise(method: str, cost: float, x: Any, y: np.ndarray, present: np.ndarray, num_classes: int) -> _Readout:
-    """Return an SVC's decisions of every two classes; a class without clips loses every one of its own."""
+    """Return an SVC's decisions between every two classes; a class without clips loses all of its decisions."""
     from sklearn.svm import SVC
 
     kernel = "linear" if method == "linear_svm" else "rbf"
@@ -228,7 +228,7 @@ def _regression(method: str, cost: float, x: Any, y: np.ndarray) -> _Readout:
 
 
 def _tagging(method: str, cost: float, x: Any, y_NC: np.ndarray) -> _Readout:
-    """Return one yes-or-no decision a tag; a tag that all training clips or none have is answered by that."""
+    """Return one yes-or-no decision per tag; a tag on all training clips, or on none, gets that constant answer."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC
 

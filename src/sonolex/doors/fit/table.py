@@ -1,4 +1,4 @@
-"""What `sonolex fit` makes of a user's table before anything is trained: usable rows, the question, what changed."""
+"""Check a user's table before `sonolex fit` trains anything: its columns, its usable rows, and what changed since."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from sonolex.data.problems import Places
 from sonolex.labels import TAG_SEPARATOR, class_name, split_tags
 
 SMALLEST_NUMBER_OF_CLIPS = 12
-FOLDER_LABEL = "label"  # what the classes of a folder of folders are called
+FOLDER_LABEL = "label"  # name for the classes of a folder of folders
 NO_LABELS = {
     **dict.fromkeys(("id", "source_id"), "names clips and recordings"),
     **dict.fromkeys(("audio", "audio_bytes", "text"), "is what a model reads"),
-    **dict.fromkeys(("offset_s", "duration_s", "sampling_rate", "audio_digest"), "is what a file says of itself"),
+    **dict.fromkeys(("offset_s", "duration_s", "sampling_rate", "audio_digest"), "describes the audio file"),
     **dict.fromkeys(("split", "fold"), "divides the table"),
 }
 SKIP = "Repair these rows, or leave them out with --skip-bad."
@@ -33,9 +33,9 @@ SKIP = "Repair these rows, or leave them out with --skip-bad."
 
 @dataclass(frozen=True)
 class Table:
-    """A user's table after all checks: usable rows, and what has to be said about the rest.
+    """A user's table after all checks: usable rows, and notes on the rest.
 
-    ``labels`` are the columns to predict, ``several`` those of them that hold several labels a clip.
+    ``labels`` are the columns to predict, ``several`` those of them that hold several labels per clip.
     """
 
     manifest: Manifest
@@ -59,19 +59,19 @@ def checked_table(
 
     Args:
         path: a table, or a folder with a subfolder for each class.
-        label: columns to predict, also joined by commas; None for a folder, whose classes are the question. A row is
+        label: columns to predict, also joined by commas; None for a folder, whose subfolders are the classes. A row is
             used if it has one of them.
-        longest_s: what ``reader`` can take of one clip.
-        chosen: which columns are audio, text and speaker (`sonolex.data.column_names.named`).
-        multilabel: what separates several labels in a cell.
+        longest_s: length of the longest clip that ``reader`` takes.
+        chosen: names of the columns of audio, text and speaker (`sonolex.data.column_names.named`).
+        multilabel: separator of several labels in a cell.
         merge_variants: make one class of labels that differ only in `sonolex.data.labels.spelling`.
 
     Raises:
         ManifestError: wrong header or unusable rows, all of them (unusable rows only unless ``skip_bad``).
     """
-    asked = [label] if isinstance(label, str) else list(label or ())
-    manifest = _read(path, asked, chosen)
-    labels = named_labels(asked, manifest.table.column_names, where=str(path))
+    requested = [label] if isinstance(label, str) else list(label or ())
+    manifest = _read(path, requested, chosen)
+    labels = named_labels(requested, manifest.table.column_names, where=str(path))
     problems = _header_problems(manifest.table.column_names, labels)
     if problems:
         raise ManifestError(str(path), problems)
@@ -105,26 +105,26 @@ def checked_table(
     )
 
 
-def named_labels(asked: Sequence[str], names: Sequence[str], *, where: str) -> list[str]:
-    """Return the columns to predict: each of ``asked`` is a column, another word for one, or several with commas.
+def named_labels(requested: Sequence[str], names: Sequence[str], *, where: str) -> list[str]:
+    """Return the columns to predict: each of ``requested`` is a column, another word for one, or several with commas.
 
     >>> named_labels(["arousal, valence", "Speaker ID"], ["arousal", "valence", "speaker"], where="t.csv")
     ['arousal', 'valence', 'speaker']
 
     Raises:
-        ManifestError: none is asked for, or one twice.
+        ManifestError: no column is requested, or one twice.
     """
-    if not asked:
+    if not requested:
         labels = [n for n in names if n not in STANDARD_COLUMNS] or list(names)
         raise ManifestError(where, [f"`--label` must name the column to predict, for example one of {shown(labels)}"])
-    found: list[str] = []
-    for name in asked:
+    columns: list[str] = []
+    for name in requested:
         parts = [name] if name in names else [p.strip() for p in name.split(",")] if "," in name else [name.strip()]
-        found += [_called(part, names) for part in parts if part]
-    twice = sorted(n for n, count in Counter(found).items() if count > 1)
+        columns += [_standard_name(part, names) for part in parts if part]
+    twice = sorted(n for n, count in Counter(columns).items() if count > 1)
     if twice:
         raise ManifestError(where, [f"`--label` must name different columns, but names {twice[0]!r} twice"])
-    return found
+    return columns
 
 
 def either(names: Sequence[str]) -> str:
@@ -138,14 +138,14 @@ def either(names: Sequence[str]) -> str:
 
 
 def require_enough(count: int, where: str, notes: Sequence[str]) -> None:
-    """Raise ManifestError for fewer usable rows than can be divided and learned from."""
+    """Raise ManifestError for too few usable rows to divide and to learn from."""
     if count < SMALLEST_NUMBER_OF_CLIPS:
         problem = f"it must have at least {SMALLEST_NUMBER_OF_CLIPS} usable rows, but has {count}"
         raise ManifestError(where, [problem, *notes])
 
 
 def require_same_clips(folder: Path, wanted: Manifest, labels: Sequence[str]) -> None:
-    """Raise ValueError if the folder holds a fit of other clips, saying what changed."""
+    """Raise ValueError if the folder holds a fit of other clips; the message lists the changes."""
     if not (folder / "manifest.arrow").is_file():
         return
     changes = changes_between(read_manifest(folder / "manifest.arrow"), wanted, labels)
@@ -157,7 +157,7 @@ def require_same_clips(folder: Path, wanted: Manifest, labels: Sequence[str]) ->
 
 
 def changes_between(before: Manifest, after: Manifest, labels: Sequence[str]) -> list[str]:
-    """Return what differs between two tables in all that decides a fit's scores, in words; empty if nothing does."""
+    """Return, in words, the differences between two tables that affect a fit's scores; empty if there are none."""
     rows = [{i: r for r, i in enumerate(m.column("id"))} for m in (before, after)]
     gone, new = [i for i in rows[0] if i not in rows[1]], [i for i in rows[1] if i not in rows[0]]
     known = ((gone, "removed"), (new, "added"))
@@ -175,29 +175,29 @@ def changes_between(before: Manifest, after: Manifest, labels: Sequence[str]) ->
     return changes
 
 
-def _called(word: str, names: Sequence[str]) -> str:
-    """Return what a column that the user asks for is called here: "speaker_id" is "speaker"."""
+def _standard_name(word: str, names: Sequence[str]) -> str:
+    """Return the standard name of a column that the user requests: "speaker" for "speaker_id"."""
     meant = meaning(word)
     return meant if word not in names and meant in names and meant not in NO_LABELS else word
 
 
-def _read(path: Path, asked: list[str], chosen: Mapping[str, str] | None) -> Manifest:
-    """Return a table, or the recordings of a folder of class folders, whose question is added to ``asked``."""
+def _read(path: Path, requested: list[str], chosen: Mapping[str, str] | None) -> Manifest:
+    """Return a table, or the recordings of a folder of class folders; its label is then added to ``requested``."""
     if not is_class_folder(path):
         if path.exists() and path.suffix.lower() not in FORMATS and not path.is_dir():
             kinds = ", ".join(FORMATS)
             raise ManifestError(str(path), [f"it must be a table ({kinds}) or a folder with a folder for each class"])
         return read_manifest(path, chosen=chosen)
-    if any((chosen or {}).values()) or len(asked) > 1:
+    if any((chosen or {}).values()) or len(requested) > 1:
         raise ManifestError(
             str(path), ["a folder has no columns: leave --audio-column and such out, and give one label"]
         )
-    asked[:] = asked or [FOLDER_LABEL]
-    if meaning(asked[0]) in STANDARD_COLUMNS:
+    requested[:] = requested or [FOLDER_LABEL]
+    if meaning(requested[0]) in STANDARD_COLUMNS:
         raise ManifestError(
-            str(path), [f"`--label` must be a name for its classes, but {asked[0]!r} means something else"]
+            str(path), [f"`--label` must be a name for its classes, but {requested[0]!r} means something else"]
         )
-    return folder_manifest(path, label=asked[0])
+    return folder_manifest(path, label=requested[0])
 
 
 def _header_problems(names: list[str], labels: Sequence[str]) -> list[str]:
@@ -222,23 +222,23 @@ def _header_problems(names: list[str], labels: Sequence[str]) -> list[str]:
 
 
 def _with_slashes(manifest: Manifest, notes: list[str]) -> Manifest:
-    """Return the table with paths written as on Windows made this machine's, where there are such files; say so."""
+    """Return the table with slashes for backslashes in paths, where only such files exist; add a note."""
     paths = manifest.column("audio")
     if os.sep == "\\" or not any(p and "\\" in p for p in paths):
         return manifest
     slashes = {p: p.replace("\\", "/") for p in paths if p and "\\" in p and "://" not in p}
-    found = {p: s for p, s in slashes.items() if not (manifest.root / p).exists() and (manifest.root / s).is_file()}
-    if found:
-        example, read = next(iter(found.items()))
-        notes.append(f"{len(found)} paths are written as on Windows: '{example}' is read as '{read}'")
-    return manifest.with_column("audio", [found.get(p, p) for p in paths])
+    existing = {p: s for p, s in slashes.items() if not (manifest.root / p).exists() and (manifest.root / s).is_file()}
+    if existing:
+        example, read = next(iter(existing.items()))
+        notes.append(f"{len(existing)} paths are written as on Windows: '{example}' is read as '{read}'")
+    return manifest.with_column("audio", [existing.get(p, p) for p in paths])
 
 
 def _several(manifest: Manifest, labels: Sequence[str], separator: str, where: str) -> list[str]:
-    """Return the label columns that hold several labels a clip: lists, or cells with the user's separator.
+    """Return the label columns that hold several labels per clip: lists, or cells with the user's separator.
 
     Raises:
-        ManifestError: no cell holds it.
+        ManifestError: no cell has the separator.
     """
     separated = [
         n for n in labels if separator and any(isinstance(v, str) and separator in v for v in manifest.column(n))
@@ -250,7 +250,7 @@ def _several(manifest: Manifest, labels: Sequence[str], separator: str, where: s
 
 
 def _separated(manifest: Manifest, name: str, separator: str, places: Places, where: str) -> Manifest:
-    """Return the table with a column of several labels, separated as the user says, as tasks read them."""
+    """Return the table with the cells of a column split at the user's separator, as tasks read them."""
     if name in manifest.lists or separator == TAG_SEPARATOR:
         return manifest
     cells, problems = [], []
@@ -271,7 +271,7 @@ def _counts(manifest: Manifest, name: str, several: bool) -> Counter[str]:
 
 
 def _with_one_spelling(manifest: Manifest, name: str, several: bool, merge: bool, notes: list[str]) -> Manifest:
-    """Return the table with one spelling for names that differ in spelling only, if wanted; else warn of them."""
+    """Return the table with one spelling for names that differ only in spelling, or else add a warning about them."""
     counts = _counts(manifest, name, several)
     names = {other: group[0] for group in variants(counts) for other in group[1:]}
     if not names:
@@ -289,7 +289,7 @@ def _with_one_spelling(manifest: Manifest, name: str, several: bool, merge: bool
 
 
 def _perhaps_speaker(manifest: Manifest, labels: Sequence[str]) -> list[str]:
-    """Return a sentence if no column is known to say who speaks, but one may."""
+    """Return a sentence if no column is known to name the speaker, but one may."""
     if any(manifest.column("speaker")):
         return []
     names = [n for n in manifest.label_columns if n.strip().casefold() in PERHAPS_SPEAKERS and n not in labels]
@@ -300,7 +300,7 @@ def _partly_known(labels: Sequence[str], columns: Sequence[Sequence[object]], us
     """Return a sentence for each of several labels that some usable rows lack."""
     missing = {name: sum(column[r] is None for r in usable) for name, column in zip(labels, columns, strict=True)}
     return [
-        f"{n!r} is not known of {count} of the {len(usable)} rows, which count for the others only"
+        f"{n!r} is missing in {count} of the {len(usable)} rows, which count only for the other labels"
         for n, count in missing.items()
         if count
     ]

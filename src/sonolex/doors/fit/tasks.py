@@ -1,4 +1,4 @@
-"""What `sonolex fit` takes the labels of a table to ask: one class a clip, a number, or any number of labels."""
+"""Guess the task of `sonolex fit` from the labels of a table: one class per clip, a number, or several labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DECIMAL_COMMA = re.compile(r"[+-]?\d{1,3}(\.\d{3})*(,\d+)?|[+-]?\d+(,\d+)?", re.
 
 
 class Guess(NamedTuple):
-    """One question: kind and settings of its task (as JSON), and what has to be said of it, a line or more."""
+    """One question: kind and settings of its task (as JSON), and a note to print, a line or more."""
 
     kind: str
     settings: dict[str, Any]
@@ -32,19 +32,19 @@ class Guess(NamedTuple):
 
 
 def guess_tasks(
-    manifest: Manifest, labels: Sequence[str], *, asked: Sequence[str] = (), several: Sequence[str] = ()
+    manifest: Manifest, labels: Sequence[str], *, requested: Sequence[str] = (), several: Sequence[str] = ()
 ) -> list[Guess]:
     """Return a task for every label column.
 
     Args:
-        asked: kinds the user wants: one of `KINDS` for all columns, or ``COLUMN=KIND``.
-        several: columns that hold several labels a clip.
+        requested: kinds that the user wants: one of `KINDS` for all columns, or ``COLUMN=KIND``.
+        several: columns that hold several labels per clip.
 
     Raises:
-        ManifestError: labels that are no question of their kind; all columns at once.
-        ValueError: a kind or a column that is none.
+        ManifestError: labels that do not suit their kind of task; all columns at once.
+        ValueError: an unknown kind or column.
     """
-    kinds = asked_kinds(asked, labels)
+    kinds = asked_kinds(requested, labels)
     guesses, problems = [], []
     for label in labels:
         try:
@@ -57,13 +57,13 @@ def guess_tasks(
 
 
 def guess_task(manifest: Manifest, label: str, *, kind: str | None = None, several: bool = False) -> Guess:
-    """Return the task for one column, and a sentence that says why and how to choose otherwise.
+    """Return the task for one column, with a note that gives the reason and the option for another choice.
 
-    Without a ``kind``: several labels a clip are tagging, fractions and many different numbers regression, anything
-    else classification. Clips without the label count for nothing.
+    Without a ``kind``: several labels per clip are tagging, fractions and many different numbers regression, anything
+    else classification. Clips without the label are ignored.
 
     Raises:
-        ManifestError: labels that are no question of their kind: one class only, too many, words for numbers.
+        ManifestError: labels that do not suit the kind of task: one class only, too many, words for numbers.
     """
     values = [v for v in manifest.column(label) if v is not None]
     _require_points(label, values)
@@ -78,20 +78,20 @@ def guess_task(manifest: Manifest, label: str, *, kind: str | None = None, sever
     if kind is None and _are_quantities(values):
         few = len(set(values)) <= MAX_CLASSES
         return _regression(label, values, why=f"because {label!r} holds numbers", choice=few)
-    return _classification(label, values, given=kind is not None)
+    return _classification(label, values, requested=kind is not None)
 
 
-def asked_kinds(asked: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
-    """Return the kind wanted of each label column.
+def asked_kinds(requested: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    """Return the kind that the user wants for each label column.
 
     >>> asked_kinds(["regression", "mood=classification"], ["age", "mood"])
     {'age': 'regression', 'mood': 'classification'}
 
     Raises:
-        ValueError: a kind or a column that is none.
+        ValueError: an unknown kind or column.
     """
     kinds: dict[str, str] = {}
-    for word in sorted((w.strip() for given in asked for w in given.split(",")), key=lambda w: "=" in w):
+    for word in sorted((w.strip() for option in requested for w in option.split(",")), key=lambda w: "=" in w):
         column, _, kind = word.rpartition("=")
         if kind not in KINDS or (column and column not in labels):
             near = difflib.get_close_matches(kind, KINDS, n=1)
@@ -107,7 +107,7 @@ def asked_kinds(asked: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
 def strata_of(manifest: Manifest, guesses: Sequence[Guess]) -> list[str] | None:
     """Return a class for every clip, of which every part of the table should get its share; None for numbers alone.
 
-    Of several questions the first one of classes counts, else the rarest label of each clip.
+    Of several questions, the first classification counts, or else each clip's rarest tag in the first tagging.
     """
     for kind in ("classification", "tagging"):
         for guess in guesses:
@@ -124,7 +124,7 @@ def _rarest_tags(values: Sequence[Any]) -> list[str]:
     return [min(tags_of(v), key=lambda n: counts[n], default=NO_TAG) if v is not None else "" for v in values]
 
 
-def _classification(label: str, values: Sequence[Any], *, given: bool) -> Guess:
+def _classification(label: str, values: Sequence[Any], *, requested: bool) -> Guess:
     distinct = Counter(class_name(v) for v in values)
     if len(distinct) < 2 or len(distinct) > MAX_CLASSES:
         numbers = " They are numbers: --task regression learns them as such." if _are_numbers(values) else ""
@@ -132,15 +132,15 @@ def _classification(label: str, values: Sequence[Any], *, given: bool) -> Guess:
         problem = f"{label!r} must have 2 to {MAX_CLASSES} classes, but has {len(distinct)}.{cure}"
         raise ManifestError("the table", [problem])
     classes = sorted(distinct)
-    why = "as --task says" if given else f"because {label!r} holds {len(classes)} different values"
+    why = "as --task says" if requested else f"because {label!r} holds {len(classes)} different values"
     lines = [f"task: classification, {why}: {_shown(distinct, classes)}"]
-    if not given and _are_numbers(values) and len(distinct) > 2:
+    if not requested and _are_numbers(values) and len(distinct) > 2:
         lines.append(
             f"{label!r} holds whole numbers, {min(values):g} to {max(values):g}, and each is a class of its own. If "
             "they are points of a scale, --task regression."
         )
     separator = separator_of([v for v in values if isinstance(v, str)])
-    if not given and separator is not None and separator != TAG_SEPARATOR:
+    if not requested and separator is not None and separator != TAG_SEPARATOR:
         example = next(v for v in values if isinstance(v, str) and separator in v)
         lines.append(
             f"values such as {example!r} look like several labels: if they are, --multilabel {separator!r}. Now each "
@@ -179,19 +179,19 @@ def _tagging(label: str, cells: Sequence[str]) -> Guess:
 
 
 def _numbers(label: str, values: Sequence[Any]) -> list[float]:
-    """Return labels as numbers. Raises ManifestError for those that are none."""
-    found, wrong = [], Counter[str]()
+    """Return labels as numbers. Raises ManifestError if they are not different numbers."""
+    numbers, wrong = [], Counter[str]()
     for value in values:
         if isinstance(value, bool) or (isinstance(value, str) and not NUMBER.fullmatch(value.strip())):
             wrong[class_name(value)] += 1
         else:
-            found.append(float(value))
-    if wrong or not np.isfinite(found).all() or len(set(found)) < 2:
+            numbers.append(float(value))
+    if wrong or not np.isfinite(numbers).all() or len(set(numbers)) < 2:
         listed = ", ".join(f"{terminal.visible(v)!r} in {n}" for v, n in wrong.most_common(3))
         holds = f"holds {listed} rows" if wrong else "holds one value only"
         problem = f"{label!r} must hold different numbers for regression, but {holds}"
         raise ManifestError("the table", [f"{problem}. Correct them, or --task {label}=classification."])
-    return found
+    return numbers
 
 
 def _require_points(label: str, values: Sequence[Any]) -> None:
@@ -209,7 +209,7 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 
 def _are_quantities(values: Sequence[Any]) -> bool:
-    """Return whether labels are numbers that are not few whole ones."""
+    """Return whether labels are numbers with fractions, or many different whole ones."""
     fractions = any(isinstance(v, float) and not v.is_integer() for v in values)
     return _are_numbers(values) and (fractions or len(set(values)) > MOST_WHOLE_CLASSES)
 

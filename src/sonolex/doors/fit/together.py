@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 
 def require_together(settings: Settings) -> None:
-    """Raise ValueError for options that only a fit of one label can have."""
+    """Raise ValueError for options that only a fit of one label has."""
     problems = []
     if settings.folds not in ("auto", "none"):
         problems.append(f"`folds` must be auto or none with several labels, but is {settings.folds}.")
@@ -61,16 +61,16 @@ def fit_together(
     """Train one network on a table, with a head for every question, and return the results.
 
     Args:
-        folder: of manifest, protocol, runs and report; the same call again goes on where it stopped, and other options
-            give a run beside it.
-        guesses: the questions, as `sonolex.doors.fit.tasks.guess_tasks` found them.
-        start: the network that the user begins with; default: the one that ``settings`` name, else the first shape.
+        folder: of manifest, protocol, runs and report; the same call again resumes where it stopped, and other options
+            make a run beside it.
+        guesses: the questions, from `sonolex.doors.fit.tasks.guess_tasks`.
+        start: the network to start from; default: the one that ``settings`` name, else the first of `SHAPES`.
 
     Raises:
         Held: another process trains in ``folder``.
         ValueError: the folder holds a fit of other clips or questions.
     """
-    say(f"{len(guesses)} questions are tasks of one network, on one split; a fit of each alone lets candidates compete")
+    say(f"{len(guesses)} questions are tasks of one network, on one split; to let candidates compete, fit each alone")
     divided = divide(manifest, strata=strata_of(manifest, guesses), seed=settings.split_seed)
     for line in (*divided.notes, *(f"WARNING: {w}." for w in divided.warnings)):
         say(line)
@@ -87,7 +87,7 @@ def fit_together(
         say(text_tables(compare_runs([place])))
         try:
             say(f"\nreport: {write_html([folder], folder / 'report.html')}")
-        except (ImportError, ValueError, OSError) as e:  # the model is trained and saved, whatever becomes of its page
+        except (ImportError, ValueError, OSError) as e:  # the model is saved even if its page fails
             say(f"no report.html: {e}")
     say(f"model: {place / 'model'}")
     say(f"predict with: sonolex predict {shlex.quote(str(place))} {_first_audio(divided)}")
@@ -126,7 +126,7 @@ def _run(protocol: str, clips: Manifest, network: Network, settings: Settings) -
 
 
 def _within_minutes(run: Run, place: Path, divided: Divided, settings: Settings, say: Say) -> Run:
-    """Return a run with as many epochs as the user's minutes allow, and no fewer than teach something."""
+    """Return the run with as many epochs as the minutes allow, but at least `FEWEST_EPOCHS`, or all if fewer."""
     begun = started_epochs(place)
     if settings.minutes is None or begun:
         return replace(run, budget=replace(run.budget, epochs=begun or run.budget.epochs))
