@@ -101,8 +101,8 @@ def test_a_row_that_says_one_class_only_is_marked(tmp_path):
     true = np.array([("no", "yes").index(v) for v in labels])
     (tmp_path / "flat" / "predictions" / "mood.json").write_text(json.dumps(predictions(true, np.ones(60, int))))
     table = text_tables(compare_runs([tmp_path]))
-    marked = [line.split("  ")[1] for line in table.splitlines() if "says one class only" in line]
-    assert marked == ["flat (!) says one class only"]  # the majority floor does so by design
+    marked = [line.split("  ")[1] for line in table.splitlines() if "predicts one class only" in line]
+    assert marked == ["flat (!) predicts one class only"]  # the majority floor does so by design
 
 
 def _numbers(folder, groups):

@@ -1,4 +1,4 @@
-"""Build a model without memory: its names and shapes are known before a number is."""
+"""Build a model without memory: its names and shapes are known before any of its numbers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _held(part: nn.Module) -> Iterator[Tensor]:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out what fills tensors, which have no memory here; torch takes a second to load what would pretend to."""
+    """Skips functions that fill tensors, which have no memory here; torch takes a second to load its substitutes."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _FILLS or getattr(func, "__module__", None) == "torch.nn.init":
