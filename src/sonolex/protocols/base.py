@@ -56,7 +56,7 @@ class Protocol:
         disjoint: columns that no two parts of a fold may share, e.g. ``("id", "speaker")``.
         selection_rule: in words; part of the fingerprint.
         selects_on_report: the selection part *is* the report part, as some papers do. Only to reproduce a published
-            number: the rule says so in the fingerprint and in every table.
+            number: the rule states it in the fingerprint and in every table.
         pooled: predictions of all folds are joined before scoring (otherwise fold scores are averaged).
         modalities: what a model may read; text that gives the answer away is left out here.
         published: numbers of the papers by row and metric, to stand beside ours.
@@ -162,7 +162,7 @@ def find_protocol(name: str, *, trust_code: bool = False) -> Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class _ProtocolFile:
-    """The fields of a protocol.json, whatever its tasks."""
+    """The fields of every protocol.json, apart from its tasks."""
 
     manifest: str
     modalities: tuple[str, ...] = ("audio", "text")

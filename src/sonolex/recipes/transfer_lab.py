@@ -216,7 +216,7 @@ class _Lab:
             tasks=find_protocol(self.corpus.protocol).tasks,
             data=Data(
                 train=texts_only or (self.source("train", share),),
-                # The frozen start's network would learn from the selection part's labels, which are no part of a share.
+                # The frozen start's network would learn from the selection part's labels, which are not in a share.
                 selection=() if frozen else (self.source("selection"),),
                 report=(self.source("report"),),
                 protocol=self.corpus.protocol,

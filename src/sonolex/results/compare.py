@@ -29,9 +29,9 @@ CANDIDATE_ROWS = {"floors": "floor: ", "candidates": "candidate: "}  # folders b
 class Row:
     """One line of a table: metric values and predictions per seed; the first seed's serve intervals and plots.
 
-    ``modalities`` are those that were read when the report part was scored; empty where that is not known.
-    ``intervals`` are 95 % intervals by metric, ``interval_of`` the first of these metrics, ``over`` what was drawn for
-    them. A ``candidate`` competed in the fit that the table is of.
+    ``modalities`` are those that the report part was scored with; empty if they are not known.
+    ``intervals`` are 95 % intervals by metric, ``interval_of`` the first of these metrics, ``over`` the units drawn for
+    them. A ``candidate`` competed in the fit that the table shows.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Row:
 
 @dataclass
 class Table:
-    """All rows that may be compared: one protocol, one fingerprint, one task."""
+    """Rows that may be compared: one protocol, one fingerprint, one task."""
 
     protocol: str
     fingerprint: str
@@ -115,8 +115,8 @@ def compare_runs(folders: Sequence[str | Path], *, trust_code: bool = False, own
 
     Raises:
         FileNotFoundError: a folder without finished runs.
-        ValueError: runs of one protocol have different fingerprints; the message says which fields differ. Files that
-            are not what a run leaves (`sonolex.results.saved`).
+        ValueError: runs of one protocol have different fingerprints; the message names the fields that differ. A file
+            is not as a run writes it (`sonolex.results.saved`).
     """
     results = [r for r in read_results(folders) if "fingerprint" in r]
     first: dict[str, dict[str, Any]] = {}
@@ -204,7 +204,7 @@ def markdown_tables(tables: Sequence[Table]) -> str:
 
 
 def score(predictions: dict[str, Any]) -> dict[str, float]:
-    """Return the metrics of saved predictions, whatever their task."""
+    """Return the metrics of saved predictions of any task."""
     scores = np.asarray(predictions["scores"], float)
     labels, groups = predictions["labels"], predictions.get("groups")
     return predictions["scorer"].score(labels, scores, predictions["options"], groups=groups)
@@ -282,7 +282,7 @@ def _pooled(paths: list[Path], load: Load) -> dict[str, Any]:
     """Return the predictions of several folds as those of one.
 
     Raises:
-        ValueError: files that are no predictions, or of other classes, metrics or sizes than the first.
+        ValueError: files that are not predictions, or of other classes, metrics or sizes than the first.
     """
     predictions = [load(path) for path in paths]
     first = predictions[0]

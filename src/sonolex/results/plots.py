@@ -64,7 +64,7 @@ def confusion(row: Row, predictions: dict[str, Any]) -> Picture:
     """Draw how often each class was predicted as each."""
     classes = predictions["options"]["classes"]
     true_B, predicted_B = class_ids(predictions)
-    kept = true_B >= 0  # open vocabularies have labels that are no class
+    kept = true_B >= 0  # open vocabularies have labels outside the classes
     counts = metrics.confusion_counts(true_B[kept], predicted_B[kept], len(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(3.0, 1.5 + 0.25 * len(classes))

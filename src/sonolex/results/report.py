@@ -42,7 +42,7 @@ def write_html(folders: Sequence[str | Path], path: str | Path, *, trust_code: b
 
     Raises:
         ImportError: matplotlib is missing (extra: report).
-        ValueError: files that are not what a run leaves (`sonolex.results.saved`).
+        ValueError: a file is not as a run writes it (`sonolex.results.saved`).
     """
     tables = compare_runs(folders, trust_code=trust_code)
     results = read_results(folders)

@@ -48,7 +48,7 @@ def read_results(places: Sequence[str | Path]) -> list[dict[str, Any]]:
 
 
 def load_results(path: Path) -> dict[str, Any]:
-    """Return a results.json. Raises ValueError unless every field that tables and pages read is what it must be."""
+    """Return a results.json. Raises ValueError unless every field that tables and pages read is valid."""
     values = load_object(path)
     _require(values, RESULTS, path, optional=("load_s", "trained_clips", "modalities", "verdict"))
     _require(values["environment"], ENVIRONMENT, path, inside="environment")
@@ -160,7 +160,7 @@ def is_count(value: Any) -> bool:
 def _require(
     values: Any, fields: Mapping[str, Check], path: Path, *, inside: str = "", optional: Iterable[str] = ()
 ) -> None:
-    """Raise one ValueError that names every field which is missing or is not what it must be."""
+    """Raise one ValueError that names every field that is missing or not valid."""
     values = values if isinstance(values, dict) else {}
     problems = []
     for name, (wanted, fits) in fields.items():

@@ -43,7 +43,7 @@ NO_LICENCE = (
 def basic_card(model: Model, provenance: Mapping[str, Any]) -> str:
     """Return the card of a model whose training data are not known."""
     return "\n".join(
-        [*_front(), *_model_lines(model), *_use_lines(), "## Licence", "", NO_LICENCE, "", _made(provenance)]
+        [*_front(), *_model_lines(model), *_use_lines(), "## Licence", "", NO_LICENCE, "", _provenance_line(provenance)]
     )
 
 
@@ -75,7 +75,7 @@ def write_card(
     lines += ["## Licence", "", NO_LICENCE, ""]
     if starts:
         lines += [f"Started from {', '.join(map(markdown, starts))}: the terms of these weights still apply.", ""]
-    write_text(folder / CARD, "\n".join([*lines, _made(provenance)]))
+    write_text(folder / CARD, "\n".join([*lines, _provenance_line(provenance)]))
 
 
 def read_card(folder: Path) -> str:
@@ -104,7 +104,7 @@ def _front() -> list[str]:
     return ["---", "library_name: sonolex", "tags:", "- audio", "- speech", "---", ""]
 
 
-def _made(provenance: Mapping[str, Any]) -> str:
+def _provenance_line(provenance: Mapping[str, Any]) -> str:
     return f"Made by sonolex: {markdown(json.dumps(configs.to_json(provenance), sort_keys=True))}\n"
 
 

@@ -84,7 +84,7 @@ def model_folder(place: str | Path) -> Path:
     """Return a local model folder: a run's ``model``, the folder itself, or a download of ``hub:ORG/NAME``.
 
     Raises:
-        FileNotFoundError: a path that is no model folder, or a repository that cannot be downloaded.
+        FileNotFoundError: the path is not a model folder, or a repository that cannot be downloaded.
     """
     path = Path(place)
     if (path / "model" / "config.json").is_file():
@@ -126,7 +126,7 @@ def load_model(
         own: names outside the package that are trusted in any case, because the caller's own code gives them.
 
     Raises:
-        FileNotFoundError: the folder is no model folder.
+        FileNotFoundError: the folder is not a model folder.
         ValueError: another format, a file that is broken, or weights that do not fit the config.
     """
     file = folder / "config.json"
@@ -305,7 +305,7 @@ def _require_loop_state(loop: Mapping[str, Any], fresh: Mapping[str, Any]) -> No
 
 
 def _require_groups(groups: Any, expected: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError unless groups of parameters are those of this training, at whatever rate."""
+    """Raise ValueError unless groups of parameters are those of this training, at any rate."""
     if not isinstance(groups, list) or len(groups) != len(expected):
         raise ValueError(f"'param_groups' must be {len(expected)} groups")
     for number, (group, wanted) in enumerate(zip(groups, expected, strict=True)):

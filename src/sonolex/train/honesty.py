@@ -46,7 +46,7 @@ def require_unseen_report(run: Run, train: Manifest, earlier: Mapping[str, Path]
         raise ValueError(
             f"`report` must hold recordings that {run.init_from} did not hear in pre-training, but {len(again)} were "
             f"heard, for example source_id {again[0]!r} (run {run.name!r}). Leave them out of the pre-training, or "
-            "set allow_heard_sources=True, which the run's recipe.json will say."
+            "set allow_heard_sources=True, which the run's recipe.json will record."
         )
     if run.data.protocol is None:
         return

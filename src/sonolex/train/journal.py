@@ -139,7 +139,7 @@ def training_curve(folder: Path, event: str, name: str) -> tuple[list[int], list
     """Return steps and values of one journaled number; a resumed run's repeated steps count once, the last time.
 
     Raises:
-        ValueError: as `events_of`; a step or value that is no finite number.
+        ValueError: as `events_of`; a step or value is not a finite number.
     """
     by_step: dict[int, float] = {}
     for line in events_of(folder):

@@ -25,7 +25,7 @@ def freeze(model: Model, names: tuple[str, ...]) -> None:
     """Stop training the named layer groups: no gradient, and eval mode for good (no dropout drift).
 
     Raises:
-        ValueError: a name that is no layer group.
+        ValueError: a name is not a layer group.
     """
     groups = layer_groups(model)
     unknown = sorted(set(names) - {*groups, WHOLE_SYSTEM})
@@ -52,7 +52,7 @@ def held_groups(model: Model, optim: Optim, epoch: int) -> list[str]:
     """Return the groups that gradual unfreezing still holds in an epoch (counted from 0).
 
     Raises:
-        ValueError: a name that is no layer group.
+        ValueError: a name is not a layer group.
     """
     groups = layer_groups(model)
     unknown = sorted(set(optim.trained_from) - set(groups))

@@ -26,7 +26,7 @@ def launched(run: Run, *, device: str = AUTO) -> Fabric:
     if processes > 1:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
         _require_one_each(device, wanted, here)
-        # What the CPU knows (counts, losses that were read) goes from CPU to CPU.
+        # Counts and losses that are on the CPU already go from CPU to CPU.
         backend = "cpu:gloo,cuda:nccl" if wanted.type == "cuda" else "gloo"
         strategy = DDPStrategy(find_unused_parameters=True, process_group_backend=backend)
         options = {"devices": here, "strategy": strategy}

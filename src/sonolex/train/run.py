@@ -139,7 +139,7 @@ class Budget:
         balance, balance_by: which clips an epoch has by their class in column ``balance_by``: see
             `sonolex.data.sampler.Sampler`.
         accumulate: batches an optimiser step averages over (as one batch of their sum).
-        evaluate_epochs: evaluate on the selection part every so many epochs.
+        evaluate_epochs: evaluate on the selection part after this many epochs.
         checkpoint_steps: also save this often within an epoch; 0 only at evaluations.
         journal_steps: losses are read from the device and written this many steps at a time; it changes no result.
         select: "best" (on the selection part) or "last" checkpoint for the report.
@@ -174,7 +174,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a recipe returns this, complete.
+    """One training, complete, as a recipe returns it.
 
     Attributes:
         name: folder name of the run.

@@ -26,7 +26,7 @@ from sonolex.train.loop import train
 from sonolex.train.run import Data, Run
 from sonolex.train.study import asking, import_optuna, is_of_this_machine, keeping, open_study
 
-STARTUP_TRIALS = 8  # at random, before values are proposed from what is known, and before anything is pruned
+STARTUP_TRIALS = 8  # at random, before values are proposed from earlier scores, and before any trial is pruned
 WAIT_S = 2.0
 
 
