@@ -74,7 +74,7 @@ def train_all(
 
 @contextmanager
 def _taken(folder: Path, name: str) -> Iterator[bool]:
-    """Context: yield whether no other command has this run; the first process locks it for all of this command's."""
+    """Context: yield whether no other command has this run; the first process locks it for all of this command."""
     with ExitStack() as kept:
         yield group.said_by_first(lambda: kept.enter_context(holding(folder, name, wait=False)))
 
