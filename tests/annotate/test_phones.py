@@ -44,13 +44,13 @@ def test_a_word_that_the_lexicon_lacks_is_an_error_or_the_voices(tmp_path, manif
     with pytest.raises(ValueError, match=r"lacks 1, for example \"don't\".*voice"):
         add_phones(manifest, out=tmp_path / "out.csv", lexicon=tmp_path / "lexicon.txt")
     pytest.importorskip("espeakng_loader")
-    found = add_phones(manifest, out=tmp_path / "out.csv", lexicon=tmp_path / "lexicon.txt", voice="en-us")
-    assert found.column("phones") == ["AH | K AE T", None, "d oʊ n t | K AE T"]
+    filled = add_phones(manifest, out=tmp_path / "out.csv", lexicon=tmp_path / "lexicon.txt", voice="en-us")
+    assert filled.column("phones") == ["AH | K AE T", None, "d oʊ n t | K AE T"]
     spoken = add_phones(manifest, out=tmp_path / "out.csv", voice="en-us")
     assert spoken.column("phones")[2] == "d oʊ n t | k æ t"
 
 
-def test_what_is_missing_is_asked_for(manifest, tmp_path):
+def test_the_error_names_what_is_missing(manifest, tmp_path):
     with pytest.raises(ValueError, match="`lexicon` or `voice`"):
         add_phones(manifest, out=tmp_path / "out.csv")
     with pytest.raises(ValueError, match="another file"):

@@ -15,17 +15,17 @@ from sonolex.data.manifest import manifest_from_rows, read_manifest
 
 
 class Counting:
-    """A recogniser that hears how long a clip is, and may die."""
+    """A recogniser whose transcript is the clip's length, and which may die."""
 
     name = "counting"
 
     def __init__(self, dies_after=None):
-        self.heard, self.dies_after = [], dies_after
+        self.lengths, self.dies_after = [], dies_after
 
     def transcribe(self, wave_S):
-        if self.dies_after is not None and len(self.heard) == self.dies_after:
+        if self.dies_after is not None and len(self.lengths) == self.dies_after:
             raise KeyboardInterrupt
-        self.heard.append(len(wave_S))
+        self.lengths.append(len(wave_S))
         return f"{len(wave_S)} samples"
 
 
@@ -64,9 +64,9 @@ def test_a_killed_run_goes_on_where_it_was(manifest, tmp_path, monkeypatch):
     journal = tmp_path / "out.csv.partial.jsonl"
     journal.write_text(journal.read_text() + '{"id": "clip-3", "te')  # killed in the middle of a line
     again = use(monkeypatch, Counting())
-    found = transcribe(manifest, asr="counting", out=tmp_path / "out.csv")
-    assert again.heard == [6400, 8000, 9600]
-    assert found.column("text")[0] == "1600 samples" and None not in found.column("text")
+    filled = transcribe(manifest, asr="counting", out=tmp_path / "out.csv")
+    assert again.lengths == [6400, 8000, 9600]
+    assert filled.column("text")[0] == "1600 samples" and None not in filled.column("text")
 
 
 def test_another_recogniser_does_not_go_on_with_this_ones_journal(manifest, tmp_path, monkeypatch):
@@ -90,16 +90,16 @@ def test_an_unreadable_clip_is_named_and_finished_ones_are_kept(manifest, tmp_pa
     assert json.loads((tmp_path / "out.csv.partial.jsonl").read_text())["id"] == "clip-0"
 
 
-def test_pocketsphinx_hears_the_same_whatever_it_heard_before(shared_data):
+def test_pocketsphinx_gives_the_same_transcript_after_any_other_clip(shared_data):
     from sonolex.annotate.recognisers.pocketsphinx import open_recogniser
     from sonolex.audio.io import read_audio
 
     files = sorted((shared_data / "fsdd").rglob("[37]_jackson_1*.*"))[:4]
     waves = [read_audio(f, rate_hz=16_000) for f in files]
     together = open_recogniser(None)
-    heard = [together.transcribe(w) for w in waves]
-    assert heard == [open_recogniser(None).transcribe(w) for w in waves]
-    assert any(heard)
+    transcripts = [together.transcribe(w) for w in waves]
+    assert transcripts == [open_recogniser(None).transcribe(w) for w in waves]
+    assert any(transcripts)
 
 
 def test_the_command_line_fills_in_a_manifest_with_pocketsphinx(manifest, tmp_path, capsys):
@@ -136,13 +136,13 @@ def test_whisper_is_loaded_from_a_folder(tmp_path):
     assert recogniser.name == f"whisper:{tmp_path}"
 
 
-def test_wrong_words_come_at_the_rate_that_is_asked_for():
+def test_wrong_words_come_at_the_requested_rate():
     rng = np.random.default_rng(0)
     text = " ".join(f"word{i}" for i in range(4000))
-    heard = wrong_words(text, 0.3, vocabulary=["other"], rng=rng).split()
-    kept = set(text.split()) & set(heard)
+    noisy_words = wrong_words(text, 0.3, vocabulary=["other"], rng=rng).split()
+    kept = set(text.split()) & set(noisy_words)
     substituted_or_left_out = 1 - len(kept) / 4000
-    added = heard.count("other") / 4000
+    added = noisy_words.count("other") / 4000
     assert substituted_or_left_out == pytest.approx(0.3 * 0.75, abs=0.02)
     assert added == pytest.approx(0.3 * 0.75, abs=0.02)
     assert wrong_words(text, 0.0, vocabulary=["other"], rng=rng) == text

@@ -27,13 +27,13 @@ def spoken(tmp_path):
     """Clips of two or three tones, each "phone" one tone, 0.15 to 0.3 s long."""
     rng, rows = np.random.default_rng(0), []
     for number in range(12):
-        said = rng.choice(list(TONES_HZ), int(rng.integers(2, 4)), replace=False)
-        lengths = rng.integers(2400, 4800, len(said))
+        phones = rng.choice(list(TONES_HZ), int(rng.integers(2, 4)), replace=False)
+        lengths = rng.integers(2400, 4800, len(phones))
         wave = np.concatenate(
-            [np.sin(2 * np.pi * TONES_HZ[p] * np.arange(n) / 16_000) for p, n in zip(said, lengths, strict=True)]
+            [np.sin(2 * np.pi * TONES_HZ[p] * np.arange(n) / 16_000) for p, n in zip(phones, lengths, strict=True)]
         )
         soundfile.write(tmp_path / f"{number}.wav", 0.3 * wave + 1e-3 * rng.normal(size=len(wave)), 16_000)
-        text = " ".join(said)
+        text = " ".join(phones)
         row = {"id": f"clip-{number}", "audio": f"{number}.wav", "text": text, "phones": text}
         rows.append(row | {"lengths": " ".join(f"{n / 16_000:.4f}" for n in lengths)})
     rows.append({"id": "words", "audio": None, "text": "a", "phones": "a"})
@@ -62,11 +62,11 @@ def test_units_and_phones_of_every_step(spoken, tmp_path):
 
 def test_a_killed_run_goes_on_with_the_same_centres(spoken, tmp_path, monkeypatch):
     whole = make_units(spoken, out=tmp_path / "whole.csv", num_units=4)
-    heard = []
+    clips_read = []
 
     def dying(self, rate_hz, **options):
-        heard.append(self.id)
-        if len(heard) == 17:  # twelve clips for the centres
+        clips_read.append(self.id)
+        if len(clips_read) == 17:  # twelve clips for the centres
             raise KeyboardInterrupt
         return original(self, rate_hz, **options)
 
@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_with_the_same_centres(spoken, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         make_units(spoken, out=tmp_path / "out.csv", num_units=4)
     again = make_units(spoken, out=tmp_path / "out.csv", num_units=4)
-    assert again.column("units") == whole.column("units") and len(heard) == 17 + 8
+    assert again.column("units") == whole.column("units") and len(clips_read) == 17 + 8
     with pytest.raises(ValueError, match="another file"):
         make_units(spoken, out=spoken, num_units=4)
 
@@ -107,8 +107,8 @@ def speechlm():
 def test_units_of_a_models_layer(spoken, tmp_path, speechlm):
     system, processor = speechlm
     save_model(tmp_path / "model", Model(system, {}), processor, provenance={})
-    found = make_units(spoken, out=tmp_path / "out.csv", num_units=5, model=tmp_path / "model", layer=1)
-    assert {int(u) for u in found.column("units")[0].split()} <= set(range(5))
+    filled = make_units(spoken, out=tmp_path / "out.csv", num_units=5, model=tmp_path / "model", layer=1)
+    assert {int(u) for u in filled.column("units")[0].split()} <= set(range(5))
     with pytest.raises(ValueError, match="`layer` must be below 2"):
         make_units(spoken, out=tmp_path / "other.csv", num_units=5, model=tmp_path / "model", layer=2)
 

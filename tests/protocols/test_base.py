@@ -37,7 +37,7 @@ def test_a_speaker_in_training_and_report_is_refused():
         PROTOCOL.folds(manifest_from_rows(rows))
 
 
-def test_selecting_on_the_report_part_must_be_said_and_is_never_training_on_it():
+def test_selecting_on_the_report_part_must_be_stated_and_is_never_training_on_it():
     def both(manifest):
         test = manifest.where(split="test")
         return [Fold("only", manifest.where(split="train"), test, test)]
@@ -102,24 +102,24 @@ def own_protocol(folder, **changes):
     return find_protocol(str(folder / "p.json"))
 
 
-def test_the_fingerprint_of_ones_own_clips_covers_what_they_are_and_how_they_are_scored(tmp_path):
+def test_the_fingerprint_of_ones_own_clips_covers_their_content_and_their_scoring(tmp_path):
     manifest = manifest_from_rows(ROWS)
     protocol = own_protocol(tmp_path)
     words = manifest.with_column("text", ["other words", *manifest.column("text")[1:]])
-    heard = manifest.with_column("audio_digest", [f"d{i}" for i in range(12)])
+    with_digests = manifest.with_column("audio_digest", [f"d{i}" for i in range(12)])
     again = manifest.with_column("audio_digest", ["new", *(f"d{i}" for i in range(1, 12))])
     audio = replace(protocol, modalities=("audio",))
     prints = [protocol.fingerprint(m) for m in (manifest, words)]
-    prints += [audio.fingerprint(m) for m in (manifest, heard, again)]
+    prints += [audio.fingerprint(m) for m in (manifest, with_digests, again)]
     prints.append(own_protocol(tmp_path, metric_names=["accuracy"]).fingerprint(manifest))
     moods = manifest.with_column("feeling", manifest.column("mood"))
     prints.append(own_protocol(tmp_path, label="feeling").fingerprint(moods))
     assert len(set(prints)) == len(prints)
-    assert protocol.fingerprint(heard) == prints[0]  # a model that reads words alone hears nothing
+    assert protocol.fingerprint(with_digests) == prints[0]  # a model that reads words alone hears nothing
     assert own_protocol(tmp_path, dropout=0.5, weight=2.0).fingerprint(manifest) == prints[0]
 
 
-def test_a_card_of_ones_own_clips_says_which_speakers_are_known_and_which_audio_is_not_covered(tmp_path):
+def test_a_card_of_ones_own_clips_counts_shared_speakers_and_uncovered_audio(tmp_path):
     protocol = replace(own_protocol(tmp_path), modalities=("audio", "text"))
     rows = [dict(r) for r in ROWS]
     rows[-1]["speaker"] = "train0"

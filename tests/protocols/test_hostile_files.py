@@ -77,7 +77,7 @@ def test_a_broken_file_is_refused_by_its_name(content, folder):
         find_protocol(str(folder / "p.json"))
 
 
-def test_fields_that_are_missing_or_unknown_are_told_at_once(folder):
+def test_missing_and_unknown_fields_are_reported_at_once(folder):
     (folder / "p.json").write_text(json.dumps({"manifest": "m.csv", "kinds": "x"}))
     with pytest.raises(
         ValueError, match=r"`kinds` is unknown\. Did you mean 'kind'[\s\S]*`kind` is missing[\s\S]*`task` is"
@@ -86,7 +86,7 @@ def test_fields_that_are_missing_or_unknown_are_told_at_once(folder):
 
 
 @pytest.mark.parametrize(
-    ("tasks", "said"),
+    ("tasks", "message"),
     [
         ([], "`tasks` must be 1 to 50, but are 0"),
         ([GOOD["task"]], "each of `tasks` must name its `kind`, but one has None"),
@@ -97,10 +97,10 @@ def test_fields_that_are_missing_or_unknown_are_told_at_once(folder):
         (3, "`tasks` must be"),
     ],
 )
-def test_several_tasks_that_are_none_are_told_in_one_line(tasks, said, folder):
+def test_several_tasks_that_are_not_valid_are_refused_in_one_line(tasks, message, folder):
     values = {n: v for n, v in GOOD.items() if n not in ("kind", "task")} | {"tasks": tasks}
     (folder / "p.json").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=re.escape(said)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         find_protocol(str(folder / "p.json"))
     with pytest.raises(ValueError, match="`kind` is unknown"):
         find_protocol(written(folder, tasks=[]))

@@ -37,11 +37,11 @@ def test_a_row_end_to_end_under_every_protocol_of_the_paper(protocol, tmp_path, 
 def test_rows_are_those_that_the_protocol_can_fill(shared_data, monkeypatch):
     monkeypatch.setenv("SONOLEX_DATA", str(shared_data))
     both = {r.row for r in recipe(seeds=(0,)) if r.row}
-    heard = {r.row for r in recipe(protocol="fsdd_verification", seeds=(0,)) if r.row}
+    audio_rows = {r.row for r in recipe(protocol="fsdd_verification", seeds=(0,)) if r.row}
     assert {c.row for c in ROWS} - both == {"GE2E", "RawNet"}
     with_words = {r.row for r in recipe(protocol="fsdd_verification_with_words", seeds=(0,)) if r.row}
     assert {c.row for c in ROWS} - with_words == {"RoBERTa alone", "(e) text outputs only"}
-    assert with_words - heard == {"(d) no orthogonal fusion, as printed", "(f) audio outputs only"}
+    assert with_words - audio_rows == {"(d) no orthogonal fusion, as printed", "(f) audio outputs only"}
     with pytest.raises(ValueError, match="`rows` must be of CTAL"):
         recipe(rows=("CTAL-HUGE",))
     assert all(any(name.split(" ")[0] in c.row for c in ROWS) for name in PUBLISHED if name != "CTAL-BASE")

@@ -49,7 +49,7 @@ def test_runs_have_different_names_and_never_select_on_the_report_part(name, mon
             assert {s.part for s in run.data.report} == {"report"}
 
 
-def test_calm_tables_use_a_language_models_weights_where_a_row_says_so(tmp_path, monkeypatch):
+def test_calm_tables_use_a_language_models_weights_in_the_rows_that_name_them(tmp_path, monkeypatch):
     from sonolex.recipes.calm_tables import TABLES, recipe
 
     monkeypatch.setenv("SONOLEX_DATA", "anywhere")
@@ -60,8 +60,8 @@ def test_calm_tables_use_a_language_models_weights_where_a_row_says_so(tmp_path,
         runs = recipe(table=table, corpus="tonewords", size="small", bert=str(tmp_path))
         assert len({r.name for r in runs}) == len(runs) and all(r.config.width == 48 for r in runs)
         first = {r.name for r in runs if r.init_from is None and "random" not in r.name}
-        given = {r.name for r in runs if r.pretrained}
-        assert given == first
+        with_checkpoint = {r.name for r in runs if r.pretrained}
+        assert with_checkpoint == first
     gaps = {r.row: r.config.neighbour_gap for r in recipe(table="neighbours", corpus="tonewords") if r.row}
     assert sorted(gaps.values()) == [1, 2]
     with pytest.raises(ValueError, match="bert"):

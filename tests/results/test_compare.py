@@ -65,7 +65,7 @@ def test_different_fingerprints_are_refused_with_the_field_that_differs(tmp_path
     assert "labels" in capsys.readouterr().err
 
 
-def test_a_row_that_lacks_folds_says_so(tmp_path):
+def test_the_name_of_a_row_notes_missing_folds(tmp_path):
     make_run(tmp_path / "a1", row="whole", fold="one")
     make_run(tmp_path / "a2", row="whole", fold="two")
     make_run(tmp_path / "b1", row="half", fold="one")
@@ -92,7 +92,7 @@ def test_verification_and_regression_predictions_are_scored():
     assert score(saved) == {"mae": 0.25}
 
 
-def test_a_row_that_says_one_class_only_is_marked(tmp_path):
+def test_a_row_that_predicts_one_class_only_is_marked(tmp_path):
     from tests.saved_runs import predictions
 
     make_run(tmp_path / "good", row="good")
@@ -101,8 +101,8 @@ def test_a_row_that_says_one_class_only_is_marked(tmp_path):
     true = np.array([("no", "yes").index(v) for v in labels])
     (tmp_path / "flat" / "predictions" / "mood.json").write_text(json.dumps(predictions(true, np.ones(60, int))))
     table = text_tables(compare_runs([tmp_path]))
-    marked = [line.split("  ")[1] for line in table.splitlines() if "says one class only" in line]
-    assert marked == ["flat (!) says one class only"]  # the majority floor does so by design
+    marked = [line.split("  ")[1] for line in table.splitlines() if "predicts one class only" in line]
+    assert marked == ["flat (!) predicts one class only"]  # the majority floor does so by design
 
 
 def _numbers(folder, groups):

@@ -194,8 +194,8 @@ WRONG = {  # change -> what the one line says
     "floors of other clips' number": (mood("floors/mood.majority.json", scores=[[1, 0]]), r"mood\.majority\.json"),
 }  # fmt: skip
 WRONG_ON_PAGES = {  # files that only a report reads
-    "a journal of lists": (written("journal.jsonl", "[1]\n"), r"journal\.jsonl.*line 1 is none"),
-    "a journal nested deeply": (written("journal.jsonl", DEEP), r"journal\.jsonl.*line 1 is none"),
+    "a journal of lists": (written("journal.jsonl", "[1]\n"), r"journal\.jsonl.*line 1 is not one"),
+    "a journal nested deeply": (written("journal.jsonl", DEEP), r"journal\.jsonl.*line 1 is not one"),
     "a journal that is a folder": (lambda run: ((run / "journal.jsonl").unlink(), (run / "journal.jsonl").mkdir()),
                                    r"journal\.jsonl must be a file"),
     "a journal that is a pipe": (fifo("journal.jsonl"), r"journal\.jsonl must be a file"),
@@ -246,9 +246,9 @@ def one_line_about(words, capsys, message):
     """Run the command line; its only answer must be one line on stderr, at little cost."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert main(words) == 2
-    told = capsys.readouterr()
-    assert re.search(message, told.err), told.err
-    assert told.err.count("\n") == 1 and len(told.err) < 1200 and told.err.rstrip("\n").isprintable()
+    printed = capsys.readouterr()
+    assert re.search(message, printed.err), printed.err
+    assert printed.err.count("\n") == 1 and len(printed.err) < 1200 and printed.err.rstrip("\n").isprintable()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 700_000  # kilobytes; files here have 10 MB
 
 
@@ -262,14 +262,14 @@ def test_a_hostile_run_folder_is_refused_in_one_line(case, verb, tmp_path, capsy
 
 
 @pytest.mark.parametrize("case", WRONG_ON_PAGES)
-def test_what_only_a_page_reads_is_refused_in_one_line_too(case, tmp_path, capsys):
+def test_broken_files_that_only_a_page_reads_are_refused_in_one_line_too(case, tmp_path, capsys):
     change, message = WRONG_ON_PAGES[case]
     change(make_run(tmp_path / "a"))
     assert main(["compare", str(tmp_path)]) == 0
     capsys.readouterr()
     assert main(["report", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert re.search(message, told) and told.count("\n") == 1 and not (tmp_path / "report.html").exists()
+    printed = capsys.readouterr().err
+    assert re.search(message, printed) and printed.count("\n") == 1 and not (tmp_path / "report.html").exists()
 
 
 def test_two_folds_must_have_the_same_classes_in_the_same_order(tmp_path, capsys):
@@ -346,8 +346,8 @@ def hostile_run(folder, **options):
     (run / "floors/mood.majority.json").rename(run / f"floors/mood.<script>{ESC.replace('/', '')}.json")
     scores = {MARKUP: {MARKUP: 0.4}}
     points = [{"amount": a, "scores": scores} for a in (0, 5)]
-    found = {"scores": scores, "primary": MARKUP, "units": {MARKUP: MARKUP}, "sweeps": {MARKUP: points}}
-    (run / "robustness.json").write_text(json.dumps(found))
+    robustness = {"scores": scores, "primary": MARKUP, "units": {MARKUP: MARKUP}, "sweeps": {MARKUP: points}}
+    (run / "robustness.json").write_text(json.dumps(robustness))
     groups = np.array([NAMES[i % len(NAMES)] for i in range(40)])
     save_arrays(run / "predictions/embeddings.npz", {"pooled": rng.normal(size=(40, 4)), "groups": groups})
     return run
@@ -405,8 +405,8 @@ def test_an_error_about_a_hostile_name_is_visible_too(tmp_path, capsys):
     assert main(["compare", str(tmp_path / f"none{ESC}")]) == 2
     hostile_run(tmp_path / "alone" / "a")
     assert main(["compare", str(tmp_path / "alone"), "--against", "nothing"]) == 2
-    told = capsys.readouterr().err
-    assert "\x1b" not in told and told.count("\n") == 3  # one line each
+    printed = capsys.readouterr().err
+    assert "\x1b" not in printed and printed.count("\n") == 3  # one line each
     with pytest.raises(SystemExit):
         main(["compare", "x", f"--wrong{ESC}"])
     assert "--wrong\\x1b" in capsys.readouterr().err

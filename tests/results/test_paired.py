@@ -32,10 +32,10 @@ def test_a_difference_on_the_same_clips_is_known_better_than_either_score(tmp_pa
     better = worse.copy()
     better[np.flatnonzero(~worse)[:6]] = True  # right wherever the other is, and on six more
     table = _two_rows(tmp_path, better.astype(int), worse.astype(int))
-    found = {d.row: d for d in differences(table, "worse")}
-    assert found["better"].mean == pytest.approx(0.1) and found["better"].by_seed == pytest.approx((0.1, 0.1))
-    low, high = found["better"].interval
-    assert 0.02 < low < 0.06 and 0.14 < high < 0.2 and found["better"].clear  # unpaired: about 0.18 wide each way
+    by_row = {d.row: d for d in differences(table, "worse")}
+    assert by_row["better"].mean == pytest.approx(0.1) and by_row["better"].by_seed == pytest.approx((0.1, 0.1))
+    low, high = by_row["better"].interval
+    assert 0.02 < low < 0.06 and 0.14 < high < 0.2 and by_row["better"].clear  # unpaired: about 0.18 wide each way
 
 
 def test_a_difference_of_chance_is_not_clear(tmp_path):
@@ -60,12 +60,12 @@ def test_pairs_of_a_verification_are_not_drawn_and_seeds_say_what_is_clear(tmp_p
             saved |= {"labels": [str(n) for n in speakers], "scores": vectors.tolist()}
             (folder / "predictions" / "mood.json").write_text(json.dumps(saved))
     (table,) = compare_runs([tmp_path])
-    found = {d.row: d for d in differences(table, "better")}
-    by_seed = np.array(found["worse"].by_seed)
-    low, high = found["worse"].interval
+    by_row = {d.row: d for d in differences(table, "better")}
+    by_seed = np.array(by_row["worse"].by_seed)
+    low, high = by_row["worse"].interval
     assert (low + high) / 2 == pytest.approx(by_seed.mean())
     assert (high - low) / 2 == pytest.approx(4.303 * by_seed.std(ddof=1) / 3**0.5, rel=1e-3)  # Student's t, two degrees
-    assert found["worse"].clear and not found["close"].clear
+    assert by_row["worse"].clear and not by_row["close"].clear
     table.rows = [replace(r, saved={0: r.saved[0]}) for r in table.rows]
     assert {d.interval for d in differences(table, "better")} == {None}
     assert "interval over seeds" in "".join(difference_lines([table], "better"))
@@ -77,8 +77,8 @@ def test_clips_are_matched_by_id_not_by_place(tmp_path):
     saved = next(r for r in table.rows if r.name == "better").saved[0]
     for key in ("clip_ids", "labels", "scores"):
         saved[key] = saved[key][::-1]
-    (found,) = [d for d in differences(table, "worse") if d.row == "better"]
-    assert found.interval == (0.0, 0.0)
+    (better,) = [d for d in differences(table, "worse") if d.row == "better"]
+    assert better.interval == (0.0, 0.0)
     saved["clip_ids"][0] = "somebody else"
     with pytest.raises(ValueError, match="same clips"):
         differences(table, "worse")

@@ -39,10 +39,10 @@ RANDOM = np.random.default_rng(0).normal(size=(600, 5))
         (RANDOM[:40] * 1e-310, "t-SNE"),
     ],
 )
-def test_vectors_of_any_number_and_kind_are_drawn_or_a_sentence_says_why_not(vectors, how):
-    found = projection("a run", vectors, np.array(["anna", "ben"] * 300)[: len(vectors)])
-    assert how in (found.alt if isinstance(found, Picture) else found)
-    assert isinstance(found, Picture) == (how in ("t-SNE", "principal components"))
+def test_vectors_of_any_number_and_kind_are_drawn_or_a_sentence_gives_the_reason(vectors, how):
+    picture = projection("a run", vectors, np.array(["anna", "ben"] * 300)[: len(vectors)])
+    assert how in (picture.alt if isinstance(picture, Picture) else picture)
+    assert isinstance(picture, Picture) == (how in ("t-SNE", "principal components"))
 
 
 def test_formulas_and_hidden_names_are_drawn_as_they_are(tmp_path):
@@ -73,7 +73,7 @@ def test_a_legend_names_what_begins_with_an_underscore_and_a_picture_cuts_what_i
         assert not any(text.get_parse_math() for text in axes.get_xticklabels() + axes.get_yticklabels())
 
 
-def test_a_character_that_no_font_has_is_said():
+def test_a_character_that_no_font_has_is_reported():
     with plots._figure(3, 3) as (figure, axes):
         axes.set_title("\U000e1234")  # of no script
         assert plots._picture(figure, "a picture").lacks_characters
@@ -95,9 +95,9 @@ def test_losses_of_any_sign_and_length_are_drawn(tmp_path):
         book = journal.Journal(tmp_path / name)
         for step, loss in enumerate(losses):
             book.write("step", {"total": loss}, step=step)
-    found = [{"run": name, "folder": tmp_path / name} for name in ("one", "none", "negative", "zero", "absent")]
-    assert "3 runs" in plots.learning_curves(found).alt
-    assert "1 runs" in plots.learning_curves(found[:2]).alt and plots.learning_curves([]) is None
+    results = [{"run": name, "folder": tmp_path / name} for name in ("one", "none", "negative", "zero", "absent")]
+    assert "3 runs" in plots.learning_curves(results).alt
+    assert "1 runs" in plots.learning_curves(results[:2]).alt and plots.learning_curves([]) is None
 
 
 @pytest.mark.parametrize(

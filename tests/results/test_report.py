@@ -49,11 +49,11 @@ def test_a_curve_begins_with_what_no_label_gave(tmp_path):
     assert list(curves) == ["text, then audio", "audio", "frozen: text, then audio"]
 
 
-def test_each_modality_that_is_asked_has_a_figure_of_its_own(tmp_path):
-    for number, (asked, share) in enumerate([("audio", 1), ("audio", 50), ("text", 1), ("text", 50)]):
-        folder = make_run(tmp_path / f"{number}", row=f"{asked}, {share} % of labels")
+def test_each_scored_modality_has_a_figure_of_its_own(tmp_path):
+    for number, (modality, share) in enumerate([("audio", 1), ("audio", 50), ("text", 1), ("text", 50)]):
+        folder = make_run(tmp_path / f"{number}", row=f"{modality}, {share} % of labels")
         results = json.loads((folder / "results.json").read_text())
-        (folder / "results.json").write_text(json.dumps(results | {"modalities": [asked]}))
+        (folder / "results.json").write_text(json.dumps(results | {"modalities": [modality]}))
     page = write_html([tmp_path], tmp_path / "report.html").read_text()
     figures = page.split("Label fractions")[1].split("Learning curves")[0]
     assert figures.count("data:image/png;base64,") == 2

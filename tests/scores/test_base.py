@@ -31,8 +31,8 @@ def test_every_scorer_has_tests_of_its_own(name):
 @pytest.mark.parametrize("name", SCORERS)
 def test_clips_without_a_label_are_worth_nothing(name):
     scorer = find_scorer(name)
-    given = {"classes": ["a", "b"], "metric_names": []}
-    options = {n: given[n] for n in scorer.required}
+    complete = {"classes": ["a", "b"], "metric_names": []}
+    options = {n: complete[n] for n in scorer.required}
     assert scorer.score([None, None], np.ones((2, 2)), options) == {}
     assert scorer.wrong_labels([], options) == []
 

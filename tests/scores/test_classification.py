@@ -18,8 +18,8 @@ def test_unknown_labels_are_left_out_and_unknown_names_refused():
 def test_ranking_metrics_of_one_class_per_clip():
     scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
     options = {"classes": ["a", "b"], "metric_names": ["accuracy", "map", "mean_roc_area"]}
-    found = classification.SCORER.score(["a", "a", "b", "b"], scores, options)
-    assert found == {"accuracy": 0.5, "map": 1.0, "mean_roc_area": 1.0}  # well ranked, badly placed threshold
+    values = classification.SCORER.score(["a", "a", "b", "b"], scores, options)
+    assert values == {"accuracy": 0.5, "map": 1.0, "mean_roc_area": 1.0}  # well ranked, badly placed threshold
 
 
 def test_many_classes_take_memory_by_clips_and_not_by_their_square():

@@ -33,9 +33,9 @@ def test_scores_fall_with_noise_and_the_curves_are_in_the_report(trained, capsys
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "as recorded" in printed and "noise (signal-to-noise ratio, dB)  20:" in printed
-    found = json.loads((folder / "robustness.json").read_text())
-    clean = found["scores"]["pitch"]["accuracy"]
-    at = {p["amount"]: p["scores"]["pitch"]["accuracy"] for p in found["sweeps"]["noise"]}
+    results = json.loads((folder / "robustness.json").read_text())
+    clean = results["scores"]["pitch"]["accuracy"]
+    at = {p["amount"]: p["scores"]["pitch"]["accuracy"] for p in results["sweeps"]["noise"]}
     assert clean > 0.9 and list(at) == [20.0, 15.0, 10.0, 5.0, 0.0, -5.0] and at[20.0] >= at[-5.0]
     assert "Robustness" in write_html([folder], folder / "report.html").read_text()
 

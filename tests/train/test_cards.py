@@ -31,7 +31,7 @@ def test_the_card_gives_no_licence_of_its_own(card):
     assert NO_LICENCE in card
 
 
-def test_the_card_says_data_classes_split_scores_and_limits(card, run_folder):
+def test_the_card_states_data_classes_split_scores_and_limits(card, run_folder):
     import json
 
     assert "| train | 32 |" in card and "| selection | 8 |" in card and "| report | 8 |" in card

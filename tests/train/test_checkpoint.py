@@ -176,7 +176,7 @@ def test_starting_from_another_model_reports_what_stays_random(model, processor,
         checkpoint.load_system_weights(other, {"system.audio_embedding.position.weight": torch.zeros(3, 3)})
 
 
-def test_what_a_published_checkpoint_lacks_is_said_with_its_place():
+def test_the_error_names_the_place_of_an_incomplete_published_checkpoint():
     from types import SimpleNamespace
 
     from sonolex.train.building import _imports
@@ -189,7 +189,7 @@ def test_what_a_published_checkpoint_lacks_is_said_with_its_place():
         _imports(model, {"text": "some/bert"})  # type: ignore[arg-type]
 
 
-def test_a_folder_of_runs_is_no_model_and_says_which_it_holds(tmp_path):
+def test_a_folder_of_runs_is_refused_as_a_model_with_the_runs_it_holds(tmp_path):
     for run in ("first", "second"):
         (tmp_path / run / "model").mkdir(parents=True)
         (tmp_path / run / "model" / "config.json").write_text("{}")

@@ -17,16 +17,16 @@ from tests.train.helpers import small_run
 
 
 @pytest.fixture
-def own(corpus, tmp_path):
+def user_copy(corpus, tmp_path):
     """A user's own copy of the corpus: manifest and audio."""
     shutil.copytree(corpus.root / "audio", tmp_path / "own" / "audio")
     Manifest(corpus.table, root=tmp_path / "own").write(tmp_path / "own" / "manifest.arrow")
     return tmp_path / "own"
 
 
-def changed(own, change) -> None:
-    manifest = read_manifest(own)
-    Manifest(change(manifest).table, root=own).write(own / "manifest.arrow")
+def changed(user_copy, change) -> None:
+    manifest = read_manifest(user_copy)
+    Manifest(change(manifest).table, root=user_copy).write(user_copy / "manifest.arrow")
 
 
 def with_first(manifest, column, value):
@@ -34,8 +34,8 @@ def with_first(manifest, column, value):
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["finished", "killed"])
-def test_a_run_does_not_go_on_with_other_clips_and_says_what_changed(own, tmp_path, ended):
-    run = small_run(own)
+def test_a_run_does_not_go_on_with_other_clips_and_names_the_changes(user_copy, tmp_path, ended):
+    run = small_run(user_copy)
     run = replace(run, budget=replace(run.budget, epochs=1))
     folder = tmp_path / "run"
     first = train(run, folder, quiet=True)
@@ -44,24 +44,24 @@ def test_a_run_does_not_go_on_with_other_clips_and_says_what_changed(own, tmp_pa
     assert train(run, folder, quiet=True)["scores"] == first["scores"]
     if not ended:
         (folder / "results.json").unlink()
-    whole = read_manifest(own)
+    whole = read_manifest(user_copy)
     for column, value in (("pitch", "high"), ("text", "other words"), ("height", 9.0)):
-        changed(own, lambda m, c=column, v=value: with_first(m, c, v))
+        changed(user_copy, lambda m, c=column, v=value: with_first(m, c, v))
         with pytest.raises(ValueError, match=f"since then '{column}' of training clips changed. Name another folder"):
             train(run, folder, quiet=True)
-        changed(own, lambda _: whole)
-    changed(own, lambda m: m.take(range(len(m) - 1)))
+        changed(user_copy, lambda _: whole)
+    changed(user_copy, lambda m: m.take(range(len(m) - 1)))
     with pytest.raises(ValueError, match="the report clips are 7 instead of 8"):
         train(run, folder, quiet=True)
-    changed(own, lambda _: whole)
-    (own / "audio" / "clip000.wav").write_bytes((own / "audio" / "clip001.wav").read_bytes())
+    changed(user_copy, lambda _: whole)
+    (user_copy / "audio" / "clip000.wav").write_bytes((user_copy / "audio" / "clip001.wav").read_bytes())
     with pytest.raises(ValueError, match="'audio' of training clips changed"):
         train(run, folder, quiet=True)
 
 
 @pytest.mark.parametrize("part", [False, 3, "x", [1], None])
-def test_digests_of_another_type_are_refused_with_the_file(part, own, tmp_path):
-    run, folder = small_run(own), tmp_path / "run"
+def test_digests_of_another_type_are_refused_with_the_file(part, user_copy, tmp_path):
+    run, folder = small_run(user_copy), tmp_path / "run"
     folder.mkdir()
     write_clips(folder, run)
     require_same_clips(folder, run)
@@ -70,28 +70,28 @@ def test_digests_of_another_type_are_refused_with_the_file(part, own, tmp_path):
         require_same_clips(folder, run)
 
 
-def test_results_stay_readable_when_the_clips_are_gone(own, tmp_path):
-    run = small_run(own)
+def test_results_stay_readable_when_the_clips_are_gone(user_copy, tmp_path):
+    run = small_run(user_copy)
     run = replace(run, budget=replace(run.budget, epochs=1))
     first = train(run, tmp_path / "run", quiet=True)
-    shutil.rmtree(own)
+    shutil.rmtree(user_copy)
     assert train(run, tmp_path / "run", quiet=True)["scores"] == first["scores"]
 
 
-def test_all_clips_that_do_not_fit_are_named_before_the_first_step(own, tmp_path):
+def test_all_clips_that_do_not_fit_are_named_before_the_first_step(user_copy, tmp_path):
     def spoil(manifest):
         durations = manifest.durations_s.copy()
         durations[[0, 45]] = 3600.0, 9.0  # TINY_PROCESSOR takes 8 seconds, and 40 tokens
         texts = manifest.column("text")
         return manifest.with_column("duration_s", durations).with_column("text", [*texts[:1], "x " * 99, *texts[2:]])
 
-    changed(own, spoil)
+    changed(user_copy, spoil)
     with pytest.raises(ManifestError) as caught:
-        train(small_run(own), tmp_path / "run", quiet=True)
-    said = str(caught.value)
-    assert len(caught.value.problems) == 3 and "on_bad_clip='skip'" in said
-    assert "less than 8 s, but lasts 3600.00 s (clip 'clip000'" in said and "lasts 9.00 s (clip 'clip045'" in said
-    assert "at most 40 tokens" in said and "'clip001'" in said
+        train(small_run(user_copy), tmp_path / "run", quiet=True)
+    message = str(caught.value)
+    assert len(caught.value.problems) == 3 and "on_bad_clip='skip'" in message
+    assert "less than 8 s, but lasts 3600.00 s (clip 'clip000'" in message and "lasts 9.00 s (clip 'clip045'" in message
+    assert "at most 40 tokens" in message and "'clip001'" in message
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 

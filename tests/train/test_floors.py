@@ -41,8 +41,8 @@ def test_floors_are_fitted_on_training_clips_and_cached(corpus):
     error = {name: np.abs(v[:, 0] - height).mean() for name, v in floors["height"].items()}
     assert error["mfcc_svm"] < error["median"]
     assert floors["speaker"]["mfcc_cosine"].shape[1] == 1 + floors["speaker"]["mfcc_cosine_level_removed"].shape[1]
-    found = retrieval.SCORER.score(fold.report.column("pitch"), floors["word"]["mfcc_svm"])
-    assert found["audio_to_text_recall_at_1"] == 1
+    recalls = retrieval.SCORER.score(fold.report.column("pitch"), floors["word"]["mfcc_svm"])
+    assert recalls["audio_to_text_recall_at_1"] == 1
     assert ((floors["tags"]["mfcc_svm"][:, 1] > 0.5) == np.array(pitch)).all()
     assert np.ptp(floors["tags"]["majority"], axis=0).max() == 0
     again = floors_of_fold(protocol, fold, "f" * 12)
@@ -59,17 +59,19 @@ def test_floors_of_other_audio_are_not_those_in_the_cache(corpus, tmp_path):
     for clip in corpus:
         soundfile.write(noise / f"{clip.id}.wav", rng.normal(size=4000) * 0.1, 8000)
     other = Manifest(corpus.table, root=tmp_path)
-    (mine,), (theirs,) = protocol.folds(corpus), protocol.folds(other)
-    pitch = [("low", "high").index(p) for p in mine.report.column("pitch")]
-    answers = [floors_of_fold(protocol, f, "e" * 12)["pitch"]["log_mel_svm"].argmax(1) for f in (mine, theirs)]
+    (tones,), (noises,) = protocol.folds(corpus), protocol.folds(other)
+    pitch = [("low", "high").index(p) for p in tones.report.column("pitch")]
+    answers = [floors_of_fold(protocol, f, "e" * 12)["pitch"]["log_mel_svm"].argmax(1) for f in (tones, noises)]
     assert (answers[0] == pitch).all() and (answers[1] != pitch).any()
 
     def digested(fold):
         return Fold("only", *(fold.part(p).with_column("audio_digest", ["d"] * len(fold.part(p))) for p in PARTS))
 
-    assert len({_cache_key(protocol, f) for f in (mine, theirs, digested(mine), digested(theirs))}) == 3
-    relabelled = Fold("only", mine.train.with_column("pitch", ["low"] * len(mine.train)), mine.selection, mine.report)
-    assert _cache_key(protocol, relabelled) != _cache_key(protocol, mine)
+    assert len({_cache_key(protocol, f) for f in (tones, noises, digested(tones), digested(noises))}) == 3
+    relabelled = Fold(
+        "only", tones.train.with_column("pitch", ["low"] * len(tones.train)), tones.selection, tones.report
+    )
+    assert _cache_key(protocol, relabelled) != _cache_key(protocol, tones)
 
 
 def test_statistics_do_not_depend_on_the_order_of_clips(corpus):

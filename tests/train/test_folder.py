@@ -11,7 +11,7 @@ from sonolex.train.probing import probe
 from tests.train.helpers import MOOD, small_run
 
 
-def test_a_second_training_or_probing_says_who_trains_in_the_folder(corpus, tmp_path):
+def test_a_second_training_or_probing_names_the_process_that_trains_in_the_folder(corpus, tmp_path):
     with holding(tmp_path, LOCK):
         with pytest.raises(Held, match=r"another process \(pid \d+ on .* trains in it"):
             train(small_run(corpus.root), tmp_path, quiet=True)

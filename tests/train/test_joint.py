@@ -76,8 +76,8 @@ def clips(corpus):
 
 
 def test_cached_gradients_are_those_of_one_big_batch(clips):
-    processor, made = clips
-    parts = [made[:5], made[5:9], made[9:]]
+    processor, clip_examples = clips
+    parts = [clip_examples[:5], clip_examples[5:9], clip_examples[9:]]
 
     def model() -> Model:
         system = build_system("vcr_ast", CONFIG, seed=1)
@@ -87,7 +87,7 @@ def test_cached_gradients_are_those_of_one_big_batch(clips):
         return drawn_from(batch.seeds, torch.device("cpu"))
 
     whole = model()
-    batch = whole.prepare(processor.collate(made))
+    batch = whole.prepare(processor.collate(clip_examples))
     with drawing(batch):
         losses = whole(batch)
     losses.total.backward()
@@ -112,10 +112,10 @@ def test_cached_gradients_are_those_of_one_big_batch(clips):
 
 
 def test_dropout_is_the_same_in_both_passes(clips):
-    processor, made = clips
+    processor, clip_examples = clips
     system = build_system("vcr_ast", CONFIG, seed=1)
     model = Model(system, {"pre": build_task(PretrainingConfig("pre"), system.pooled_dim)}).train()
-    batch = model.prepare(processor.collate(made))
+    batch = model.prepare(processor.collate(clip_examples))
 
     def rows(seeds):
         with drawn_from(seeds, torch.device("cpu")):
@@ -162,9 +162,9 @@ def test_a_step_of_two_batches_is_the_step_of_one(corpus, tmp_path, system):
         train(replace(run, budget=budget), tmp_path / name, quiet=True)
     one, two = ([e for e in read_journal(tmp_path / n) if e["event"] == "step"] for n in ("one", "two"))
     assert len(one) == len(two) == 2 and one[0]["clips"] == num_clips
-    for ours, theirs in zip(one, two, strict=True):
+    for one_batch, two_batches in zip(one, two, strict=True):
         for term in (*build_system(system, run.config).joint_objectives, "total", "gradient_norm"):
-            assert ours[term] == pytest.approx(theirs[term], rel=1e-3), term
+            assert one_batch[term] == pytest.approx(two_batches[term], rel=1e-3), term
     weights = [final_weights(tmp_path / n) for n in ("one", "two")]
     for key in weights[0]:
         assert torch.allclose(weights[0][key].float(), weights[1][key].float(), atol=1e-5), key

@@ -49,7 +49,7 @@ def test_tensorboard_reads_the_numbers_of_every_step_and_of_every_start(tmp_path
     assert read.Tags()["scalars"] == ["step/total"]
 
 
-def test_a_full_disk_is_told_of_where_it_happens_and_not_in_another_thread(tmp_path, monkeypatch):
+def test_a_full_disk_raises_where_it_happens_and_not_in_another_thread(tmp_path, monkeypatch):
     book = journal.Journal(tmp_path)
     monkeypatch.setattr("sonolex.train.board.append_bytes", _full)
     with pytest.raises(OSError, match="No space left"):

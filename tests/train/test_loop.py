@@ -142,7 +142,7 @@ def test_waiting_for_data_is_counted_apart_from_the_steps(corpus, tmp_path, monk
     assert results["train_s"] > 0.2 * num_steps and 0.2 * num_steps < results["load_s"] < 0.2 * num_steps + 5
 
 
-def test_a_checkpoint_from_before_loading_was_counted_goes_on_and_says_that_it_is_not_known(corpus, tmp_path):
+def test_a_checkpoint_without_loading_times_goes_on_and_reports_them_as_not_known(corpus, tmp_path):
     run = small_run(corpus.root, budget=Budget(epochs=2, batch_s=8, batch_clips=8, checkpoint_steps=1))
     with pytest.raises(_Stopped):
         train(run, tmp_path, quiet=True, watch=_stop)
@@ -281,7 +281,7 @@ def test_a_group_that_is_trained_later_stays_bitwise_until_then(corpus, tmp_path
         train(small_run(corpus.root, optim=Optim(trained_from={"nothing": 2})), tmp_path / "wrong", quiet=True)
 
 
-def test_recordings_heard_in_pretraining_are_not_reported_on_unless_told(corpus, tmp_path):
+def test_recordings_of_the_pretraining_are_not_reported_on_unless_allowed(corpus, tmp_path):
     clips = corpus.with_column("source_id", [f"take-{i // 2}" for i in range(len(corpus))])
     clips.write(tmp_path / "manifest.arrow")
     source = Source(manifest=str(tmp_path / "manifest.arrow"))
@@ -291,8 +291,8 @@ def test_recordings_heard_in_pretraining_are_not_reported_on_unless_told(corpus,
         data=Data(train=(source,)),
     )  # fmt: skip
     train(first, tmp_path / "first", quiet=True)
-    heard = json.loads((tmp_path / "first" / "heard_sources.json").read_text())
-    assert heard == sorted({f"take-{i // 2}" for i in range(len(corpus))})
+    recordings = json.loads((tmp_path / "first" / "heard_sources.json").read_text())
+    assert recordings == sorted({f"take-{i // 2}" for i in range(len(corpus))})
     second = small_run(
         corpus.root, name="second", tasks=(PITCH,), budget=Budget(epochs=1, batch_s=8), init_from="first",
         data=Data(train=(parts["train"],), selection=(parts["validation"],), report=(parts["validation"],)),

@@ -59,9 +59,11 @@ def test_a_model_holds_tasks_of_every_name_and_loads_to_the_same_bits(system, pr
 
 
 def test_whatever_torch_calls_its_own_may_be_a_tasks_name():
-    own = dir(nn.ModuleDict())
-    held = nn.ModuleDict({_module_name(name): nn.Linear(1, 1) for name in [*own, *(f"{n}%" for n in own)]})
-    assert len(held) == 2 * len(own) > 200 and len(list(held.parameters())) == 4 * len(own)
+    attributes = dir(nn.ModuleDict())
+    held = nn.ModuleDict(
+        {_module_name(name): nn.Linear(1, 1) for name in [*attributes, *(f"{n}%" for n in attributes)]}
+    )
+    assert len(held) == 2 * len(attributes) > 200 and len(list(held.parameters())) == 4 * len(attributes)
 
 
 def test_ordinary_names_are_parameters_names_as_they_always_were(system):
@@ -119,13 +121,13 @@ def test_floors_of_awkward_names_and_classes_are_cached_saved_and_compared(corpu
     (fold,) = protocol.folds(marked)
     model = Model(system, {t.name: build_task(t, system.pooled_dim) for t in tasks})
     run = make_run(tmp_path / "runs" / "a", task="other")
-    found = protocol_results(protocol, fold, marked, model, run)
-    assert set(found["floors"]) == set(names)
-    assert {f for of_task in found["floors"].values() for f in of_task} == {"majority", "mfcc_svm", "log_mel_svm"}
-    again = floors_of_fold(protocol, fold, found["fingerprint"])
+    results = protocol_results(protocol, fold, marked, model, run)
+    assert set(results["floors"]) == set(names)
+    assert {f for of_task in results["floors"].values() for f in of_task} == {"majority", "mfcc_svm", "log_mel_svm"}
+    again = floors_of_fold(protocol, fold, results["fingerprint"])
     assert {(t, f): v.tolist() for t, fs in again.items() for f, v in fs.items()} == {
         (t, f): v.tolist()
-        for t, fs in floors_of_fold(protocol, fold, found["fingerprint"]).items()
+        for t, fs in floors_of_fold(protocol, fold, results["fingerprint"]).items()
         for f, v in fs.items()
     }
     assert {t: set(fs) for t, fs in again.items()} == {n: {"majority", "mfcc_svm", "log_mel_svm"} for n in names}

@@ -30,16 +30,16 @@ def test_cosine_is_half_way_in_the_middle_and_constant_is_constant():
 def test_biases_and_norms_have_no_weight_decay_and_groups_their_own_rate():
     m = model()
     built = optim.build_optimizer(m, Optim(lr=1e-3, weight_decay=0.1, group_rates={"heads": 10.0}))
-    seen = 0
+    num_parameters = 0
     for group in built.param_groups:
         assert all((p.dim() > 1) == (group["weight_decay"] > 0) for p in group["params"])
-        seen += len(group["params"])
-    assert seen == len(list(m.parameters()))
+        num_parameters += len(group["params"])
+    assert num_parameters == len(list(m.parameters()))
     head = m.get_submodule("tasks.pitch.head.out").weight
-    (own,) = [g for g in built.param_groups if any(p is head for p in g["params"])]
-    assert own["lr"] == pytest.approx(1e-2)
+    (head_group,) = [g for g in built.param_groups if any(p is head for p in g["params"])]
+    assert head_group["lr"] == pytest.approx(1e-2)
     optim.set_rate(built, 5e-4)
-    assert own["lr"] == pytest.approx(5e-3)
+    assert head_group["lr"] == pytest.approx(5e-3)
 
 
 def test_layer_decay_slows_layers_the_more_the_nearer_they_are_to_the_input():

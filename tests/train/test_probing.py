@@ -19,10 +19,10 @@ def test_frozen_vectors_tell_what_is_plain_and_nothing_is_trained(classifier, co
         small_run(corpus.root, name="random", tasks=(PITCH,), frozen_classifier=classifier),
         small_run(corpus.root, name="given", tasks=(PITCH,), frozen_classifier=classifier, init_from="first"),
     ]
-    _, random, given = train_all([first, *probes], tmp_path, quiet=True, say=lambda text: None)
+    _, random, pretrained = train_all([first, *probes], tmp_path, quiet=True, say=lambda text: None)
     enough = 0.6 if classifier in ("nearest", "noisy") else 0.8  # of two classes; these weigh all dimensions alike
-    assert random["scores"]["pitch"]["accuracy"] > enough and given["scores"]["pitch"]["accuracy"] > enough
-    assert random["steps"] == 0 and random["init_from"] is None and given["init_from"] == "first"
+    assert random["scores"]["pitch"]["accuracy"] > enough and pretrained["scores"]["pitch"]["accuracy"] > enough
+    assert random["steps"] == 0 and random["init_from"] is None and pretrained["init_from"] == "first"
     assert (tmp_path / "given" / "predictions" / "pitch.json").is_file()
     before = (tmp_path / "given" / "results.json").read_bytes()
     train_all([first, *probes], tmp_path, quiet=True, say=lambda text: None)

@@ -17,7 +17,7 @@ from sonolex.train.run import Budget, Source
 from tests.train.helpers import MOOD, PITCH, small_run
 
 
-def test_a_run_is_also_asked_with_single_modalities(corpus, tmp_path):
+def test_a_run_is_also_scored_with_single_modalities(corpus, tmp_path):
     run = small_run(corpus.root, tasks=(PITCH,), budget=Budget(epochs=10, batch_s=8, select="last"), row="both")
     run = replace(run, data=replace(run.data, also_report=(("audio",), ("text",))))
     whole = train(run, tmp_path / "run", quiet=True)
@@ -30,14 +30,14 @@ def test_a_run_is_also_asked_with_single_modalities(corpus, tmp_path):
     assert len(predicted["clip_ids"]) == whole["num_report_clips"]
 
 
-def test_a_probe_learns_from_one_modality_and_is_asked_with_the_other(corpus, tmp_path):
+def test_a_probe_learns_from_one_modality_and_is_scored_with_the_other(corpus, tmp_path):
     run = small_run(corpus.root, tasks=(MOOD,), frozen_classifier="linear")
     loading = replace(run.data.loading, modalities=("text",), drop_audio=0.0, drop_text=0.0)
     run = replace(run, data=replace(run.data, loading=loading, also_report=(("audio",),)))
-    own = probe(run, tmp_path / "probe")
-    asked = json.loads((tmp_path / "probe" / "asked" / "audio" / "results.json").read_text())
-    assert own["modalities"] == ["text"] and asked["modalities"] == ["audio"]
-    assert own["scores"]["mood"]["accuracy"] > asked["scores"]["mood"]["accuracy"]
+    with_text = probe(run, tmp_path / "probe")
+    with_audio = json.loads((tmp_path / "probe" / "asked" / "audio" / "results.json").read_text())
+    assert with_text["modalities"] == ["text"] and with_audio["modalities"] == ["audio"]
+    assert with_text["scores"]["mood"]["accuracy"] > with_audio["scores"]["mood"]["accuracy"]
 
 
 def test_thresholds_are_chosen_on_the_selection_part_and_saved(corpus, tmp_path):
@@ -76,8 +76,8 @@ def test_a_smaller_share_of_the_labels_is_part_of_a_larger_one(corpus):
 def test_best_may_mean_a_named_metric(corpus, tmp_path):
     budget = Budget(epochs=3, batch_s=8, batch_clips=8, select_by="macro_f1")
     results = train(small_run(corpus.root, budget=budget), tmp_path / "run", quiet=True)
-    found = [e for e in read_journal(tmp_path / "run") if e["event"] == "selection"]
-    means = [(e["pitch.macro_f1"] + e["mood.macro_f1"]) / 2 for e in found]
+    selections = [e for e in read_journal(tmp_path / "run") if e["event"] == "selection"]
+    means = [(e["pitch.macro_f1"] + e["mood.macro_f1"]) / 2 for e in selections]
     assert results["selection_value"] == pytest.approx(max(means))
     wrong = replace(budget, select_by="macro_f2")
     with pytest.raises(ValueError, match="select_by"):

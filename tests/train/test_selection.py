@@ -31,53 +31,55 @@ def evaluation(metrics, **losses) -> Evaluation:
 
 
 def test_a_pretraining_is_selected_by_its_weighted_total(processor):
-    made = model(processor, PretrainingConfig("pre", term_weights={"mcam": 0.1}))
-    found = evaluation({}, mlm=(2.0, 1.0), mcam=(5.0, 0.1))
-    assert selection_value(made, found) == -2.5 == -found.losses["total"]
+    small_model = model(processor, PretrainingConfig("pre", term_weights={"mcam": 0.1}))
+    scored = evaluation({}, mlm=(2.0, 1.0), mcam=(5.0, 0.1))
+    assert selection_value(small_model, scored) == -2.5 == -scored.losses["total"]
 
 
 def test_diagnostics_of_weight_0_have_no_say(processor):
-    made = model(processor, PretrainingConfig("pre"))
+    small_model = model(processor, PretrainingConfig("pre"))
     low = evaluation({}, mlm=(2.0, 1.0), mcam=(1.0, 1.0), rank=(3.0, 0.0))
     high = evaluation({}, mlm=(2.0, 1.0), mcam=(1.0, 1.0), rank=(300.0, 0.0))  # equal loss, more rank
-    assert selection_value(made, low) == selection_value(made, high) == -3.0
+    assert selection_value(small_model, low) == selection_value(small_model, high) == -3.0
 
 
 def test_beside_other_tasks_a_pretraining_counts_its_own_terms_only(processor):
-    made = model(processor, PITCH, PretrainingConfig("pre", weight=0.5))
-    found = evaluation(
+    small_model = model(processor, PITCH, PretrainingConfig("pre", weight=0.5))
+    scored = evaluation(
         {"pitch": {"balanced_accuracy": 0.75}},
         pitch=(0.6, 1.0), orthogonal=(9.0, 1.0), mlm=(1.0, 0.5), mcam=(2.0, 0.5),
     )  # fmt: skip
-    assert selection_value(made, found) == pytest.approx((0.75 - 1.5) / 2)
-    assert selection_value(made, found, "balanced_accuracy") == 0.75
+    assert selection_value(small_model, scored) == pytest.approx((0.75 - 1.5) / 2)
+    assert selection_value(small_model, scored, "balanced_accuracy") == 0.75
 
 
 def test_the_mean_is_over_tasks_and_errors_count_downwards(processor):
-    made = model(processor, MOOD, HEIGHT)
-    found = evaluation({"mood": {"balanced_accuracy": 0.9}, "height": {"mae": 0.4}}, mood=(1.0, 1.0), height=(1.0, 1.0))
-    assert selection_value(made, found) == pytest.approx((0.9 - 0.4 / HEIGHT.spread) / 2)
+    small_model = model(processor, MOOD, HEIGHT)
+    scored = evaluation(
+        {"mood": {"balanced_accuracy": 0.9}, "height": {"mae": 0.4}}, mood=(1.0, 1.0), height=(1.0, 1.0)
+    )
+    assert selection_value(small_model, scored) == pytest.approx((0.9 - 0.4 / HEIGHT.spread) / 2)
 
 
 def test_errors_of_several_tasks_count_in_the_unit_of_each(processor):
     """Years of age decided alone beside points of a scale."""
     age = RegressionConfig("age", label="age", centre=40.0, spread=20.0)
-    found = evaluation({"mood": {"balanced_accuracy": 0.9}, "age": {"mae": 10.0}}, mood=(1.0, 1.0), age=(1.0, 1.0))
-    made = model(processor, MOOD, age)
-    assert selection_value(made, found) == pytest.approx((0.9 - 0.5) / 2)
-    assert selection_value(made, found, "mae") == -10.0
+    scored = evaluation({"mood": {"balanced_accuracy": 0.9}, "age": {"mae": 10.0}}, mood=(1.0, 1.0), age=(1.0, 1.0))
+    small_model = model(processor, MOOD, age)
+    assert selection_value(small_model, scored) == pytest.approx((0.9 - 0.5) / 2)
+    assert selection_value(small_model, scored, "mae") == -10.0
 
 
 def test_a_value_that_is_no_number_stops_instead_of_being_the_best_for_ever(processor):
-    found = evaluation({"mood": {"balanced_accuracy": float("nan")}}, mood=(1.0, 1.0))
+    scored = evaluation({"mood": {"balanced_accuracy": float("nan")}}, mood=(1.0, 1.0))
     with pytest.raises(ValueError, match="selection value must be a number, but is NaN"):
-        selection_value(model(processor, MOOD), found)
+        selection_value(model(processor, MOOD), scored)
 
 
 @pytest.mark.parametrize(("patience", "seed"), list(itertools.product([0, 1, 2, 5], range(8))))
 def test_a_plateau_is_torchs_step_by_step(patience, seed):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+    torch_schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="max", factor=0.5, patience=patience, threshold=0.0, threshold_mode="abs", eps=0.0
     )
     state = {"best": None, "stale": 0, "waited": 0, "halvings": 0, "step": 0}
@@ -87,9 +89,9 @@ def test_a_plateau_is_torchs_step_by_step(patience, seed):
         state["step"] = step
         assert note_selection(state, float(value), plateau_patience=patience) == (value > best)
         best = max(best, value)
-        theirs.step(float(value))
+        torch_schedule.step(float(value))
         assert 0.5 ** state["halvings"] == optimizer.param_groups[0]["lr"], step
-        assert state["best"] == theirs.best and state["waited"] == theirs.num_bad_epochs
+        assert state["best"] == torch_schedule.best and state["waited"] == torch_schedule.num_bad_epochs
         assert values[state["best_step"]] == best
 
 

@@ -29,20 +29,20 @@ def two_runs(corpus) -> list:
 
 
 def test_a_later_run_starts_from_an_earlier_one_and_finished_runs_are_not_repeated(corpus, tmp_path):
-    said: list[str] = []
-    first, second = train_all(two_runs(corpus), tmp_path, quiet=True, say=said.append)
-    assert [s.split(":")[0] for s in said] == ["[1/2] first", "[2/2] second"] and "mood accuracy" in said[1]
+    lines: list[str] = []
+    first, second = train_all(two_runs(corpus), tmp_path, quiet=True, say=lines.append)
+    assert [s.split(":")[0] for s in lines] == ["[1/2] first", "[2/2] second"] and "mood accuracy" in lines[1]
     assert second["init_from"] == "first" and first["init_from"] is None
     events = [json.loads(s) for s in (tmp_path / "second" / "journal.jsonl").read_text().splitlines()]
     (random,) = [e["random_weights"] for e in events if e["event"] == "init"]
     assert random and not [name for name in random if "layers" in name]  # heads only: the backbone is the first run's
     before = (tmp_path / "second" / "journal.jsonl").read_bytes()
-    assert train_all(two_runs(corpus), tmp_path, quiet=True, say=said.append)[1]["scores"] == second["scores"]
+    assert train_all(two_runs(corpus), tmp_path, quiet=True, say=lines.append)[1]["scores"] == second["scores"]
     assert (tmp_path / "second" / "journal.jsonl").read_bytes() == before
 
 
 def test_commands_that_share_a_folder_share_its_runs(corpus, tmp_path):
-    said: list[str] = []
+    lines: list[str] = []
     runs = [*two_runs(corpus), replace(two_runs(corpus)[1], name="third")]
     taken = threading.Event()
 
@@ -54,9 +54,13 @@ def test_commands_that_share_a_folder_share_its_runs(corpus, tmp_path):
     thread = threading.Thread(target=other_command)
     thread.start()
     taken.wait()
-    results = train_all([runs[0], runs[2], runs[1]], tmp_path, quiet=True, say=said.append)
+    results = train_all([runs[0], runs[2], runs[1]], tmp_path, quiet=True, say=lines.append)
     thread.join()
-    assert [s.split(":")[0] for s in said] == ["[1/3] first", "[3/3] second", "[2/3] third"]  # what is free comes first
+    assert [s.split(":")[0] for s in lines] == [
+        "[1/3] first",
+        "[3/3] second",
+        "[2/3] third",
+    ]  # what is free comes first
     assert [r["run"] for r in results] == ["first", "third", "second"]
 
 
@@ -83,9 +87,9 @@ def test_helpers_end_with_a_parent_that_is_killed(tmp_path):
         [sys.executable, "-c", PARENT, str(tmp_path)], env=environment, stderr=subprocess.DEVNULL, process_group=0
     )
     deadline = time.monotonic() + 60
-    while len(found := list(tmp_path.glob("waiting/helper-*"))) < 2 and time.monotonic() < deadline:
+    while len(pid_files := list(tmp_path.glob("waiting/helper-*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    pids = [int(p.name.partition("-")[2]) for p in found]
+    pids = [int(p.name.partition("-")[2]) for p in pid_files]
     assert len(pids) == 2 and all(map(_runs, pids))
     parent.send_signal(signal.SIGKILL)
     parent.wait()

@@ -67,16 +67,16 @@ def test_a_sweep_finds_the_better_values_shares_its_pretraining_and_never_report
     read = []
     load = manifests.load_source
     monkeypatch.setattr(manifests, "load_source", lambda s: (read.append(s), load(s))[1])
-    found = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=6, quiet=True)
+    summary = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=6, quiet=True)
     assert {s.where["split"] for s in read} == {"train", "validation"}
-    finished = [t for t in found["trials"] if t["state"] in ("complete", "pruned")]
-    assert len(finished) == 6 and found["value"] == max(t["value"] for t in finished if t["state"] == "complete")
+    finished = [t for t in summary["trials"] if t["state"] in ("complete", "pruned")]
+    assert len(finished) == 6 and summary["value"] == max(t["value"] for t in finished if t["state"] == "complete")
     assert len(list((tmp_path / "earlier").glob("*/results.json"))) == 1
-    assert set(found["best"]) == {"optim.lr", "epochs"} and set(found["importance"]) <= {"optim.lr", "epochs"}
+    assert set(summary["best"]) == {"optim.lr", "epochs"} and set(summary["importance"]) <= {"optim.lr", "epochs"}
     assert not list(tmp_path.rglob("predictions"))
     again = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=6, quiet=True)
-    assert again == found  # a finished study is only read
-    assert json.loads((tmp_path / "sweep.json").read_text()) == found
+    assert again == summary  # a finished study is only read
+    assert json.loads((tmp_path / "sweep.json").read_text()) == summary
 
 
 def test_unknown_names_are_refused_before_any_trial(corpus, tmp_path):
@@ -88,7 +88,7 @@ def test_unknown_names_are_refused_before_any_trial(corpus, tmp_path):
     assert not (tmp_path / "study.log").exists()
 
 
-def test_values_that_make_no_run_fail_their_trial_and_are_told(corpus, tmp_path):
+def test_values_that_no_run_can_have_fail_their_trial_and_are_reported(corpus, tmp_path):
     space = [Choice("config.num_heads", values=(3,))]  # 32 channels do not divide
     with pytest.raises(ValueError, match=r"no trial .* was completed.*num_heads"):
         sweep(recipe_of(corpus.root), space, tmp_path, trials=1, quiet=True)
@@ -115,19 +115,19 @@ def test_processes_never_train_the_same_values_at_once(corpus, tmp_path, storage
         steps = [e["step"] for e in map(json.loads, journal.read_text().splitlines()) if e["event"] == "step"]
         assert steps == list(range(1, len(steps) + 1))
     # Who ends first may still see the other's last trial running.
-    seen = [json.loads((folder / "sweep.json").read_text()) for folder in folders]
-    found = max(seen, key=lambda s: sum(t["state"] == "complete" for t in s["trials"]))
-    assert [t["state"] for t in found["trials"]] == ["complete"] * TRIALS
-    by_values = {t["values"]["optim.lr"]: t["value"] for t in found["trials"]}
-    assert all(t["value"] == by_values[t["values"]["optim.lr"]] for t in found["trials"])
+    summaries = [json.loads((folder / "sweep.json").read_text()) for folder in folders]
+    summary = max(summaries, key=lambda s: sum(t["state"] == "complete" for t in s["trials"]))
+    assert [t["state"] for t in summary["trials"]] == ["complete"] * TRIALS
+    by_values = {t["values"]["optim.lr"]: t["value"] for t in summary["trials"]}
+    assert all(t["value"] == by_values[t["values"]["optim.lr"]] for t in summary["trials"])
 
 
 def test_a_line_that_a_killed_process_did_not_finish_does_not_spoil_the_study(corpus, tmp_path):
     sweep(recipe_of(corpus.root), TWO_RATES, tmp_path, trials=1, quiet=True)
     with (tmp_path / "study.log").open("a") as file:
         file.write('{"op_code": 4, "wor')
-    found = sweep(recipe_of(corpus.root), TWO_RATES, tmp_path, trials=2, quiet=True)
-    assert [t["state"] for t in found["trials"]] == ["complete"] * 2
+    summary = sweep(recipe_of(corpus.root), TWO_RATES, tmp_path, trials=2, quiet=True)
+    assert [t["state"] for t in summary["trials"]] == ["complete"] * 2
 
 
 def test_a_study_of_another_search_is_refused_with_what_differs(corpus, tmp_path):
@@ -152,8 +152,8 @@ def test_two_processes_share_a_study_and_a_killed_one_is_taken_over(corpus, tmp_
     first.wait()
     output, _ = second.communicate(timeout=300)
     assert second.returncode == 0, output
-    found = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=TRIALS, quiet=True)
-    states = [t["state"] for t in found["trials"]]
+    summary = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=TRIALS, quiet=True)
+    states = [t["state"] for t in summary["trials"]]
     assert states.count("complete") + states.count("pruned") == TRIALS and "running" not in states
 
 
@@ -163,6 +163,6 @@ def test_a_dead_processes_trial_keeps_its_values(corpus, tmp_path):
     dead = study.ask()
     dead.suggest_float("optim.lr", 1e-4, 1e-2, log=True)
     dead.suggest_categorical("epochs", [1, 2])
-    found = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=1, quiet=True)
-    assert [t["state"] for t in found["trials"]] == ["fail", "complete"]
-    assert found["best"] == dead.params
+    summary = sweep(recipe_of(corpus.root), SPACE, tmp_path, trials=1, quiet=True)
+    assert [t["state"] for t in summary["trials"]] == ["fail", "complete"]
+    assert summary["best"] == dead.params

@@ -37,12 +37,12 @@ def manifest(corpus):
 
 @pytest.fixture(scope="module")
 def two(manifest, tmp_path_factory):
-    """What a command on two processes left and said."""
+    """The folder and the output of a command on two processes."""
     folder = tmp_path_factory.mktemp("two")
     launcher = started(words(manifest, folder), 2)
-    said = launcher.communicate()[0]
-    assert launcher.returncode == 0, said
-    return folder, said
+    output = launcher.communicate()[0]
+    assert launcher.returncode == 0, output
+    return folder, output
 
 
 def numbers(value, name=""):
@@ -57,17 +57,17 @@ def results(folder, run):
 
 
 def test_two_processes_train_what_one_does_with_dropout_and_score_what_they_saved(two, manifest, tmp_path):
-    folder, said = two
+    folder, output = two
     alone = train_all(recipe(manifest=str(manifest)), tmp_path, quiet=True)
     assert largest_difference(folder, tmp_path) < 1e-5
     for run, one in zip(RUNS, alone, strict=True):
-        found = results(folder, run)
-        ours, theirs = (
+        run_results = results(folder, run)
+        by_two, by_one = (
             numbers({k: r.get(k) for k in ("scores", "losses", "selection_value", "selected_step", "trained_clips")})
-            for r in (found, one)
+            for r in (run_results, one)
         )
-        assert ours.keys() == theirs.keys() and ours
-        assert ours == pytest.approx(theirs, abs=1e-5), run
+        assert by_two.keys() == by_one.keys() and by_two
+        assert by_two == pytest.approx(by_one, abs=1e-5), run
         saved = (json.loads((f / run / "predictions" / "pitch.json").read_text()) for f in (folder, tmp_path))
         if run != "pretrain":
             first, second = saved
@@ -75,7 +75,7 @@ def test_two_processes_train_what_one_does_with_dropout_and_score_what_they_save
             assert torch.allclose(torch.tensor(first["scores"]), torch.tensor(second["scores"]), atol=2e-5)
     for run in ("pretrain", "finetune"):  # the journal counts everybody's clips
         assert training_curve(folder / run, "step", "clips") == training_curve(tmp_path / run, "step", "clips")
-    lines = [line for line in said.splitlines() if line.startswith("[") or "Results are in" in line]
+    lines = [line for line in output.splitlines() if line.startswith("[") or "Results are in" in line]
     assert [line.split(":")[0] for line in lines[:-1]] == ["[1/3] pretrain", "[2/3] finetune", "[3/3] probe"]
     assert len(lines) == 4
 
@@ -90,22 +90,22 @@ def test_a_killed_process_ends_the_other_with_a_message_and_the_same_command_giv
         time.sleep(0.01)
     os.kill(pids[1], signal.SIGKILL)
     assert seconds_until_ended([pids[0]]) < 10
-    said = launcher.communicate()[0]
+    output = launcher.communicate()[0]
     assert launcher.returncode != 0
-    (line,) = [line for line in said.splitlines() if line.startswith("sonolex train:")]
+    (line,) = [line for line in output.splitlines() if line.startswith("sonolex train:")]
     assert f"{ENDED} (rank 1); the same command goes on from the last checkpoint" in line
-    assert said.count("Traceback") <= 1 and "[rank0]" not in said  # torchrun's own
+    assert output.count("Traceback") <= 1 and "[rank0]" not in output  # torchrun's own
     again = started(words(manifest, tmp_path), 2)
-    said = again.communicate()[0]
-    assert again.returncode == 0, said
+    output = again.communicate()[0]
+    assert again.returncode == 0, output
     assert any(e["event"] == "resume" for e in read_journal(tmp_path / "finetune"))
-    ours, theirs = weights(tmp_path), weights(two[0])
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+    resumed, uninterrupted = weights(tmp_path), weights(two[0])
+    assert resumed.keys() == uninterrupted.keys() and all(torch.equal(resumed[n], uninterrupted[n]) for n in resumed)
     for run in RUNS:  # steps that were repeated count once
         assert results(tmp_path, run)["trained_clips"] == results(two[0], run)["trained_clips"]
 
 
-def test_a_process_says_that_another_was_killed_also_where_only_the_first_one_speaks(tmp_path):
+def test_a_process_prints_that_another_was_killed_even_where_only_the_first_one_prints(tmp_path):
     mark = tmp_path / "here"
     launcher = started(["train", "tests.train.slow_second", "--mark", str(mark), "--out", str(tmp_path / "runs")], 2)
     pids = workers(launcher, 2)
@@ -117,7 +117,7 @@ def test_a_process_says_that_another_was_killed_also_where_only_the_first_one_sp
     assert f"sonolex train: {ENDED} (rank 0)" in launcher.communicate()[0]
 
 
-def test_a_clip_that_one_process_cannot_read_ends_both_and_everybodys_mistake_is_said_once(corpus, tmp_path):
+def test_a_clip_that_one_process_cannot_read_ends_both_and_a_shared_error_is_printed_once(corpus, tmp_path):
     broken = corpus.where(split="train").with_absolute_audio()
     (tmp_path / "noise.wav").write_bytes(b"noise")
     audio = [str(tmp_path / "noise.wav") if i == 3 else c.audio for i, c in enumerate(broken)]
@@ -125,12 +125,12 @@ def test_a_clip_that_one_process_cannot_read_ends_both_and_everybodys_mistake_is
     one, all_ = (
         started(words(tmp_path / name, tmp_path / f"runs of {name}"), 2) for name in ("manifest.arrow", "no.arrow")
     )
-    said = one.communicate()[0]
-    problem, other = sorted((x for x in said.splitlines() if x.startswith("sonolex train:")), key=len)
+    output = one.communicate()[0]
+    problem, other = sorted((x for x in output.splitlines() if x.startswith("sonolex train:")), key=len)
     assert one.returncode != 0 and "noise.wav" in problem and ENDED not in problem
     assert f"{ENDED} (rank " in other and "noise.wav" in other
-    said = all_.communicate()[0]
-    (line,) = [line for line in said.splitlines() if line.startswith("sonolex train:")]
+    output = all_.communicate()[0]
+    (line,) = [line for line in output.splitlines() if line.startswith("sonolex train:")]
     assert all_.returncode != 0 and "no.arrow does not exist" in line
 
 

@@ -1,1 +1,1 @@
-"""What adds columns to a manifest: transcripts, phones, hidden units."""
+"""Adding columns to a manifest: transcripts, phones, hidden units."""

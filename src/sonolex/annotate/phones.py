@@ -24,7 +24,7 @@ def read_lexicon(path: str | Path) -> dict[str, tuple[str, ...]]:
     Raises:
         ValueError: a line without phones, by number.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    pronunciations: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         words = line.split(" #")[0].split()
         if not words or line.startswith(";;;"):
@@ -32,8 +32,8 @@ def read_lexicon(path: str | Path) -> dict[str, tuple[str, ...]]:
         if len(words) == 1:
             raise ValueError(f"line {number} of {path} must be a word and its phones, but is {line.strip()!r}.")
         name = re.sub(r"\(\d+\)$", "", words[0]).lower()
-        found.setdefault(name, tuple(re.sub(r"\d", "", phone) for phone in words[1:]))
-    return found
+        pronunciations.setdefault(name, tuple(re.sub(r"\d", "", phone) for phone in words[1:]))
+    return pronunciations
 
 
 def add_phones(

@@ -41,14 +41,14 @@ def transcribe(manifest: str | Path, *, asr: str, out: str | Path, device: str =
         place or None, device=device
     )
     journal = ClipJournal(out, recogniser.name)
-    found = journal.found
-    missing = [c.id for c in clips if c.audio is not None and not (c.text or "").strip() and c.id not in found]
+    transcripts = journal.found
+    missing = [c.id for c in clips if c.audio is not None and not (c.text or "").strip() and c.id not in transcripts]
     for row in track(clips.rows_of(missing) if missing else (), "recognising speech", transient=True):
         clip = clips[int(row)]
         journal.add(clip.id, recogniser.transcribe(clip.samples(RATE_HZ, max_duration_s=float("inf"))))
-    texts = [found.get(i, t) if not (t or "").strip() else t for i, t in _rows(clips, "text")]
+    texts = [transcripts.get(i, t) if not (t or "").strip() else t for i, t in _rows(clips, "text")]
     by = clips.column(BY) if BY in clips.table.column_names else [None] * len(clips)
-    by = [recogniser.name if i in found else b for i, b in zip(clips.column("id"), by, strict=True)]
+    by = [recogniser.name if i in transcripts else b for i, b in zip(clips.column("id"), by, strict=True)]
     filled = clips.with_column("text", [t or None for t in texts]).with_column(BY, by)
     filled.write(out)
     journal.close()

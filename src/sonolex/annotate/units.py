@@ -69,10 +69,10 @@ def make_units(
     read = _log_mel(hop_ms) if model is None else _states(model, layer, find_device(device), trust_code)
     name = f"log-mel every {hop_ms:g} ms" if model is None else f"layer {layer} of {model}"
     journal = ClipJournal(out, f"{num_units} clusters of {name}, seed {seed}")
-    heard = [row for row, audio in enumerate(clips.column("audio")) if audio is not None]
-    fit = partial(_fitted, clips, heard, read, num_units, seed)
+    with_audio = [row for row, audio in enumerate(clips.column("audio")) if audio is not None]
+    fit = partial(_fitted, clips, with_audio, read, num_units, seed)
     centres_KF = _centres(out.with_name(out.name + ".centres.safetensors"), fit, resumed=bool(journal.found))
-    for row in track(heard, "assigning units", transient=True):
+    for row in track(with_audio, "assigning units", transient=True):
         clip = clips[row]
         if clip.id not in journal.found:
             journal.add(clip.id, " ".join(map(str, assign_units(read(clip), centres_KF).tolist())))
@@ -99,8 +99,8 @@ def _centres(file: Path, fit: Callable[[], Tensor], *, resumed: bool) -> Tensor:
     return centres_KF
 
 
-def _fitted(clips: Manifest, heard: list[int], read: Callable[[Clip], Tensor], num_units: int, seed: int) -> Tensor:
-    return fit_units((read(clips[heard[i]]) for i in spread(len(heard))), num_units=num_units, seed=seed)
+def _fitted(clips: Manifest, rows: list[int], read: Callable[[Clip], Tensor], num_units: int, seed: int) -> Tensor:
+    return fit_units((read(clips[rows[i]]) for i in spread(len(rows))), num_units=num_units, seed=seed)
 
 
 def _log_mel(hop_ms: float) -> Callable[[Clip], Tensor]:
@@ -137,7 +137,7 @@ def _phone_units(units: list[str | None], phones: list[str | None], num_units: i
         (np.array([int(u) for u in str(units[i]).split()]), np.array([number[p] for p in str(phones[i]).split()]))
         for i in both
     ]
-    found: list[str | None] = [None] * len(units)
+    aligned: list[str | None] = [None] * len(units)
     for i, (_, phones_L), path_T in zip(both, pairs, aligned_paths(pairs, len(names), num_units), strict=True):
-        found[i] = " ".join(names[phone] for phone in phones_L[path_T])
-    return found
+        aligned[i] = " ".join(names[phone] for phone in phones_L[path_T])
+    return aligned

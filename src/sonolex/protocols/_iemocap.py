@@ -1,4 +1,4 @@
-"""What the IEMOCAP protocols share: five folds by session, speakers disjoint, empty transcripts removed.
+"""Shared by the IEMOCAP protocols: five folds by session, speakers disjoint, empty transcripts removed.
 
 CTAL names no validation part and lets the *test* session choose the epoch (its released code). Here one of the eight
 remaining speakers selects: the female speaker of the next session.

@@ -1,4 +1,4 @@
-"""What the MSP-Podcast protocols share: the release's own parts, test1 reported."""
+"""Shared by the MSP-Podcast protocols: the release's own parts, test1 reported."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def protocol(name: str, emotions: Sequence[str]) -> Protocol:
         disjoint=("id", "speaker"),
         modalities=("audio",),
         published=PUBLISHED,
-        notes="The thesis does not state its split; a split at random knows the actors and is worth tens of points.",
+        notes="The thesis does not state its split; a random split shares actors, which is worth tens of points.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the protocols between ToneWords and EMO-DB share: tones learned from one corpus, asked of the other."""
+"""Shared by the protocols between ToneWords and EMO-DB: tones learned from one corpus, tested on the other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sonolex.protocols.base import Fold, Protocol
 
 
 def to_emodb(language: str) -> Protocol:
-    """Return the protocol that learns ToneWords' tones in ``language`` and is asked about all speakers of EMO-DB."""
+    """Return the protocol that trains on ToneWords' tones in ``language`` and reports on all speakers of EMO-DB."""
 
     def split(manifest: Manifest) -> list[Fold]:
         spoken = manifest.where(corpus="tonewords", language=language)
@@ -22,7 +22,7 @@ def to_emodb(language: str) -> Protocol:
 
 
 def from_emodb(language: str) -> Protocol:
-    """Return the protocol that learns from eight speakers of EMO-DB, selects by two, and is asked about ToneWords."""
+    """Return the protocol that trains on eight speakers of EMO-DB, selects on two, and reports on ToneWords."""
 
     def split(manifest: Manifest) -> list[Fold]:
         acted, spoken = manifest.where(corpus="emodb"), manifest.where(corpus="tonewords", language=language)

@@ -1,4 +1,4 @@
-"""What the ToneWords protocols share: voices disjoint between train, validation and test, in one language or two."""
+"""Shared by the ToneWords protocols: voices disjoint between train, validation and test, in one language or two."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def split(manifest: Manifest) -> list[Fold]:
     return [Fold("unseen", *parts)]
 
 
-def crossing(learned: str, asked: str) -> Callable[[Manifest], list[Fold]]:
-    """Return the split that learns, and selects, in one language and is asked in another, by unseen voices."""
+def crossing(train_language: str, report_language: str) -> Callable[[Manifest], list[Fold]]:
+    """Return the split that trains and selects in one language and reports on unseen voices in another."""
 
     def split_by_language(manifest: Manifest) -> list[Fold]:
-        here, there = manifest.where(language=learned), manifest.where(language=asked)
+        here, there = manifest.where(language=train_language), manifest.where(language=report_language)
         return [Fold("unseen", here.where(split="train"), here.where(split="validation"), there.where(split="test"))]
 
     return split_by_language

@@ -25,7 +25,7 @@ from sonolex.tasks.base import Task, TaskConfig, build_task, task_type
 from sonolex.terminal import visible
 
 PARTS = ("train", "selection", "report")
-CONTENT = {"audio": "audio_digest", "text": "text"}  # columns that say what a clip is, by modality
+CONTENT = {"audio": "audio_digest", "text": "text"}  # columns that identify a clip's content, by modality
 MOST_TASKS = 50
 DECIDES_SCORES = ("label", "metric_names", "open_vocabulary", "tune_thresholds", "num_folds", "num_neighbours")
 
@@ -56,14 +56,14 @@ class Protocol:
         disjoint: columns that no two parts of a fold may share, e.g. ``("id", "speaker")``.
         selection_rule: in words; part of the fingerprint.
         selects_on_report: the selection part *is* the report part, as some papers do. Only to reproduce a published
-            number: the rule says so in the fingerprint and in every table.
+            number: the rule states it in the fingerprint and in every table.
         pooled: predictions of all folds are joined before scoring (otherwise fold scores are averaged).
         modalities: what a model may read; text that gives the answer away is left out here.
         published: numbers of the papers by row and metric, to stand beside ours.
         notes: what a reader must know before comparing.
-        own_clips: the clips are a user's own, so the fingerprint covers what they are as well: their decoded audio and
-            their words, the speakers that parts share, and all of a task that decides a score. A corpus that everybody
-            has is known by its name, and its fingerprints are published.
+        own_clips: the clips are a user's own, so the fingerprint also covers their content: decoded audio and words,
+            the speakers that parts share, and all of a task that decides a score. A public corpus is identified by its
+            name, and its fingerprints are published.
     """
 
     name: str
@@ -127,13 +127,13 @@ class Protocol:
         return card
 
     def _card_of_own(self, folds: Sequence[Fold]) -> dict[str, Any]:
-        """Return what else decides scores on clips that only their owner knows."""
+        """Return further fields of the card for a user's own clips: all that decides their scores."""
         card: dict[str, Any] = {
             "scoring": [{n: v for n, v in configs.to_json(t).items() if n in DECIDES_SCORES} for t in self.tasks],
             "disjoint": list(self.disjoint),
         }
         for fold in folds:
-            card[f"fold {fold.name}, speakers"] = _heard_speakers(fold)
+            card[f"fold {fold.name}, speakers"] = _shared_speakers(fold)
             digests = [d for name in PARTS for d in fold.part(name).column("audio_digest")]
             known = sum(d is not None for d in digests)
             if "audio" in self.modalities and known < len(digests):
@@ -141,13 +141,13 @@ class Protocol:
         return card
 
 
-def _heard_speakers(fold: Fold) -> str:
-    """Return in words how many speakers of the report part are heard before."""
+def _shared_speakers(fold: Fold) -> str:
+    """Return in words how many speakers of the report part are also in training or selection."""
     of = {name: {s for s in fold.part(name).column("speaker") if s is not None} for name in PARTS}
     if not of["report"]:
         return "unknown"
-    heard = of["report"] & (of["train"] | of["selection"])
-    return f"{len(heard)} of {len(of['report'])} in the report part are in training or selection too"
+    shared = of["report"] & (of["train"] | of["selection"])
+    return f"{len(shared)} of {len(of['report'])} in the report part are in training or selection too"
 
 
 def find_protocol(name: str, *, trust_code: bool = False) -> Protocol:
@@ -161,8 +161,8 @@ def find_protocol(name: str, *, trust_code: bool = False) -> Protocol:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Written:
-    """What a protocol.json may say, whatever it asks."""
+class _ProtocolFile:
+    """The fields of every protocol.json, apart from its tasks."""
 
     manifest: str
     modalities: tuple[str, ...] = ("audio", "text")
@@ -173,13 +173,13 @@ class _Written:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OneTask(_Written):
+class _OneTask(_ProtocolFile):
     kind: str
     task: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _SeveralTasks(_Written):
+class _SeveralTasks(_ProtocolFile):
     tasks: tuple[Mapping[str, Any], ...]
 
 
@@ -199,8 +199,8 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     Several tasks are in ``tasks`` instead of ``kind`` and ``task``, each with its ``kind`` beside its settings; the
     first one's metric is shown first.
 
-    The manifest lies in the file's folder or below it, so that a protocol that was sent to somebody reads nothing else
-    there. Names are built in; ``trust_code`` lets a ``kind`` be the dotted path of a module.
+    The manifest lies in the file's folder or below it, so that a protocol from somebody else reads no other file. A
+    ``kind`` is a built-in name, with ``trust_code`` also the dotted path of a module.
 
     Raises:
         FileNotFoundError: there is no such file, or no such manifest.
@@ -209,7 +209,7 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     values = load_object(path)
     saved = configs.from_json(_SeveralTasks if "tasks" in values else _OneTask, values, where=str(path))
     pairs = [(saved.kind, saved.task)] if isinstance(saved, _OneTask) else _kinds_of(saved.tasks, path)
-    kinds = [_found_kind(kind, path, trust_code=trust_code) for kind, _ in pairs]
+    kinds = [_task_of_kind(kind, path, trust_code=trust_code) for kind, _ in pairs]
     tasks = tuple(
         configs.from_json(kind.config_type, settings, where=f"{path}, task")
         for kind, (_, settings) in zip(kinds, pairs, strict=True)
@@ -225,7 +225,7 @@ def file_protocol(path: Path, *, trust_code: bool = False) -> Protocol:
     return Protocol(
         name=visible(saved.name or f"{', '.join(names)}, own clips"),
         corpus=str(_beside(path, saved.manifest)),
-        split=_given_folds if saved.folds else _given_split,
+        split=_folds_by_column if saved.folds else _split_by_column,
         tasks=tasks,
         primary=kinds[0].primary_metric,
         disjoint=("id", *saved.disjoint),
@@ -245,7 +245,7 @@ def _kinds_of(tasks: Sequence[Mapping[str, Any]], path: Path) -> list[tuple[str,
     return [(task["kind"], {n: v for n, v in task.items() if n != "kind"}) for task in tasks]
 
 
-def _found_kind(kind: str, path: Path, *, trust_code: bool) -> type[Task]:
+def _task_of_kind(kind: str, path: Path, *, trust_code: bool) -> type[Task]:
     try:
         return task_type(kind, trust_code=trust_code)
     except ValueError as e:
@@ -257,7 +257,7 @@ def _require_buildable(task: TaskConfig, path: Path) -> None:
     try:
         with torch.device("meta"):
             build_task(task, 1)
-    except Exception as e:  # numbers that no task can have fail anywhere in it, as anything
+    except Exception as e:  # impossible numbers may fail anywhere in a task, with any error
         raise ValueError(f"{path}, task: {' '.join(str(e).split())[:300]}") from e
 
 
@@ -277,18 +277,18 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _is_name(name: str) -> bool:
-    """Return whether a file may be called so: JSON can hold what no file system takes."""
+    """Return whether a file can have this name: JSON can hold text that no file system takes."""
     try:
         return b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:  # half of a surrogate pair
         return False
 
 
-def _given_split(manifest: Manifest) -> list[Fold]:
+def _split_by_column(manifest: Manifest) -> list[Fold]:
     return [Fold("given", *(manifest.where(split=name) for name in ("train", "validation", "test")))]
 
 
-def _given_folds(manifest: Manifest) -> list[Fold]:
+def _folds_by_column(manifest: Manifest) -> list[Fold]:
     """Return one fold for each value of the column ``fold``: reported itself, selected on the next one."""
     names = sorted({v for v in manifest.column("fold") if v is not None}, key=lambda n: (len(n), n))
     if len(names) < 3:

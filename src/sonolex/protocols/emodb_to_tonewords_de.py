@@ -1,4 +1,4 @@
-"""EMO-DB's emotions, asked of ToneWords' tones in German."""
+"""EMO-DB's emotions, tested on ToneWords' tones in German."""
 
 from __future__ import annotations
 

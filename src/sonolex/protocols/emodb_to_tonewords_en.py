@@ -1,4 +1,4 @@
-"""EMO-DB's emotions, asked of ToneWords' tones in English."""
+"""EMO-DB's emotions, tested on ToneWords' tones in English."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Questions about ESC-10's sounds on its five official folds: "is there …?" and "what is heard?".
 
-The form of Clotho-AQA on material that is at hand: balanced yes and no, ten open answers, several phrasings, and a
-question alone says nothing. Selection: a tenth of the training folds, recordings kept together.
+The form of Clotho-AQA on available material: balanced yes and no, ten open answers, several phrasings, and a question
+alone tells nothing. Selection: a tenth of the training folds, recordings kept together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`esc10_questions`, reported with other names for the sounds: "is there a cockerel?" after "is there a rooster?".
 
-Which name means which sound is in no training clip: only a language model that knows it can answer.
+No training clip tells which new name means which sound: only a language model that knows it can answer.
 """
 
 from __future__ import annotations

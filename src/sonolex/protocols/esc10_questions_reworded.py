@@ -1,4 +1,4 @@
-"""`esc10_questions`, reported with questions in words that training never had: who knows the language, understands.
+"""`esc10_questions`, reported with wordings that are not in training: a model that knows the language understands.
 
 "Is there a rooster?" in training, "do you notice a rooster?" in the report; "what is heard?" and "please name it".
 """

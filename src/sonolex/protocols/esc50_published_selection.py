@@ -1,6 +1,6 @@
 """ESC-50 as SSAST and VCR-AST score it: the epoch is chosen on the test folds themselves.
 
-Only to reproduce published numbers; it flatters. Use `sonolex.protocols.esc50` for one's own.
+Only to reproduce published numbers; it flatters. Use `sonolex.protocols.esc50` for new results.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Find a spoken keyword of ToneWords, said alone, among the ten, by unseen voices."""
+"""Find a keyword of ToneWords, spoken alone by unseen voices, among the ten."""
 
 from __future__ import annotations
 

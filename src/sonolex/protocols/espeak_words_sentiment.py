@@ -1,6 +1,6 @@
 """The sentiment of one spoken word, by unseen voices: positive, negative or neutral; opposites sound alike.
 
-Text says the word, so a model may learn from it, and be asked about audio (zero-shot across modalities).
+The text is the word, so a model may learn from it and be tested on audio (zero-shot across modalities).
 """
 
 from __future__ import annotations
@@ -22,5 +22,5 @@ PROTOCOL = Protocol(
     tasks=(_tonewords.SENTIMENT,),
     primary="accuracy",
     disjoint=("id", "speaker"),
-    notes="The floors hear audio.",
+    notes="The floors read the audio.",
 )

@@ -1,4 +1,4 @@
-"""Spoken digits by speakers never heard: train on george, jackson, lucas; report on nicolas, theo, yweweler.
+"""Spoken digits by unseen speakers: train on george, jackson, lucas; report on nicolas, theo, yweweler.
 
 Selection: the official test takes (index 0–4) of the *training* speakers. Text is the answer, so it is not an input.
 """

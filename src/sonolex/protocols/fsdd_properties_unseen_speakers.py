@@ -1,7 +1,7 @@
-"""Is the spoken digit even? Is it above four? By speakers never heard: what a word means, not only which one it is.
+"""Is the spoken digit even? Is it above four? By unseen speakers: what a word means, not only which one it is.
 
-The split is that of `fsdd_digits_unseen_speakers`. Text says the digit, so a model may learn from it, and be asked
-about audio (zero-shot across modalities); what it may read when it is asked is in each result.
+The split is that of `fsdd_digits_unseen_speakers`. The text is the digit, so a model may learn from it and be
+tested on audio (zero-shot across modalities); each result names the modalities that it was scored with.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ PROTOCOL = Protocol(
     tasks=tuple(ClassificationConfig(name, label=name, classes=("no", "yes")) for name in ("even", "above_four")),
     primary="macro_f1",
     disjoint=("id", "speaker"),
-    notes="Balanced: the majority has an accuracy of 50 % and a macro-F1 of 33 %. The floors hear audio.",
+    notes="Balanced: the majority has an accuracy of 50 % and a macro-F1 of 33 %. The floors read the audio.",
 )

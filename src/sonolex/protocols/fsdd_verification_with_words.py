@@ -1,7 +1,7 @@
 """Speaker verification on FSDD where the spoken word may be read as well, as CTAL reads LibriSpeech's transcripts.
 
-Speakers, trials and scores are those of `fsdd_verification`. Everybody says every digit equally often: the word alone
-says nothing of who speaks.
+Speakers, trials and scores are those of `fsdd_verification`. Every speaker speaks every digit equally often: the word
+alone tells nothing about the speaker.
 """
 
 from __future__ import annotations

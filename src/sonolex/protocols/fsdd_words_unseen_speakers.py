@@ -1,4 +1,4 @@
-"""Find a spoken digit's word among the ten, by speakers never heard; and a word's recordings among all of theirs.
+"""Find a spoken digit's word among the ten, by unseen speakers; and a word's recordings among all of theirs.
 
 The split is that of `fsdd_digits_unseen_speakers`.
 """

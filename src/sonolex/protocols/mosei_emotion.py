@@ -33,5 +33,5 @@ PROTOCOL = Protocol(
         "CALM base, L": {WA: 0.725, ACCURACY: 0.813},
         "chance": {WA: 0.500, ACCURACY: 0.775},
     },
-    notes="CALM's WA is the mean over emotions of ½ (recall + specificity). Chance's accuracy says no to everything.",
+    notes="CALM's WA is the mean over emotions of ½ (recall + specificity). Chance answers no to everything.",
 )

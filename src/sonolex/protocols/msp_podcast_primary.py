@@ -20,5 +20,5 @@ PROTOCOL = protocol(
         "CALM tiny, L": {F1: 0.460, WA: 0.752, ACCURACY: 0.851},
         "CALM base, L": {F1: 0.485, WA: 0.738, ACCURACY: 0.844},
     },
-    notes="An accuracy of 0.875 is what saying no to everything reaches on eight classes.",
+    notes="Answering no to everything reaches an accuracy of 0.875 on eight classes.",
 )

@@ -1,6 +1,6 @@
 """Questions about generated sound scenes: is there a …, what comes last, how many.
 
-Scenes are disjoint between the parts and a question alone says nothing, so all three answers have to be heard; what
+Scenes are disjoint between the parts and a question alone tells nothing, so all three answers need the audio; what
 comes last needs the order of the sounds.
 """
 

@@ -1,4 +1,4 @@
-"""The tones of ToneWords in German, asked of EMO-DB's German actors."""
+"""The tones of ToneWords in German, tested on EMO-DB's German actors."""
 
 from __future__ import annotations
 

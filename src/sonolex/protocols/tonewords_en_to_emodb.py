@@ -1,4 +1,4 @@
-"""The tones of ToneWords in English, asked of EMO-DB's German actors."""
+"""The tones of ToneWords in English, tested on EMO-DB's German actors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ToneWords, what a sentence is about: ten keywords, by unseen voices. Written in the text, and heard."""
+"""ToneWords, what a sentence is about: ten keywords, by unseen voices. The text and the audio both contain it."""
 
 from __future__ import annotations
 

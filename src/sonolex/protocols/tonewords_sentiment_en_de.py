@@ -1,4 +1,4 @@
-"""ToneWords' sentiment, learned in English and asked in German, by unseen voices."""
+"""ToneWords' sentiment, learned in English and tested in German, by unseen voices."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """ToneWords sentiment by unseen voices, as skewed as SLUE-VoxCeleb's: 22 % positive, 4 % negative, 74 % neutral.
 
-About as many training clips as SLUE has, for what is done about imbalance to be compared where nothing else is wrong.
+About as many training clips as SLUE has, to compare remedies for imbalance where nothing else is wrong.
 """
 
 from __future__ import annotations

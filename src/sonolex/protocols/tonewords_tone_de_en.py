@@ -1,4 +1,4 @@
-"""ToneWords' tone, learned in German and asked in English, by unseen voices."""
+"""ToneWords' tone, learned in German and tested in English, by unseen voices."""
 
 from __future__ import annotations
 

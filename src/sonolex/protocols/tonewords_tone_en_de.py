@@ -1,4 +1,4 @@
-"""ToneWords' tone, learned in English and asked in German, by unseen voices."""
+"""ToneWords' tone, learned in English and tested in German, by unseen voices."""
 
 from __future__ import annotations
 

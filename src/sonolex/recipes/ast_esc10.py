@@ -7,11 +7,11 @@ Cost: two hours on two cores (18 pre-trainings of four to eight minutes, 75 fine
 frozen + SVM 0.833 after the improved VCR-AST, 0.772 with random weights; fine-tuned 0.845, and 0.844 from scratch
 (floors: log-mel SVM 0.843, MFCC-SVM 0.772; random forest 0.727 published at 44.1 kHz).
 
-The three pre-trainings hear training folds, EMO-DB and generated sound scenes, never the test fold: folds 1 and 2 are
+The three pre-trainings use training folds, EMO-DB and generated sound scenes, never the test fold: folds 1 and 2 are
 tested after pre-training on 3 to 5, and folds 3 to 5 after pre-training on 1 and 2. Encoder, clips and rates are the
 same; the objective and the time it takes decide the number of epochs, so that each costs about the same.
 
-Fine-tuning selects nothing (last epoch), so it trains on the selection part too, as the floors and probes finally do.
+Fine-tuning selects nothing (last epoch), so it trains on the selection part too, as floors and probes do.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ENCODER: dict[str, Any] = {
     "pool": "mean_std",
 }
 HELD_OUT = {"a": ("1", "2"), "b": ("3", "4", "5")}
-"""Folds that a pre-training does not hear, by its name."""
+"""Folds that are left out of a pre-training, by its name."""
 FINE_VIEWS = Views(crop_share=0.3, gain_db=3, equalise_db=3, num_time_masks=1, time_mask_share=0.1, roll_frames=200)
 
 
@@ -106,7 +106,7 @@ def tiny() -> list[Run]:
 
 def _pretraining(kind: str, group: str, seed: int) -> Run:
     what = PRETRAININGS[kind]
-    heard = tuple(f for f in "12345" if f not in HELD_OUT[group])
+    train_folds = tuple(f for f in "12345" if f not in HELD_OUT[group])
     return Run(
         name=f"pretrain-{kind}-{group}-{seed}",
         system=what.system,
@@ -115,7 +115,7 @@ def _pretraining(kind: str, group: str, seed: int) -> Run:
         tasks=(PretrainingConfig("pretraining"),),
         data=Data(
             train=(
-                Source(corpus="esc10", options=corpus_options("esc10"), where={"fold": heard}),
+                Source(corpus="esc10", options=corpus_options("esc10"), where={"fold": train_folds}),
                 Source(corpus="emodb", options=corpus_options("emodb4", "emodb") | {"strict": False}),
                 Source(corpus="sound_scenes", where={"question": "last"}),
             ),

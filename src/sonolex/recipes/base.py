@@ -1,4 +1,4 @@
-"""What recipes share: where recordings are, and how spoken words are viewed and aligned."""
+"""Shared by recipes: folders of recordings, and the views and alignment of spoken words."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORD_VIEWS = Views(
     crop_share=0.15,
     pad_share=1.0,
 )
-"""Of single spoken words by few speakers: what another speaker, microphone or room would change."""
+"""For single words by few speakers: they vary what another speaker, microphone or room would change."""
 
 CALM_WORDS_PROCESSOR = CalmProcessorConfig(
     range_db=40.0, normalise="level", std=1.5, max_frames=800, max_tokens=8, vocab_size=300, window_ms=32
@@ -49,7 +49,7 @@ CALM_WORDS = CalmConfig.tiny(
 
 ESPEAK_WORDS = Source(protocol="espeak_words_unseen_voices", fold="unseen", part="train")
 UNSPOKEN = Source(corpus="tonewords_texts", options={"apart_from": "small"})
-"""Texts that nobody spoke, no sentence of the voices that ToneWords' protocols report or select on among them."""
+"""Texts without recordings; none is a sentence that ToneWords' protocols select or report on."""
 
 
 EMODB = ("emodb4", "emodb")
@@ -63,18 +63,18 @@ def other_speakers() -> tuple[tuple[Source, ...], tuple[str, ...]]:
 
 
 def protocol_options(corpus: str, *, strict: bool = True) -> dict[str, Any]:
-    """Return the options of a protocol's corpus: its folder, if there is one by its name; else the corpus looks itself.
+    """Return the options of a protocol's corpus: its folder, if one of its name exists; else the corpus finds it.
 
     Args:
         strict: False takes a part of an official release.
     """
     options: dict[str, Any] = corpus_options(*FOLDERS.get(corpus, (corpus,)))
-    found = options if Path(options["root"]).is_dir() else {}
-    return found | ({} if strict else {"strict": False})
+    root = options if Path(options["root"]).is_dir() else {}
+    return root | ({} if strict else {"strict": False})
 
 
 def corpus_options(*names: str) -> dict[str, str]:
     """Return ``{"root": folder}`` of the first of ``names`` under $SONOLEX_DATA, or beside the checkout."""
     base = Path(os.environ.get("SONOLEX_DATA", DEFAULT_DATA))
-    found = [base / name for name in names if (base / name).is_dir()]
-    return {"root": str(found[0] if found else base / names[0])}
+    folders = [base / name for name in names if (base / name).is_dir()]
+    return {"root": str(folders[0] if folders else base / names[0])}

@@ -2,7 +2,7 @@
 
     sonolex train calm_emodb4 --out runs/calm_emodb4 && sonolex compare runs/calm_emodb4
 
-Pre-training has CALM's two stages (align, then hide) on ToneWords with its transcripts; no EMO-DB clip is heard, so one
+Pre-training has CALM's two stages (align, then hide) on ToneWords with its transcripts; it uses no EMO-DB clip, so one
 pre-training serves all folds. EMO-DB's speakers share their sentences, so its text is never read.
 """
 

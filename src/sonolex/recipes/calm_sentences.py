@@ -1,16 +1,16 @@
-"""Sentiment of whole sentences, learned from texts and asked of speech: how much it takes.
+"""Sentiment of whole sentences, learned from texts and tested on speech: how much paired speech it takes.
 
     sonolex train calm_sentences --out runs/sentences && sonolex compare runs/sentences
 
 CALM aligns espeak's single words with their texts, then goes on with ToneWords' sentences (and the words). Then a small
-network on the frozen aligned vectors learns sentiment from *texts* (200,000 that nobody spoke, no sentence of the
-unseen voices among them) and is asked about audio of those voices, beside one that learned from the audio itself. A
+network on the frozen aligned vectors learns sentiment from *texts* (200,000 without recordings, no sentence of
+the unseen voices among them) and is tested on audio of those voices, beside one that learned from audio itself. A
 syllable decides the sentiment (careful, careless), so a bag of sounds is not enough. Rows are shares of the sentences
-(and of their labels), all trained on as many clips in all.
+(and of their labels), all trained on the same total number of clips.
 
-The network learns from texts with noise as long as an audio's vector is away from its text's. Without noise it is right
-about every text (1.00) and about 0.37 of the audio. How much noise was chosen on the validation voices, after another
-classifier had failed on the test voices: docs/notebook.md says how.
+The network learns from texts with noise as long as the distance of a clip's audio and text vectors. Without noise it
+is right about every text (1.00) and about 0.37 of the audio. The amount of noise was chosen on the validation voices,
+after another classifier had failed on the test voices: see docs/notebook.md.
 
 Cost: six minutes for the words, thirteen for each share and five for each classifier on one core.
 """
@@ -57,7 +57,7 @@ def recipe(
 
     Args:
         size: of ToneWords: "medium" has 22,400 sentences by 56 voices to train on.
-        epochs: with all sentences; a smaller share is heard more often.
+        epochs: with all sentences; a smaller share is repeated more often.
     """
     runs = []
     for seed in seeds:

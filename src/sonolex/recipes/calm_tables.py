@@ -8,11 +8,11 @@ Tables: ``ablation`` (2), ``alpha`` (5, 6), ``modality`` (7, 8), ``labels`` (9, 
 are not the paper's: ``neighbours`` (blocks that share frames, or none) and ``language_model`` (with ``--bert``: its
 weights against random ones, with few and with all labels). Corpora: ``mosei`` (six emotions), ``msp`` (MSP-Podcast's
 primary emotion), ``tonewords`` (tone, sentiment and sarcasm, for two cores with ``--size small``). The published
-numbers stand beside ours. Finished runs are skipped, so the command may be stopped and given again. Cost: published
+numbers stand beside ours. Finished runs are skipped, so the command may be stopped and repeated. Cost: published
 sizes are hours on one GPU; a ToneWords row is minutes on one core.
 
 Every row with pre-training has two stages: *align* and then *hide*, both on the training part ("out of domain": also
-the other corpus's). Fine-tuning drops a modality from some clips, so that one model can be asked with audio, with
+the other corpus's). Fine-tuning drops a modality from some clips, so that one model can be scored with audio, with
 words, and with both: three rows of the table.
 """
 
@@ -33,7 +33,7 @@ from sonolex.train.run import Budget, Data, Optim, Run, Source
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a corpus is trained with: its protocol, folders it may have, the paper's optimiser and batch, patches."""
+    """The training setup of a corpus: its protocol, possible folders, the paper's optimiser and batch, patches."""
 
     protocol: str
     fold: str
@@ -47,7 +47,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Cell:
-    """One row: its words, which stages it has, and what it changes.
+    """One row: its name, which stages it has, and what it changes.
 
     ``grid`` None: the corpus's patches. ``weights``: those of ``bert`` are used.
     """
@@ -64,7 +64,7 @@ class Cell:
 
     @property
     def marks(self) -> str:
-        """What tells the pre-training of this row from that of others."""
+        """A suffix that tells the pre-training of this row from that of others."""
         g = self.grid
         marks = "" if g is None else f"-{g.frames}x{g.bins}"
         marks += "-audio" if self.alone else ""
@@ -82,7 +82,7 @@ class Cell:
 CORPORA = {
     "mosei": Corpus("mosei_emotion", "standard", ("CMU-MOSEI", "mosei"), "msp", 5e-5, 64, 50),
     "msp": Corpus("msp_podcast_primary", "official", ("MSP-Podcast", "msp_podcast"), "mosei", 1e-4, 128, 20),
-    # Whole spectra: whether a voice rises or falls is seen in them at once, and late or never in 10 × 16 patches.
+    # Whole spectra show at once whether a voice rises or falls, 10 × 16 patches late or never.
     "tonewords": Corpus("tonewords_all", "unseen", (), None, 1e-3, 32, 10, Grid(2, 64, num_mels=64)),
 }
 TABLES = {
@@ -170,11 +170,11 @@ def tiny() -> list[Run]:
     def small(source: Source) -> Source:
         return replace(source, options={"size": "tiny"})
 
-    made = []
+    small_runs = []
     for run in runs:
         parts = {p: tuple(map(small, getattr(run.data, p))) for p in ("train", "selection", "report")}
-        made.append(replace(run, config=replace(run.config, **sizes), data=replace(run.data, **parts)))
-    return made
+        small_runs.append(replace(run, config=replace(run.config, **sizes), data=replace(run.data, **parts)))
+    return small_runs
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class _Parts:
 
     @property
     def processor(self) -> CalmProcessorConfig:
-        # A longer window tells apart the harmonics of a voice, which ToneWords' tones are made of.
+        # A longer window resolves the harmonics of a voice, which carry ToneWords' tones.
         vocabulary, window_ms = (400, 50.0) if self.corpus == "tonewords" else (8000, 25.0)
         return CalmProcessorConfig(
             vocab_size=vocabulary,

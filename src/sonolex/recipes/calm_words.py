@@ -4,14 +4,14 @@
     sonolex train calm_words --corpus espeak --out runs/spoken-words
 
 Per seed: CALM's alignment of words with their texts, then questions about a word answered by a classifier on the frozen
-aligned vectors (nearest neighbour, and linear). It is fitted once to the *texts'* vectors and asked about audio
+aligned vectors (nearest neighbour, and linear). It is fitted once to the *texts'* vectors and tested on audio
 (zero-shot across modalities), and once to the audio's own. ``fsdd``: ten digits by three unseen people; is it even, is
 it above four? ``espeak``: 130 words by 16 unseen voices; positive, negative or neutral?
 
 Chosen with a training speaker of FSDD held out (seed 0, words found among ten): FSDD alone 0.45, with espeak digits
 0.72, with espeak digits and words 0.74 (6 epochs) and 0.79 (12 epochs, more dropout: this one). With each band's mean
-and deviation taken away 0.48 instead of 0.72. Rate, batch and the nearest neighbour were chosen on espeak's words;
-docs/notebook.md says how.
+and deviation removed 0.48 instead of 0.72. Rate, batch and the nearest neighbour were chosen on espeak's words: see
+docs/notebook.md.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _options(c: Corpus) -> Mapping[str, Any]:
 
 
 def _alignment(c: Corpus, name: str, words: str, seed: int, epochs: int, changes: Mapping[str, Any]) -> Run:
-    own = Source(protocol=c.words, fold="unseen", part="train", options=_options(c))
+    spoken_words = Source(protocol=c.words, fold="unseen", part="train", options=_options(c))
     return Run(
         name=name,
         row=f"CALM aligned{words}",
@@ -98,7 +98,7 @@ def _alignment(c: Corpus, name: str, words: str, seed: int, epochs: int, changes
         processor=replace(CALM_WORDS_PROCESSOR, rate_hz=c.rate_hz),
         tasks=(PretrainingConfig("pretraining", term_weights={"neighbours": 0.1}), *find_protocol(c.words).tasks),
         data=Data.of_protocol(
-            c.words, "unseen", options=_options(c), train=(own, *c.more), loading=Loading(views=WORD_VIEWS)
+            c.words, "unseen", options=_options(c), train=(spoken_words, *c.more), loading=Loading(views=WORD_VIEWS)
         ),
         optim=Optim(lr=2e-3, weight_decay=0.05, schedule="cosine"),
         budget=Budget(

@@ -3,7 +3,7 @@
     sonolex table ctal4 --protocol tonewords_all --processes 2 --out runs/table4
     sonolex table ctal4 --protocol fsdd_verification_with_words --out runs/table3
 
-Rows that the protocol cannot fill are left out: words where it has none, fusions of what is not there to be fused.
+Rows that the protocol cannot fill are left out: those that need its words, or fuse two modalities, where it has none.
 Every row is pre-trained on ToneWords with its transcripts (``--pretrain librispeech`` as published), if it has an
 objective, and fine-tuned alike; for FSDD's verification with EMO-DB's speakers and espeak's voices too. Transformers
 are as large as CTAL within one per cent: their feed-forward layers are widened or narrowed; the table prints the
@@ -66,7 +66,7 @@ class Cell:
     """One row: a system, what it changes, and how it is pre-trained.
 
     Attributes:
-        depth: of CTAL's number of layers, the row's; None for the same.
+        depth: the row's number of layers, from CTAL's; None for the same.
         change: of the config in pre-training and fine-tuning; ``late`` only in fine-tuning.
         share: of the pre-training clips; 0 for none.
         inputs: changes of the processor's config.
@@ -88,7 +88,7 @@ class Cell:
 
     @property
     def pretraining(self) -> str:
-        """What tells the pre-training of this row from that of others."""
+        """A name that tells the pre-training of this row from that of others."""
         changes = "".join(f"-{n}-{v}" for n, v in (self.change | self.inputs).items() if n != "objectives")
         objectives = "".join(f"-{o}" for o in self.change.get("objectives", ()))
         return f"{self.system}{changes}{objectives}" + (f"-{self.share:g}" if self.share < 1 else "")
@@ -118,7 +118,7 @@ ROWS = (
     Cell("RawNet", "rawnet", share=0.0, speakers=True),
 )
 PRETRAINING = {"tonewords": ("tonewords_all", "unseen"), "librispeech": ("librispeech_verification", "official")}
-"""Corpora with transcripts, and the protocol whose training part is heard: train-960 of LibriSpeech is the paper's."""
+"""Corpora with transcripts, and the protocol whose training part is used: train-960 of LibriSpeech is the paper's."""
 MATCHED = ("ctal", "late_fusion", "lxmert", "visualbert", "mockingjay", "roberta")
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)  # of the labels; every seed draws its own
 SENTENCE_VIEWS = Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8)
@@ -126,7 +126,7 @@ SENTENCE_VIEWS = Views(gain_db=6, num_mel_masks=1, mel_mask_bins=8)
 
 @dataclass(frozen=True)
 class Setting:
-    """How the rows of a protocol, or of all of a corpus's, are fine-tuned on two cores.
+    """The fine-tuning of a protocol's rows, or of all protocols of a corpus, on two cores.
 
     Attributes:
         folds: where all protocols of the corpus have the same.
@@ -209,11 +209,11 @@ def tiny() -> list[Run]:
     def small(source: Source) -> Source:
         return replace(source, options={"size": "tiny"})
 
-    made = []
+    small_runs = []
     for run in runs:
         parts = {p: tuple(map(small, getattr(run.data, p))) for p in ("train", "selection", "report")}
-        made.append(replace(run, data=replace(run.data, **parts)))
-    return made
+        small_runs.append(replace(run, data=replace(run.data, **parts)))
+    return small_runs
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class _Table:
         return self.protocol.tasks[0].kind == "verification"
 
     def fills(self, cell: Cell) -> bool:
-        """Whether the protocol has what the row reads, the row is of its kind, and is not CTAL's own again."""
+        """Return whether the protocol has the row's inputs and is of its kind, and the row does not repeat CTAL."""
         reads, streams = "text" in self.protocol.modalities, cell.late.get("fusion_streams")
         words_alone = cell.system == "roberta" or streams == "text"
         if words_alone and (self.is_verification or not reads):
@@ -263,8 +263,8 @@ class _Table:
         if cell.system == "rawnet":
             return SpeechAndLettersConfig(rate_hz=rate_hz, max_frames=1000, normalise=True)
         sizes = {"window_ms": 32.0, "fft_samples": 512, "num_mels": 64} if rate_hz == 8_000 else {}
-        made = LogMelAndTokensConfig(rate_hz=rate_hz, max_frames=1600, max_tokens=128, vocab_size=500, **sizes)
-        return replace(made, normalise=self.setting.normalise, hop_ms=self.setting.hop_ms, **cell.inputs)
+        config = LogMelAndTokensConfig(rate_hz=rate_hz, max_frames=1600, max_tokens=128, vocab_size=500, **sizes)
+        return replace(config, normalise=self.setting.normalise, hop_ms=self.setting.hop_ms, **cell.inputs)
 
     def config(self, cell: Cell, *, late: bool) -> Any:
         kind = system_type(cell.system)
@@ -296,7 +296,7 @@ class _Table:
         )
 
     def tasks(self, cell: Cell, fold: str) -> tuple[TaskConfig, ...]:
-        """Return the protocol's tasks, verification with all speakers that are learned from.
+        """Return the protocol's tasks, verification with all training speakers.
 
         GE2E learns by its own loss, and its vectors are only scored by the task.
         """
@@ -347,7 +347,7 @@ class _Table:
 
 
 def sized(cell: Cell, size: str) -> Any:
-    """Return the config of a row's transformer with as many layers as it has beside CTAL of this size."""
+    """Return the config of a row's transformer, with its number of layers for CTAL of this size."""
     kinds: list[Any] = [system_type(name).config_type for name in (cell.system, "ctal")]
     config, ctal = (kind.tiny() if size == "small" else kind() for kind in kinds)
     return replace(config, num_layers=cell.depth(ctal.num_layers) if cell.depth else ctal.num_layers)
@@ -357,7 +357,7 @@ def sized(cell: Cell, size: str) -> Any:
 def matched_ffn_width(config: Any, system: str, size: str) -> int:
     """Return the width of feed-forward layers at which a system has as many parameters in layers as CTAL of this size.
 
-    Embeddings and heads are left out: they are what a system reads and predicts, not how it thinks.
+    Embeddings and heads are left out: they depend on inputs and outputs alone.
     """
     wanted = num_in_layers("ctal", sized(ROWS[0], size))
     narrow, wide = (num_in_layers(system, replace(config, ffn_width=n)) for n in (8, 16))

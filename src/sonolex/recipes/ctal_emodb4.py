@@ -57,7 +57,7 @@ def tiny() -> list[Run]:
 
 
 def _pretraining(seed: int) -> Run:
-    """Tone of ToneWords and masked frames together; no EMO-DB clip is heard, so one serves all folds."""
+    """Return pre-training on ToneWords' tone and masked frames; it uses no EMO-DB clip, so one serves all folds."""
 
     def part(name: str) -> tuple[Source, ...]:
         return (Source(protocol="tonewords_tone", fold="unseen", part=name),)

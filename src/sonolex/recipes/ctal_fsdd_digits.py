@@ -8,7 +8,7 @@ Cost: 3 to 6 minutes a run on one core. Expected accuracy, three seeds: from scr
 Chosen on `fsdd_digits_development` (each training speaker held out in turn; 14 epochs with espeak digits; mean
 accuracy): utterance normalisation alone 0.601; log-mel limited to 40 dB below its peak, and pauses added at the ends,
 0.703; the same with a 2-D convolutional stem 0.740 (this one). One training speaker's recordings begin and end with
-0.15 s of digital silence, which had decided the mean and deviation of the whole clip.
+0.15 s of digital silence, which had dominated the mean and deviation of the whole clip.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _training_speakers() -> Source:
 
 
 def _pretraining(seed: int, epochs: int) -> Run:
-    """Masked frames of ToneWords, espeak digits and the training speakers; no report speaker is heard."""
+    """Return pre-training on masked frames of ToneWords, espeak digits and the training speakers."""
     tonewords = Source(protocol="tonewords_tone", fold="unseen", part="train")
     return Run(
         name=f"pretrain-{seed}",

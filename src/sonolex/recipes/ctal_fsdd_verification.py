@@ -83,8 +83,8 @@ def _run(level: str, seed: int, epochs: int, *, start: str | None = None, more_s
     train = (Source(protocol=PROTOCOL, fold="unseen", part="train", options=corpus_options("fsdd")),)
     task = VerificationConfig("speaker", classes=TRAIN_SPEAKERS)
     if more_speakers:
-        others, names = other_speakers()
-        train += others
+        sources, names = other_speakers()
+        train += sources
         task = replace(task, classes=TRAIN_SPEAKERS + names, scale=15.0)
         processor = replace(processor, max_frames=1000)  # EMO-DB's longest sentence lasts 9 s
         epochs = epochs * 2 // 3

@@ -1,12 +1,12 @@
-"""What is done about rare classes, compared where nothing else is wrong: ToneWords as skewed as SLUE-VoxCeleb.
+"""Remedies for rare classes, compared where nothing else is wrong: ToneWords as skewed as SLUE-VoxCeleb.
 
     sonolex table imbalance --processes 2 --out runs/imbalance
 
-The transfer study (Chinnam, Edinburgh 2023) saw every classifier on SpeechLM say Neutral, and tried to prune and to
+The transfer study (Chinnam, Edinburgh 2023) saw every classifier on SpeechLM predict Neutral, and tried to prune and to
 repeat classes. Here a small SpeechLM is pre-trained on ToneWords' sentences and words with their texts, no labels; then
-each remedy classifies sentiment by ear (22 % positive, 4 % negative, 74 % neutral) with the encoder fixed and with all
-of it trained; one row has no pre-training. The epoch is chosen by macro-F1 on the validation voices, not by accuracy,
-which favours the majority.
+each remedy classifies sentiment from audio (22 % positive, 4 % negative, 74 % neutral) with the encoder fixed and with
+all of it trained; one row has no pre-training. The epoch is chosen by macro-F1 on the validation voices, not by
+accuracy, which favours the majority.
 
 Cost: half an hour of pre-training and two to ten minutes a row on one core.
 """
@@ -119,7 +119,7 @@ def _remedy(remedy: str, manner: str, seed: int, size: str, epochs: int, start: 
 
 
 def _all_but_the_reader() -> tuple[str, ...]:
-    """Return the layer groups of the encoder: what the study calls fixed. The reader is part of the classifier."""
+    """Return the layer groups of the encoder, which the study keeps fixed. The reader is part of the classifier."""
     layers = [f"speech_layer_{i}" for i in range(CONFIG.num_speech_layers)]
     layers += [f"shared_layer_{i}" for i in range(CONFIG.num_layers)]
     return ("speech", "speech_input", "shared_input", *layers, "units", "pretraining_heads")

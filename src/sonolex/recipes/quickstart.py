@@ -1,9 +1,9 @@
-"""ToneWords from nothing to a report: pre-train CTAL-tiny, fine-tune three tasks together, compare what it uses.
+"""ToneWords from nothing to a report: pre-train CTAL-tiny, fine-tune three tasks together, compare modalities.
 
     sonolex train quickstart --out runs/quickstart && sonolex report runs/quickstart
 
 Cost: five minutes on two cores of an Intel Xeon server, half of that on two of an AMD EPYC 9004, and a minute once to
-speak the corpus. Expected, on voices never heard: tone 0.83 (SVM floors 0.57), sentiment 0.96, sarcasm 0.89 with both
+speak the corpus. Expected, on unseen voices: tone 0.83 (SVM floors 0.57), sentiment 0.96, sarcasm 0.89 with both
 modalities and 0.5 with either alone, same heads and budget. ``--epochs 9`` takes twice as long: 0.87, 0.99 and 0.95.
 
 Without the orthogonal term (CTAL's table 4, row d): with it, the same run reached tone 0.70 and sentiment 0.97 only.

@@ -70,7 +70,7 @@ def tiny() -> list[Run]:
 
 
 def _pretraining(fold: str, seed: int, epochs: int) -> Run:
-    heard = tuple(f for f in FOLDS if f != fold)
+    train_folds = tuple(f for f in FOLDS if f != fold)
     return Run(
         name=f"pretrain-{fold}-{seed}",
         system="spectrobert",
@@ -78,7 +78,7 @@ def _pretraining(fold: str, seed: int, epochs: int) -> Run:
         processor=PROCESSOR,
         tasks=(PretrainingConfig("pretraining"),),
         data=Data(
-            train=(Source(corpus="esc10_captions", options=corpus_options("esc10"), where={"fold": heard}),),
+            train=(Source(corpus="esc10_captions", options=corpus_options("esc10"), where={"fold": train_folds}),),
             loading=Loading(partners=0.5, views=VIEWS),
         ),
         optim=OPTIM,
@@ -97,7 +97,7 @@ def _from_bert(bert: str, fold: str, seed: int, epochs: int) -> list[Run]:
         ("frozen-bert", ", encoder frozen", replace(OPTIM, frozen=encoder)),
     ):
         base = _run(mark, f"BERT's weights{words}", fold, seed, epochs)
-        given = replace(
+        with_weights = replace(
             base,
             config=config,
             processor=replace(PROCESSOR, tokenizer=bert),
@@ -105,9 +105,9 @@ def _from_bert(bert: str, fold: str, seed: int, epochs: int) -> list[Run]:
             optim=optim,
         )
         random = replace(
-            given, name=f"{mark}-random-{fold}-{seed}", row=f"BERT's size, random weights{words}", pretrained={}
+            with_weights, name=f"{mark}-random-{fold}-{seed}", row=f"BERT's size, random weights{words}", pretrained={}
         )
-        runs += [given, random]
+        runs += [with_weights, random]
     return runs
 
 

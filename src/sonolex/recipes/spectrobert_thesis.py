@@ -4,12 +4,12 @@
         --bert hub:google-bert/bert-base-uncased
     sonolex compare runs/t51
 
-Cost: a published-size row is hours on one GPU. Finished runs are skipped, so the command may be stopped and given
-again. The published numbers stand beside ours in the table. ``--size small`` with ``--task questions`` and
+Cost: a published-size row is hours on one GPU. Finished runs are skipped, so the command may be stopped and
+repeated. The published numbers stand beside ours in the table. ``--size small`` with ``--task questions`` and
 ``--pretrain none captions`` is the same grid on ESC-10's sounds, at a size for two cores.
 
 Tasks: ``aqa_binary`` (5.1), ``aqa_open`` (5.2), ``ser`` (5.3, RAVDESS by unseen actors), ``iemocap``, ``questions``
-(ESC-10) and ``emodb`` (leave one speaker out). A fold's pre-training on captions never hears its test fold.
+(ESC-10) and ``emodb`` (leave one speaker out). A fold's pre-training on captions never uses its test fold.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ def recipe(
             for name in pretrain:
                 start = None
                 if name != "none":
-                    own = f"-{fold}" if name == "captions" and task == "questions" else ""
-                    start = f"pretrain-{name}{own}-{seed}"
+                    of_fold = f"-{fold}" if name == "captions" and task == "questions" else ""
+                    start = f"pretrain-{name}{of_fold}-{seed}"
                     if start not in started:
-                        runs.append(parts.pretraining(start, name, fold if own else None, seed, pretrain_epochs))
+                        runs.append(parts.pretraining(start, name, fold if of_fold else None, seed, pretrain_epochs))
                         started.add(start)
                 for preset in (presets or table.presets) if start else ("open-nofrz",):
                     runs.append(parts.finetuning(task, tasks, name, preset, fold, seed, epochs, start))

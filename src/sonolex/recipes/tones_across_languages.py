@@ -1,11 +1,11 @@
-"""Tone and sentiment, learned in one language and asked in another: ToneWords in English and German, and EMO-DB.
+"""Tone and sentiment, learned in one language and tested in another: ToneWords in English and German, and EMO-DB.
 
     sonolex train tones_across_languages --out runs/languages && sonolex compare runs/languages
 
-A small CTAL learns ToneWords' tone by ear in one language and is asked in the other, by unseen voices; and about the
-same four emotions of EMO-DB's German actors, whom nobody made to follow ToneWords' rules; and back. Sentiment is
-learned from words and sound, and asked with each. Beside each row: learned in the language that is asked. Nothing of
-the asked language, not even its validation voices, chooses anything.
+A small CTAL learns ToneWords' tone from audio in one language and is tested on unseen voices in the other; and on the
+same four emotions by EMO-DB's German actors, who follow none of ToneWords' rules; and the other way round. Sentiment is
+learned from words and sound, and tested with each. Beside each row: learned in the tested language. Nothing of the
+tested language, not even its validation voices, selects anything.
 
 Cost: two minutes a run on one core, ten runs a seed.
 """
@@ -47,13 +47,15 @@ def recipe(
     runs = []
     for seed in seeds:
         if languages:
-            for learned, asked in (("en", "de"), ("de", "en")):
-                there = f"tonewords_tone_{learned}_{asked}"
+            for source, target in (("en", "de"), ("de", "en")):
+                there = f"tonewords_tone_{source}_{target}"
                 runs += [
-                    _run(there, learned, size, seed, epochs),
-                    _run(there, asked, size, seed, epochs, learned_under=f"tonewords_tone_{asked}_{learned}"),
+                    _run(there, source, size, seed, epochs),
+                    _run(there, target, size, seed, epochs, learned_under=f"tonewords_tone_{target}_{source}"),
                 ]
-            runs.append(_run("tonewords_sentiment_en_de", "en", size, seed, epochs, asked=(("audio",), ("text",))))
+            runs.append(
+                _run("tonewords_sentiment_en_de", "en", size, seed, epochs, also_report=(("audio",), ("text",)))
+            )
         if actors:
             for language in LANGUAGES:
                 runs += [
@@ -76,11 +78,11 @@ def _run(
     epochs: int,
     *,
     learned_under: str = "",
-    asked: tuple[tuple[str, ...], ...] = (),
+    also_report: tuple[tuple[str, ...], ...] = (),
 ) -> Run:
-    """Return a run that learns what ``protocol`` has to learn from, or another protocol."""
-    found = find_protocol(protocol)
-    fold, options = "all" if "emodb" in protocol else "unseen", {"size": size} | protocol_options(found.corpus)
+    """Return a run that trains on the training part of ``protocol``, or of ``learned_under``."""
+    rules = find_protocol(protocol)
+    fold, options = "all" if "emodb" in protocol else "unseen", {"size": size} | protocol_options(rules.corpus)
 
     def learned_from(part: str) -> tuple[Source, ...]:
         return (Source(protocol=learned_under or protocol, fold=fold, part=part, options=options),)
@@ -91,7 +93,7 @@ def _run(
         system="ctal",
         config=CONFIG,
         processor=PROCESSOR,
-        tasks=found.tasks,
+        tasks=rules.tasks,
         data=Data.of_protocol(
             protocol,
             fold,
@@ -99,12 +101,12 @@ def _run(
             train=learned_from("train"),
             selection=learned_from("selection"),
             loading=Loading(
-                modalities=found.modalities,
+                modalities=rules.modalities,
                 views=VIEWS,
-                drop_audio=0.15 if asked else 0.0,
-                drop_text=0.15 if asked else 0.0,
+                drop_audio=0.15 if also_report else 0.0,
+                drop_text=0.15 if also_report else 0.0,
             ),
-            also_report=asked,
+            also_report=also_report,
         ),
         optim=Optim(lr=2e-3, weight_decay=0.05),
         budget=Budget(epochs=epochs, batch_s=128, evaluate_epochs=epochs, select="last"),

@@ -1,17 +1,17 @@
-"""The transfer laboratory: does what is learned from text help speech, and back?
+"""The transfer laboratory: does learning from text help speech, and the other way round?
 
     sonolex train transfer_lab --corpus fsdd --out runs/transfer && sonolex report runs/transfer
     sonolex train transfer_lab --corpus sentiment --joint "runs/sentences/sentences-1-{seed}" --out runs/transfer2
 
-Per seed and start: learn a task from one modality (all labels), ask it about the other one (zero-shot), then go on
+Per seed and start: learn a task from one modality (all labels), test it on the other one (zero-shot), then go on
 with 1, 5, 10, 50 and 100 % of the other one's labels; beside it, the same shares without the first modality. Both
 directions. Starts: *random* weights; *joint* pre-training of both modalities on the training part, then everything
 trained; and *joint, frozen*, where a small network reads the vectors that pre-training left (it learns from one
 modality at a time, so its rows are zero-shot and the shares alone). The study (Chinnam, Edinburgh 2023) found
-all-Neutral predictions across modalities; a row that says one class only is marked in every table.
+all-Neutral predictions across modalities; a row that predicts one class only is marked in every table.
 
 Corpora: ``fsdd`` (is a digit even, above four; unseen people), ``keywords`` and ``sentiment`` (ToneWords sentences,
-unseen voices; sentiment is also learned from texts that nobody spoke), ``slue`` (SLUE-VoxCeleb). Systems: any that
+unseen voices; sentiment is also learned from texts without recordings), ``slue`` (SLUE-VoxCeleb). Systems: any that
 reads audio and text.
 """
 
@@ -37,9 +37,9 @@ STARTS = ("random", "joint", "joint, frozen")
 
 @dataclass(frozen=True)
 class Corpus:
-    """A protocol, where its recordings are and their rate, what else is paired, and how its audio is viewed.
+    """A protocol, the rate and folders of its recordings, further paired corpora, and the views of its audio.
 
-    ``texts`` have labels and no recordings; the frozen start learns from them, before it is asked about audio, in place
+    ``texts`` have labels and no recordings; the frozen start learns from them, before it is tested on audio, in place
     of the recordings' own texts.
     """
 
@@ -90,10 +90,10 @@ def recipe(
     """Return joint pre-training, both first modalities, and every share of the other one, per start and seed.
 
     Args:
-        system: what is pre-trained here.
+        system: the one that is pre-trained here.
         joint: a finished run or model folder, of any system, in place of that; random weights are then of its size.
             "{seed}" becomes the seed.
-        shares: of the other modality's labelled clips; 0 is always asked.
+        shares: of the other modality's labelled clips; 0 is always scored.
         epochs: over all labelled clips; smaller shares take as many steps.
     """
     if corpus not in CORPORA:
@@ -103,15 +103,17 @@ def recipe(
         raise ValueError(f"`starts` must be of {', '.join(STARTS)}, but has {unknown[0]!r}.")
     runs = []
     for seed in seeds:
-        given = joint.replace("{seed}", str(seed))
-        lab = _Lab(CORPORA[corpus], system, epochs, given)
-        if set(starts) - {"random"} and not given:
+        joint_folder = joint.replace("{seed}", str(seed))
+        lab = _Lab(CORPORA[corpus], system, epochs, joint_folder)
+        if set(starts) - {"random"} and not joint_folder:
             runs.append(lab.pretraining(f"joint-{seed}", pretrain_epochs, seed))
         for start in starts:
-            place = None if start == "random" else given or f"joint-{seed}"
+            place = None if start == "random" else joint_folder or f"joint-{seed}"
             for first, other in (("text", "audio"), ("audio", "text")):
                 mark = f"{start.replace(', ', '-').replace(' ', '-')}-{first}"
-                learned = lab.learning(f"{mark}-{seed}", f"{start}: {first}", first, start, place, seed, asked=other)
+                learned = lab.learning(
+                    f"{mark}-{seed}", f"{start}: {first}", first, start, place, seed, zero_shot=other
+                )
                 runs.append(learned)
                 for share in shares:
                     for after, begin in ((True, learned.name), (False, place)):
@@ -144,13 +146,13 @@ class _Lab:
 
     @cached_property
     def parts(self) -> tuple[str, Any, Any]:
-        """The system's name and the configs of system and processor: for this corpus, or of the model that is given."""
+        """The system's name and the configs of system and processor: for this corpus, or of the model in ``joint``."""
         if self.joint:
-            given, processor, _ = load_model(model_folder(self.joint))
-            return given.system.name, given.system.config, processor.config
-        return self.system, *self._made()
+            model, processor, _ = load_model(model_folder(self.joint))
+            return model.system.name, model.system.config, processor.config
+        return self.system, *self._new_configs()
 
-    def _made(self) -> tuple[Any, Any]:
+    def _new_configs(self) -> tuple[Any, Any]:
         if self.system == "calm" and self.corpus.words:
             return CALM_WORDS, replace(CALM_WORDS_PROCESSOR, rate_hz=self.corpus.rate_hz)
         if self.system == "calm":
@@ -199,12 +201,12 @@ class _Lab:
         seed: int,
         *,
         share: float = 1.0,
-        asked: str = "",
+        zero_shot: str = "",
     ) -> Run:
         system, config, processor = self.parts
         frozen = start.endswith("frozen")
         epochs = max(self.epochs, min(round(self.epochs / share), 20 * self.epochs))
-        nobody_spoke = self.corpus.texts if frozen and modality == "text" and asked else ()
+        texts_only = self.corpus.texts if frozen and modality == "text" and zero_shot else ()
         return Run(
             name=name,
             row=row,
@@ -213,8 +215,8 @@ class _Lab:
             processor=processor,
             tasks=find_protocol(self.corpus.protocol).tasks,
             data=Data(
-                train=nobody_spoke or (self.source("train", share),),
-                # The frozen start's network would learn from the selection part's labels, which are no part of a share.
+                train=texts_only or (self.source("train", share),),
+                # The frozen start's network would learn from the selection part's labels, which are not in a share.
                 selection=() if frozen else (self.source("selection"),),
                 report=(self.source("report"),),
                 protocol=self.corpus.protocol,
@@ -223,7 +225,7 @@ class _Lab:
                     modalities=(modality,),
                     views=self.corpus.views if modality == "audio" and not frozen else Views(),
                 ),
-                also_report=((asked,),) if asked else (),
+                also_report=((zero_shot,),) if zero_shot else (),
             ),
             optim=Optim(lr=5e-4),
             budget=Budget(

@@ -3,7 +3,7 @@
     sonolex train vcr_ast_thesis --table systems --out runs/thesis && sonolex compare runs/thesis
 
 Cost: a published-size cell (AST-Base, 100 epochs, batch 12) is hours on one GPU; ``--size tiny --epochs 5`` shows the
-mechanism on a CPU. Finished cells are skipped, so the command may be stopped and given again. The published numbers
+mechanism on a CPU. Finished cells are skipped, so the command may be stopped and repeated. The published numbers
 stand beside ours in the table (protocol ``esc50``); a cell pre-trains on the training part of the fold it is tested on.
 
 Tables: ``systems`` (5.3; 5.2, time a clip, with ``compare --times``), ``size`` (5.4), ``masked`` (figure 5.5),

@@ -29,9 +29,9 @@ CANDIDATE_ROWS = {"floors": "floor: ", "candidates": "candidate: "}  # folders b
 class Row:
     """One line of a table: metric values and predictions per seed; the first seed's serve intervals and plots.
 
-    ``modalities`` are those that were read when the report part was scored; empty where that is not known.
-    ``intervals`` are 95 % intervals by metric, ``interval_of`` the first of these metrics, ``over`` what was drawn for
-    them. A ``candidate`` competed in the fit that the table is of.
+    ``modalities`` are those that the report part was scored with; empty if they are not known.
+    ``intervals`` are 95 % intervals by metric, ``interval_of`` the first of these metrics, ``over`` the units drawn for
+    them. A ``candidate`` competed in the fit that the table shows.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Row:
 
     @property
     def interval_of(self) -> str:
-        """The metric that says most of those with an interval; empty without any."""
+        """The first metric that has an interval; empty without any."""
         return next(iter(self.intervals), "")
 
     @property
@@ -59,8 +59,10 @@ class Row:
 
     @property
     def title(self) -> str:
-        """The name, with an alarm where some seed gives every clip the same class."""
-        return self.name + (" (!) says one class only" if self.collapsed and not (self.floor or self.candidate) else "")
+        """The name, with a warning if some seed predicts the same class for every clip."""
+        return self.name + (
+            " (!) predicts one class only" if self.collapsed and not (self.floor or self.candidate) else ""
+        )
 
     @property
     def collapsed(self) -> bool:
@@ -84,7 +86,7 @@ class Row:
 
 @dataclass
 class Table:
-    """All rows that may be compared: one protocol, one fingerprint, one task."""
+    """Rows that may be compared: one protocol, one fingerprint, one task."""
 
     protocol: str
     fingerprint: str
@@ -96,7 +98,7 @@ class Table:
 
     @property
     def scorer(self) -> Scorer:
-        """What its predictions are scored with."""
+        """The scorer of its predictions."""
         return next(r.predictions["scorer"] for r in self.rows if r.predictions is not None)
 
     @property
@@ -113,8 +115,8 @@ def compare_runs(folders: Sequence[str | Path], *, trust_code: bool = False, own
 
     Raises:
         FileNotFoundError: a folder without finished runs.
-        ValueError: runs of one protocol have different fingerprints; the message says which fields differ. Files that
-            are not what a run leaves (`sonolex.results.saved`).
+        ValueError: runs of one protocol have different fingerprints; the message names the fields that differ. A file
+            is not as a run writes it (`sonolex.results.saved`).
     """
     results = [r for r in read_results(folders) if "fingerprint" in r]
     first: dict[str, dict[str, Any]] = {}
@@ -138,8 +140,8 @@ def compare_runs(folders: Sequence[str | Path], *, trust_code: bool = False, own
 def time_lines(folders: Sequence[str | Path]) -> list[str]:
     """Return the training time of every row, pre-trainings included, in milliseconds a clip (VCR-AST's table 5.2).
 
-    Two times, on the machines the runs were made on: of optimiser steps, and of waiting until their batches were read,
-    which goes on beside the steps and is nothing where reading keeps up. Runs of older versions do not know the second.
+    Two times, on the machines of the runs: of optimiser steps, and of waiting for batches, which are read beside the
+    steps (0 if reading keeps up). Runs of older versions lack the second.
     """
     by_row: dict[str, list[dict[str, Any]]] = {}
     for r in read_results(folders):
@@ -202,7 +204,7 @@ def markdown_tables(tables: Sequence[Table]) -> str:
 
 
 def score(predictions: dict[str, Any]) -> dict[str, float]:
-    """Return the metrics of saved predictions, whatever their task."""
+    """Return the metrics of saved predictions of any task."""
     scores = np.asarray(predictions["scores"], float)
     labels, groups = predictions["labels"], predictions.get("groups")
     return predictions["scorer"].score(labels, scores, predictions["options"], groups=groups)
@@ -217,22 +219,22 @@ def _table(protocol: str, task: str, runs: list[dict[str, Any]], load: Load) -> 
     rows = [_row(name, task, rs, folds, primary, load) for name, rs in groups.items()]
     widest = max(groups.values(), key=lambda rs: len({r["fold"] for r in rs}))
     beside = _rows_beside(task, widest, "floors", primary, load)
-    # What else competed belongs to one fit; a table of several shows what each came to.
+    # Candidates belong to one fit; a table of several runs shows the result of each.
     beside += _rows_beside(task, widest, "candidates", primary, load) if len(runs) == 1 else []
     rows = beside + rows
     for name, values in runs[0].get("published", {}).items():
         rows.append(Row(f"published: {name}", task, {0: dict(values)}, published=True))
-    given = [name for row in reversed(rows) for values in row.by_seed.values() for name in values]
-    primary = primary if primary in given or not given else given[0]
+    metric_names = [name for row in reversed(rows) for values in row.by_seed.values() for name in values]
+    primary = primary if primary in metric_names or not metric_names else metric_names[0]
     num_clips = max(len(r.predictions["clip_ids"]) for r in rows if r.predictions)
     notes = runs[0].get("notes", "")
     return Table(protocol, runs[0]["fingerprint"], task, primary, rows, num_clips, notes)
 
 
 def _row(name: str, task: str, runs: list[dict[str, Any]], folds: set[str], primary: str, load: Load) -> Row:
-    """Pool folds per seed. Seeds that lack folds are left out if others are whole, and the row's name says so."""
+    """Pool folds per seed. Seeds that lack folds are left out if others are whole, and the row's name notes them."""
     of_seed = {seed: [r for r in runs if r["seed"] == seed] for seed in sorted({r["seed"] for r in runs})}
-    lacking = {seed: len(own) for seed, own in of_seed.items() if {r["fold"] for r in own} != folds}
+    lacking = {seed: len(seed_runs) for seed, seed_runs in of_seed.items() if {r["fold"] for r in seed_runs} != folds}
     whole = [seed for seed in of_seed if seed not in lacking] or list(of_seed)
     notes = "; ".join(
         f"seed {seed}{' left out' if seed not in whole else ''}: {count} of {len(folds)} folds"
@@ -280,7 +282,7 @@ def _pooled(paths: list[Path], load: Load) -> dict[str, Any]:
     """Return the predictions of several folds as those of one.
 
     Raises:
-        ValueError: files that are no predictions, or of other classes, metrics or sizes than the first.
+        ValueError: files that are not predictions, or of other classes, metrics or sizes than the first.
     """
     predictions = [load(path) for path in paths]
     first = predictions[0]
@@ -304,12 +306,13 @@ def _intervals_of(predictions: dict[str, Any], primary: str) -> dict[str, Any]:
     scorer: Scorer = predictions["scorer"]
     if not scorer.clipwise:
         return {"intervals": scorer.intervals(predictions["labels"], predictions["scores"])}
-    given = score(predictions)
-    wanted = [n for n in dict.fromkeys((primary, "balanced_accuracy", *given)) if n in given][:1]  # a task's own first
-    wanted += [n for n in scorer.intervals_of if n in given and n not in wanted]
-    found = intervals(predictions, wanted, num_draws=scorer.num_draws)
+    values = score(predictions)
+    # A task's own primary metric comes first.
+    wanted = [n for n in dict.fromkeys((primary, "balanced_accuracy", *values)) if n in values][:1]
+    wanted += [n for n in scorer.intervals_of if n in values and n not in wanted]
+    by_metric = intervals(predictions, wanted, num_draws=scorer.num_draws)
     over = "speakers or recordings" if has_groups(predictions) else "clips"
-    return {"intervals": found, "over": over} if found else {}
+    return {"intervals": by_metric, "over": over} if by_metric else {}
 
 
 def class_ids(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -324,7 +327,7 @@ def class_ids(predictions: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_row(table: Table, rows: Sequence[Row]) -> Row:
-    """Return the one of some rows with the best primary metric."""
+    """Return the row with the best primary metric."""
     sign = -1 if table.less_is_better else 1
     values = {id(r): r.mean(table.primary) for r in rows}
     return max(rows, key=lambda r: -np.inf if values[id(r)] is None else sign * float(values[id(r)] or 0.0))
@@ -349,12 +352,12 @@ def class_recalls(row: Row) -> dict[str, tuple[float, int]]:
     if row.predictions is None or not row.predictions["scorer"].one_class:
         return {}
     true_B, predicted_B = class_ids(row.predictions)
-    found = {}
+    recalls = {}
     for i, name in enumerate(row.predictions["options"]["classes"]):
         own_B = true_B == i
         if own_B.any():
-            found[name] = float(np.mean(predicted_B[own_B] == i)), int(own_B.sum())
-    return found
+            recalls[name] = float(np.mean(predicted_B[own_B] == i)), int(own_B.sum())
+    return recalls
 
 
 def drawn_over(table: Table) -> str:

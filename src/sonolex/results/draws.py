@@ -21,7 +21,7 @@ def has_groups(predictions: Mapping[str, Any]) -> bool:
 
 
 def groups_drawn(predictions: Mapping[str, Any]) -> np.ndarray:
-    """Return the group (N,) of every clip that is drawn with it: its speaker or recording, or none but itself."""
+    """Return every clip's group number (N,); groups are drawn whole: a speaker, a recording, or a clip alone."""
     groups = list(predictions["groups"]) if has_groups(predictions) else None
     return group_numbers(groups, len(predictions["clip_ids"]))
 
@@ -37,7 +37,7 @@ def recall_counts(predictions: Mapping[str, Any], groups_N: np.ndarray) -> tuple
         options["classes"],
         open_vocabulary=options.get("open_vocabulary", False),
     )
-    shape = (int(groups_N.max()) + 1, len(options["classes"]) + 1)  # the last one is of labels that are no class
+    shape = (int(groups_N.max()) + 1, len(options["classes"]) + 1)  # the last column counts labels outside the classes
     right_GC, all_GC = np.zeros(shape), np.zeros(shape)
     np.add.at(all_GC, (groups_N[known], true_B), 1)
     np.add.at(right_GC, (groups_N[known], true_B), true_B == predicted_B)
@@ -56,7 +56,7 @@ def drawn_recalls(metric: str, counts: tuple[np.ndarray, np.ndarray], times_DG: 
 def intervals(
     predictions: Mapping[str, Any], wanted: Sequence[str], *, num_draws: int
 ) -> dict[str, tuple[float, float]]:
-    """Return the 95 % intervals of metrics by bootstrap over groups; none of one that is not defined."""
+    """Return the 95 % intervals of metrics by bootstrap over groups; undefined metrics have none."""
     groups_N, rng = groups_drawn(predictions), np.random.default_rng(0)
     count = int(groups_N.max()) + 1
     draws = [rng.integers(0, count, count) for _ in range(num_draws)]
@@ -66,12 +66,12 @@ def intervals(
         values = {name: drawn_recalls(name, counts, times_DG) for name in wanted}
     else:
         values = _scored(predictions, wanted, draws, [np.flatnonzero(groups_N == g) for g in range(count)])
-    found = {}
+    by_metric = {}
     for name, values_D in values.items():
         if not np.isnan(values_D).all():
             low, high = np.nanquantile(values_D, (0.025, 0.975))
-            found[name] = float(low), float(high)
-    return found
+            by_metric[name] = float(low), float(high)
+    return by_metric
 
 
 def _scored(
@@ -80,9 +80,9 @@ def _scored(
     """Return metrics of every draw of groups, NaN where one is not defined."""
     scorer: Scorer = predictions["scorer"]
     options = scorer.only(predictions["options"], wanted)
-    scores, found = np.asarray(predictions["scores"], float), []
+    scores, by_draw = np.asarray(predictions["scores"], float), []
     for groups in draws:
         rows = np.concatenate([members[g] for g in groups])
         labels = [predictions["labels"][i] for i in rows]
-        found.append(scorer.score(labels, scores[rows], options))
-    return {name: np.array([values.get(name, np.nan) for values in found]) for name in wanted}
+        by_draw.append(scorer.score(labels, scores[rows], options))
+    return {name: np.array([values.get(name, np.nan) for values in by_draw]) for name in wanted}

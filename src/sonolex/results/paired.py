@@ -1,8 +1,8 @@
 """Is one row of a table better than another? Differences over the same clips and the same seeds, with intervals.
 
-A row's own interval says how far its score may be from that of other clips. Two rows saw the same clips, so their
-difference is known much better than either score: clips (and seeds) are drawn together for both. Where it is known who
-speaks, or what recording a clip is from, whole speakers and recordings are drawn.
+A row's own interval shows how far its score may lie from that on other clips. Two rows were scored on the same clips,
+so their difference is known much better than either score: clips (and seeds) are drawn together for both. Where
+speakers or recordings are known, they are drawn whole.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def differences(table: Table, reference: str, *, num_draws: int = DRAWS, seed: i
         ValueError: no such row; rows with different clips.
     """
     base = _row_named(table, reference)
-    others = [row for row in table.rows if row.saved and row is not base]
-    return [_difference(table.primary, row, base, num_draws, seed) for row in others]
+    compared = [row for row in table.rows if row.saved and row is not base]
+    return [_difference(table.primary, row, base, num_draws, seed) for row in compared]
 
 
 def difference(table: Table, row: str, reference: str) -> Difference:
@@ -74,8 +74,8 @@ def difference_lines(tables: Sequence[Table], reference: str, *, markdown: bool 
     """Return the differences of all tables as lines of text or Markdown."""
     lines = []
     for table in tables:
-        found = differences(table, reference)
-        if not found:
+        row_differences = differences(table, reference)
+        if not row_differences:
             continue
         over = "both" if _is_clipwise(table.rows) else "seeds"
         shown = terminal.markdown if markdown else terminal.visible
@@ -83,8 +83,8 @@ def difference_lines(tables: Sequence[Table], reference: str, *, markdown: bool 
         lines += ["", f"{what}, same clips and seeds, 95 % interval over {over}", ""]
         if markdown:
             lines += ["| | difference | interval | by seed |", "|---|---|---|---|"]
-        width = max(len(shown(d.row)) for d in found)
-        for d in found:
+        width = max(len(shown(d.row)) for d in row_differences)
+        for d in row_differences:
             interval = f"[{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]" if d.interval else ""
             seeds = " ".join(f"{v:+.3f}" for v in d.by_seed)
             mark = " *" if d.clear else ""
@@ -157,7 +157,7 @@ def _aligned(predictions: dict[str, Any], other: dict[str, Any]) -> dict[str, An
 
 
 def _ready(predictions: dict[str, Any], metric: str) -> dict[str, Any]:
-    """Return predictions as arrays that are quick to draw from, scored by this metric alone."""
+    """Return predictions as arrays, which are quick to draw from, scored by this metric alone."""
     options = predictions["scorer"].only(predictions["options"], [metric])
     labels_B = np.empty(len(predictions["labels"]), object)
     labels_B[:] = predictions["labels"]

@@ -1,7 +1,7 @@
-"""Pictures of results as PNG, each with the sentence that stands for it where it cannot be seen.
+"""Pictures of results as PNG, each with a sentence as alternative text.
 
-Names come from files and tables of strangers: nothing in them is typeset, reordered or hidden, and long ones are cut in
-pictures (never in tables). Needs matplotlib (extra: report).
+Names come from files and tables that are not trusted: nothing in them is typeset, reordered or hidden, and long ones
+are cut in pictures (never in tables). Needs matplotlib (extra: report).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_CHARACTERS = 36  # of a name in a picture
 MOST_CLASSES = 20  # of a confusion matrix
 MOST_GROUPS = 20  # with a colour of their own
 MOST_PROJECTED = 600
-FEWEST_FOR_TSNE = 12  # t-SNE looks at neighbourhoods; of fewer clips their main directions tell more
+FEWEST_FOR_TSNE = 12  # t-SNE needs neighbourhoods; for fewer clips, principal components show more
 FRACTION = re.compile(r", (?P<percent>[0-9]{1,3}(\.[0-9]{1,6})?) % of labels")
 ZERO_SHOT = ", asked with "
 FEW_PERCENT = 10  # curves with shares below it are drawn over the logarithm of the share
@@ -54,17 +54,17 @@ class Picture:
 
 
 def shown(name: object, *, most: int = MOST_CHARACTERS) -> str:
-    """Return a name as pictures have it: what it holds is visible, and what is too long is cut."""
+    """Return a name as pictures show it: hidden characters are made visible, and long names are cut."""
     text = visible(name)
     text = text if len(text) <= most else f"{text[: most - 1]}…"
-    return f" {text}" if text.startswith("_") else text  # a legend leaves out what begins with "_"
+    return f" {text}" if text.startswith("_") else text  # matplotlib leaves names with a leading "_" out of legends
 
 
 def confusion(row: Row, predictions: dict[str, Any]) -> Picture:
-    """Draw how often each class was taken for each."""
+    """Draw how often each class was predicted as each."""
     classes = predictions["options"]["classes"]
     true_B, predicted_B = class_ids(predictions)
-    kept = true_B >= 0  # open vocabularies have labels that are no class
+    kept = true_B >= 0  # open vocabularies have labels outside the classes
     counts = metrics.confusion_counts(true_B[kept], predicted_B[kept], len(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(3.0, 1.5 + 0.25 * len(classes))
@@ -84,16 +84,16 @@ def confusion(row: Row, predictions: dict[str, Any]) -> Picture:
 
 
 def fractions(table: Table) -> list[Picture]:
-    """Draw curves over rows named "NAME, 50 % of labels", a picture for each set of modalities that is asked.
+    """Draw curves over rows named "NAME, 50 % of labels", a picture for each set of scored modalities.
 
-    "A, asked with B" is what no label of B's gives: 0 % of the curve "A, then B" if there is one, else a dashed line.
+    A row "A, asked with B" uses no label of B's: 0 % of the curve "A, then B" if there is one, else a dashed line.
     """
     pictures = []
-    for asked in sorted({row.modalities for row in table.rows if FRACTION.search(row.name)}):
-        rows = [row for row in table.rows if row.modalities == asked and row.mean(table.primary) is not None]
+    for modalities in sorted({row.modalities for row in table.rows if FRACTION.search(row.name)}):
+        rows = [row for row in table.rows if row.modalities == modalities and row.mean(table.primary) is not None]
         curves = fraction_curves(rows, table.primary)
         if any(len(points) > 1 for points in curves.values()):
-            pictures.append(_fractions(curves, asked, table))
+            pictures.append(_fractions(curves, modalities, table))
     return pictures
 
 
@@ -102,32 +102,32 @@ def fraction_curves(rows: Sequence[Row], metric: str) -> dict[str, list[tuple[fl
     curves: dict[str, list[tuple[float, float, float]]] = {}
     for row in rows:
         match = FRACTION.search(row.name)
-        before, _, asked = row.name.partition(ZERO_SHOT)
+        before, _, target = row.name.partition(ZERO_SHOT)
         if match:
             name, percent = row.name[: match.start()], float(match["percent"])
-        elif asked:
-            name, percent = f"{before}, then {asked}", 0.0
+        elif target:
+            name, percent = f"{before}, then {target}", 0.0
         else:
             continue
         curves.setdefault(name, []).append((percent, row.mean(metric) or 0.0, row.deviation(metric) or 0.0))
     return {name: sorted(points) for name, points in curves.items()}
 
 
-def robustness(run: str, found: dict[str, Any], sweep: str) -> Picture:
-    """Draw one sweep of a robustness.json: scores over what is done to the recordings."""
+def robustness(run: str, results: dict[str, Any], sweep: str) -> Picture:
+    """Draw one sweep of a robustness.json: scores over the strength of a degradation."""
     with _figure(3.6, 2.8) as (figure, axes):
-        for task, clean in found["scores"].items():
+        for task, clean in results["scores"].items():
             if not clean:
                 continue
-            metric = found["primary"] if found["primary"] in clean else next(iter(clean))
-            points = found["sweeps"][sweep]
+            metric = results["primary"] if results["primary"] in clean else next(iter(clean))
+            points = results["sweeps"][sweep]
             values = [_drawable(p["scores"][task][metric]) for p in points]
             (line,) = axes.plot([p["amount"] for p in points], values, marker="o", label=shown(f"{task}, {metric}"))
             axes.axhline(_drawable(clean[metric]), linestyle=":", color=line.get_color())
-        axes.set_xlabel(shown(found["units"][sweep]), fontsize=8)
+        axes.set_xlabel(shown(results["units"][sweep]), fontsize=8)
         axes.set_title(shown(f"{run}: {sweep}"), fontsize=9)
         _legend(axes, fontsize=7)
-        return _picture(figure, f"Scores of {run} over {found['units'][sweep]}.")
+        return _picture(figure, f"Scores of {run} over {results['units'][sweep]}.")
 
 
 def learning_curves(results: Sequence[dict[str, Any]]) -> Picture | None:
@@ -178,9 +178,9 @@ def _curve_name(result: Mapping[str, Any]) -> str:
 def projection(
     name: str, vectors_ND: np.ndarray, groups_N: np.ndarray, labels_N: np.ndarray | None = None
 ) -> Picture | str:
-    """Draw vectors in two dimensions, a colour for each label, or group; a sentence where there is nothing to draw.
+    """Draw vectors in two dimensions, a colour for each label, or group; return a sentence if there is nothing to draw.
 
-    t-SNE (CTAL figure 4) from `FEWEST_FOR_TSNE` vectors on, else their two main directions.
+    t-SNE (CTAL figure 4) from `FEWEST_FOR_TSNE` vectors on, else two principal components.
     """
     kept = np.random.default_rng(0).permutation(len(vectors_ND))[:MOST_PROJECTED]
     points_N2, how = _projected(vectors_ND[kept])
@@ -209,11 +209,11 @@ def plot_sweep(folder: str | Path) -> Path:
 
     Raises:
         ImportError: matplotlib is missing (extra: report).
-        ValueError: a sweep.json that is none.
+        ValueError: sweep.json is not what a sweep writes.
     """
-    found = load_sweep(Path(folder) / "sweep.json")
-    done = [t for t in found["trials"] if t["value"] is not None and t["state"] == "complete"]
-    names = list(found["best"])[:12]
+    summary = load_sweep(Path(folder) / "sweep.json")
+    done = [t for t in summary["trials"] if t["value"] is not None and t["state"] == "complete"]
+    names = list(summary["best"])[:12]
     with _figure(4.0 * (2 + len(names)), 3.2) as (figure, _):
         figure.clear()
         axes = figure.subplots(1, 2 + len(names))
@@ -222,7 +222,7 @@ def plot_sweep(folder: str | Path) -> Path:
         axes[0].plot([t["number"] for t in done], np.maximum.accumulate(scores), label="best so far")
         axes[0].set(xlabel="trial", ylabel="selection value")
         _legend(axes[0])
-        axes[1].barh(range(len(names)), [found["importance"].get(n, 0.0) for n in names])
+        axes[1].barh(range(len(names)), [summary["importance"].get(n, 0.0) for n in names])
         axes[1].set_yticks(range(len(names)), [shown(n) for n in names])
         axes[1].set(xlabel="share of the variance")
         for axis, name in zip(axes[2:], names, strict=True):
@@ -236,11 +236,11 @@ def plot_sweep(folder: str | Path) -> Path:
 
 
 def plot_similarity(folder: str | Path) -> Path:
-    """Draw similarity.json: what each layer makes of speech and its text.
+    """Draw similarity.json: how alike speech and its text are in each layer.
 
     Raises:
         ImportError: matplotlib is missing (extra: report).
-        ValueError: a similarity.json that is none.
+        ValueError: similarity.json is not what a study writes.
     """
     rows = load_similarity(Path(folder) / "similarity.json")
     with _figure(min(60.0, 3.0 + 0.5 * len(rows)), 3.2) as (figure, axes):
@@ -254,7 +254,7 @@ def plot_similarity(folder: str | Path) -> Path:
         return _written(figure, Path(folder) / "similarity.png")
 
 
-def _fractions(curves: Curves, asked: Sequence[str], table: Table) -> Picture:
+def _fractions(curves: Curves, modalities: Sequence[str], table: Table) -> Picture:
     shares = sorted({percent for points in curves.values() for percent, _, _ in points})
     with _figure(6, 3.4) as (figure, axes):
         for name, points in curves.items():
@@ -269,13 +269,13 @@ def _fractions(curves: Curves, asked: Sequence[str], table: Table) -> Picture:
             axes.set_xticks(shares, [f"{share:g}" for share in shares])
         axes.set_xlabel("% of labels")
         axes.set_ylabel(shown(table.primary))
-        axes.set_title(shown(f"asked with {' and '.join(asked)}" if asked else ""), fontsize=8)
+        axes.set_title(shown(f"asked with {' and '.join(modalities)}" if modalities else ""), fontsize=8)
         _legend(axes, fontsize=7)
         return _picture(figure, f"{table.primary} of {len(curves)} rows over the share of labels they learned from.")
 
 
 def _projected(vectors_ND: np.ndarray) -> tuple[np.ndarray | None, str]:
-    """Return points (N, 2) and how they were found, or None and why there are none."""
+    """Return points (N, 2) and the method, or None and why there are none."""
     if len(vectors_ND) < 3:
         return None, f"too few clips ({len(vectors_ND)})"
     if not np.isfinite(vectors_ND).all():
@@ -311,7 +311,7 @@ def _drawable(value: float) -> float:
 
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[tuple[Any, Any]]:
-    """Context: a figure and its axes, inside which no text is typeset as a formula."""
+    """Context: a figure and its axes; no text inside is typeset as a formula."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -370,10 +370,10 @@ def _written(figure: Any, path: Path) -> Path:
 
 def _saved(figure: Any, place: Any, *, dpi: int) -> bool:
     """Save a figure as PNG; return whether some characters are in no font."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure.savefig(place, format="png", dpi=dpi)
-    for warning in told:
+    for warning in caught:
         if not str(warning.message).startswith("Glyph"):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return any(str(warning.message).startswith("Glyph") for warning in told)
+    return any(str(warning.message).startswith("Glyph") for warning in caught)

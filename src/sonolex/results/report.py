@@ -42,7 +42,7 @@ def write_html(folders: Sequence[str | Path], path: str | Path, *, trust_code: b
 
     Raises:
         ImportError: matplotlib is missing (extra: report).
-        ValueError: files that are not what a run leaves (`sonolex.results.saved`).
+        ValueError: a file is not as a run writes it (`sonolex.results.saved`).
     """
     tables = compare_runs(folders, trust_code=trust_code)
     results = read_results(folders)
@@ -66,7 +66,7 @@ def write_html(folders: Sequence[str | Path], path: str | Path, *, trust_code: b
         learned = " The model has learned from these clips, so they lie further apart than new ones will." * crossed
         parts += [
             "<h2>How the model sees the clips</h2><p>Its vectors of reported clips in two dimensions, one colour a "
-            f"label (or a speaker, where there is none): what lies apart, it tells apart.{learned}</p>",
+            f"label (or a speaker, where there is none): clips that lie apart differ to the model.{learned}</p>",
             _row_of([p for p in projected if isinstance(p, Picture)]),
             *(f"<p>{_text(sentence)}.</p>" for sentence in projected if isinstance(sentence, str)),
         ]
@@ -77,17 +77,17 @@ def write_html(folders: Sequence[str | Path], path: str | Path, *, trust_code: b
 
 
 def _title(tables: Sequence[Table]) -> str:
-    """Return what the page asks."""
-    asked = list(dict.fromkeys(t.task for t in tables))
-    if not asked:
-        return "What did the runs come to?"
-    names = asked[0] if len(asked) == 1 else f"{', '.join(asked[:3])}{', …' if len(asked) > 3 else ''}"
-    return f"How well can {names} be told?"
+    """Return the question that the page answers."""
+    tasks = list(dict.fromkeys(t.task for t in tables))
+    if not tasks:
+        return "What are the results of the runs?"
+    names = tasks[0] if len(tasks) == 1 else f"{', '.join(tasks[:3])}{', …' if len(tasks) > 3 else ''}"
+    return f"How well can {names} be predicted?"
 
 
 def _conclusions(tables: Sequence[Table], results: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what the page comes to: the verdicts of fits, else which row is best and whether it beats the floors."""
-    said = []
+    """Return the page's conclusions: the verdicts of fits, else which row is best and whether it beats the floors."""
+    parts = []
     for r in results:
         if r.get("verdict"):
             name = (
@@ -95,10 +95,10 @@ def _conclusions(tables: Sequence[Table], results: Sequence[dict[str, Any]]) -> 
                 if len([1 for o in results if o.get("verdict")]) > 1
                 else ""
             )
-            said.append(name + "".join(f"<p>{_text(line)}</p>" for line in r["verdict"]))
-    if not said:
-        said = [f"<p>{_text(line)}</p>" for line in map(_best_row, tables) if line]
-    return [f'<div class="verdict">{"".join(said)}</div>'] if said else []
+            parts.append(name + "".join(f"<p>{_text(line)}</p>" for line in r["verdict"]))
+    if not parts:
+        parts = [f"<p>{_text(line)}</p>" for line in map(_best_row, tables) if line]
+    return [f'<div class="verdict">{"".join(parts)}</div>'] if parts else []
 
 
 def _best_row(table: Table) -> str:
@@ -121,12 +121,12 @@ def _recalls(table: Table) -> str:
     rows = [r for r in rows if r.predictions is not None and r.predictions["scorer"].one_class][:MOST_RECALLS]
     if not rows or not rows[0].runs or len(rows[0].predictions["options"]["classes"]) > plots.MOST_CLASSES:  # type: ignore[index]
         return ""
-    found = [class_recalls(r) for r in rows]
+    recalls = [class_recalls(r) for r in rows]
     heads = "".join(f"<th>{_breakable(r.name)}</th>" for r in rows)
     body = ""
-    for name in found[0]:
-        cells = "".join(f"<td>{of_row[name][0]:.2f}</td>" if name in of_row else "<td></td>" for of_row in found)
-        body += f"<tr><td>{_text(name)}</td><td>{found[0][name][1]}</td>{cells}</tr>\n"
+    for name in recalls[0]:
+        cells = "".join(f"<td>{of_row[name][0]:.2f}</td>" if name in of_row else "<td></td>" for of_row in recalls)
+        body += f"<tr><td>{_text(name)}</td><td>{recalls[0][name][1]}</td>{cells}</tr>\n"
     return (
         "<h3>Share of each class that is recognised (recall)</h3>"
         f'<div class="wide"><table><tr><th></th><th>clips</th>{heads}</tr>\n{body}</table></div>'
@@ -175,22 +175,22 @@ def _robustness(results: Sequence[dict[str, Any]]) -> list[Picture]:
     pictures = []
     for r in results:
         path = r["folder"] / "robustness.json"
-        found = load_robustness(path) if path.exists() else {"sweeps": {}}
+        robust = load_robustness(path) if path.exists() else {"sweeps": {}}
         pictures += [
-            plots.robustness(r["run"], found, name) for name in found["sweeps"] if len(pictures) <= MOST_PICTURES
+            plots.robustness(r["run"], robust, name) for name in robust["sweeps"] if len(pictures) <= MOST_PICTURES
         ]
     return pictures
 
 
 def _projections(results: Sequence[dict[str, Any]]) -> list[Picture | str]:
     """Return pooled vectors in two dimensions (CTAL figure 4), of one run for each of the first rows."""
-    found: dict[str, Picture | str] = {}
-    compared = [r for r in results if "fingerprint" in r]  # not the trainings that a fit is made of
+    pictures: dict[str, Picture | str] = {}
+    compared = [r for r in results if "fingerprint" in r]  # not the single trainings of a fit
     for r in compared or results:
         path = r["folder"] / "predictions" / "embeddings.npz"
-        if len(found) < MAX_PROJECTIONS and r["row"] not in found and path.exists():
-            found[r["row"]] = plots.projection(r["row"], *load_embeddings(path))
-    return list(found.values())
+        if len(pictures) < MAX_PROJECTIONS and r["row"] not in pictures and path.exists():
+            pictures[r["row"]] = plots.projection(r["row"], *load_embeddings(path))
+    return list(pictures.values())
 
 
 def _row_of(pictures: Sequence[Picture]) -> str:
@@ -221,7 +221,7 @@ def _breakable(name: str) -> str:
 
 
 def _text(value: object) -> str:
-    """Return what was read from a file as text of the page, in an attribute too."""
+    """Return a value from a file, escaped as text or as an attribute of the page."""
     return html.escape(visible(value), quote=True)
 
 

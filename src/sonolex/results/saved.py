@@ -1,7 +1,7 @@
-"""What runs left on disk, read as a stranger's would be: sizes first, then every field that is used.
+"""Read the files of runs without trusting them: sizes are checked first, then every field that is used.
 
-Whatever is wrong with a file is one line that names it and its fields; nothing of it is run, and what it may take is
-bounded before it is taken.
+All problems of a file become one line that names it and its fields; none of its code runs, and its memory is bounded
+before it is read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sonolex.scores.base import find_scorer, is_number
 
 MOST_PREDICTIONS_BYTES = 256 << 20  # 20,000 clips of AudioSet take 90 MB
 MOST_EMBEDDINGS_BYTES = 64 << 20  # 1,000 vectors of 4,096 values take 16 MB
-MOST_PAIRED_CLIPS = 10_000  # what scores pairs of clips takes memory by their square
+MOST_PAIRED_CLIPS = 10_000  # scoring pairs of clips takes memory by their square
 MOST_NAMES = 1000  # tasks, metrics, published rows, points of a curve
 MOST_CHARACTERS = 5000  # of a name; some are paths
 CURE = "Copy it again, or make it again with the command that wrote it."
@@ -34,21 +34,21 @@ def read_results(places: Sequence[str | Path]) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: a folder without finished runs.
-        ValueError: results that are none.
+        ValueError: a results.json is not what a run writes.
     """
-    found: dict[Path, dict[str, Any]] = {}
+    by_folder: dict[Path, dict[str, Any]] = {}
     for place in places:
         paths = sorted(Path(place).rglob("results.json"))
         if not paths:
             raise FileNotFoundError(f"`folders` must hold finished runs (results.json), but {place} does not.")
         for path in paths:
-            if path.parent.resolve() not in found:
-                found[path.parent.resolve()] = load_results(path) | {"folder": path.parent}
-    return list(found.values())
+            if path.parent.resolve() not in by_folder:
+                by_folder[path.parent.resolve()] = load_results(path) | {"folder": path.parent}
+    return list(by_folder.values())
 
 
 def load_results(path: Path) -> dict[str, Any]:
-    """Return a results.json. Raises ValueError unless every field that tables and pages read is what it must be."""
+    """Return a results.json. Raises ValueError unless every field that tables and pages read is valid."""
     values = load_object(path)
     _require(values, RESULTS, path, optional=("load_s", "trained_clips", "modalities", "verdict"))
     _require(values["environment"], ENVIRONMENT, path, inside="environment")
@@ -64,7 +64,7 @@ def load_predictions(path: Path, *, trust_code: bool = False, own: Collection[st
 
     Args:
         trust_code: the file may name a task outside the package, which scores the predictions; its code then runs.
-        own: such names that it may name in any case, because the caller does.
+        own: names outside the package that are trusted in any case, because the caller's own code gives them.
 
     Raises:
         FileNotFoundError: there are none.
@@ -90,7 +90,7 @@ def load_predictions(path: Path, *, trust_code: bool = False, own: Collection[st
     wanted = scorer.width(width, options)
     if width != wanted:
         raise ValueError(f"each row of `scores` of {path} must have {wanted} numbers, but has {width}. {CURE}")
-    different = [v for _, v in {(type(v), v) for v in values["labels"] if v is not None}]  # True is no 1
+    different = [v for _, v in {(type(v), v) for v in values["labels"] if v is not None}]  # True is not 1
     wrong = scorer.wrong_labels(different, options)
     if wrong:
         raise ValueError(f"`labels` of {path} must be what {scorer.name} scores, but one is {_shown(wrong[0])}. {CURE}")
@@ -160,7 +160,7 @@ def is_count(value: Any) -> bool:
 def _require(
     values: Any, fields: Mapping[str, Check], path: Path, *, inside: str = "", optional: Iterable[str] = ()
 ) -> None:
-    """Raise one ValueError that names every field which is missing or is not what it must be."""
+    """Raise one ValueError that names every field that is missing or not valid."""
     values = values if isinstance(values, dict) else {}
     problems = []
     for name, (wanted, fits) in fields.items():
@@ -174,7 +174,7 @@ def _require(
 
 
 def _shown(value: Any) -> str:
-    """Return the beginning of a value, without writing the whole of it first."""
+    """Return the beginning of a value, without formatting all of it first."""
     kind = type(value).__name__
     if isinstance(value, list | dict):
         return f"a {'list' if kind == 'list' else 'mapping'} of {len(value):,}"
@@ -204,7 +204,7 @@ def _is_seed(value: Any) -> bool:
 
 
 def _is_matrix(value: Any) -> bool:
-    """Whether rows are equally long and hold numbers; by kind of each value once, which is quick for millions."""
+    """Return whether rows are equally long and hold numbers; testing types as a set is quick for millions."""
     if not isinstance(value, list) or not value or not all(isinstance(row, list) and row for row in value):
         return False
     return len({len(row) for row in value}) == 1 and all(

@@ -1,7 +1,7 @@
-"""Scorer: from labels and scores to named metrics, and what a file of such scores may hold.
+"""Scorers turn labels and scores into named metrics, and check what a file of such scores may hold.
 
 A task names its scorer, and predictions are saved with the scorer's name and options, so that a table needs neither the
-model nor torch. Labels are raw values of the manifest, None where unknown. Files may be a stranger's: options, widths
+model nor torch. Labels are raw values of the manifest, None where unknown. Files are not trusted: options, widths
 and labels are checked before anything is computed from them.
 """
 
@@ -19,7 +19,7 @@ from sonolex.labels import class_name
 NO_CLASS = -1  # true class id of a label outside an open vocabulary; it is never predicted
 OURS = "sonolex.scores."
 Check = tuple[str, Callable[[Any], bool]]
-"""What a value must be, in words, and whether one is."""
+"""What a value must be, in words, and its test."""
 
 
 class Scorer(abc.ABC):
@@ -28,7 +28,7 @@ class Scorer(abc.ABC):
     options: ClassVar[Mapping[str, Check]] = {}
     """The options that may be saved with predictions."""
     required: ClassVar[tuple[str, ...]] = ()
-    """Those of them without which nothing can be scored."""
+    """The options that scoring needs."""
     one_class: ClassVar[bool] = False
     """Whether each clip has one of ``options["classes"]``, with a column of scores for each: confusion matrices and
     recalls make sense then, and "accuracy" and "balanced_accuracy" are those of `sonolex.metrics`."""
@@ -54,12 +54,12 @@ class Scorer(abc.ABC):
             groups: what the clips come from (speakers, recordings), None where unknown.
 
         Raises:
-            ValueError: labels that are none of this kind.
+            ValueError: labels of another kind.
         """
 
     @property
     def name(self) -> str:
-        """The module it is found by; of ours the last part."""
+        """The name of its module; of our own modules the last part."""
         return type(self).__module__.removeprefix(OURS)
 
     def score(
@@ -73,7 +73,7 @@ class Scorer(abc.ABC):
         """Return the metrics over the clips whose label is known; empty if none is.
 
         Raises:
-            ValueError: options or labels that are none of this kind.
+            ValueError: options or labels of another kind.
         """
         options = options or {}
         self.require_options(options)
@@ -84,7 +84,7 @@ class Scorer(abc.ABC):
         return self.metrics([labels[i] for i in known], np.asarray(scores)[known], options, of_known)
 
     def require_options(self, options: Mapping[str, Any]) -> None:
-        """Raise ValueError unless these are options of this kind, each what it must be, and none is lacking."""
+        """Raise ValueError unless all options are of this kind and valid, and no required one is missing."""
         unknown = sorted(set(options) - set(self.options), key=str)
         if unknown:
             raise ValueError(
@@ -98,20 +98,20 @@ class Scorer(abc.ABC):
             if not fits(value):
                 raise ValueError(f"`{option}` of {self.name} must be {wanted}, but is {repr(value)[:80]}.")
 
-    def width(self, given: int, options: Mapping[str, Any]) -> int:
-        """Return how many scores each clip must have where it has ``given``. Default: one a class, else any number."""
-        return len(options["classes"]) if "classes" in options else given
+    def width(self, num_scores: int, options: Mapping[str, Any]) -> int:
+        """Return how many scores each clip must have when it has ``num_scores``. Default: one a class, else any."""
+        return len(options["classes"]) if "classes" in options else num_scores
 
     def wrong_labels(self, labels: Iterable[Any], options: Mapping[str, Any]) -> list[Any]:
-        """Return those of some known labels that are none of this kind. Default: none."""
+        """Return the known labels that are of another kind. Default: none."""
         return []
 
     def intervals(self, labels: Sequence[Any], scores: np.ndarray) -> dict[str, tuple[float, float]]:
-        """Return 95 % intervals by metric where clips may not be drawn. Default: none are known."""
+        """Return 95 % intervals by metric where clips may not be drawn. Default: none."""
         return {}
 
     def only(self, options: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
-        """Return the options with which nothing but some metrics is computed. Default: ``metric_names``, if any."""
+        """Return options that compute the ``wanted`` metrics alone. Default: ``metric_names``, if any."""
         return dict(options) | ({"metric_names": list(wanted)} if "metric_names" in options else {})
 
 
@@ -129,9 +129,9 @@ def find_scorer(name: Any, *, trust_code: bool = False) -> Scorer:
         return configs.find_module("scores", name).SCORER
     dotted = isinstance(name, str) and "." in name and all(part.isidentifier() for part in name.split("."))
     if not dotted or not trust_code:
-        told = f"`scorer` must be one of {', '.join(names)}, but is {repr(name)[:80]}"
+        message = f"`scorer` must be one of {', '.join(names)}, but is {repr(name)[:80]}"
         cure = "of a task outside the package. To let its code run, add --trust-code (in Python trust_code=True)"
-        raise ValueError(f"{told}, {cure}." if dotted else f"{told}.")
+        raise ValueError(f"{message}, {cure}." if dotted else f"{message}.")
     scorer = configs.find_module("tasks", name, trust_code=True).TASK.scorer
     if not isinstance(scorer, Scorer):
         raise ValueError(f"`scorer` must be that of a task with scores, but {name} has none.")
@@ -144,7 +144,7 @@ def decisions(
     """Return true and predicted class ids.
 
     Raises:
-        ValueError: labels that are no class, unless the vocabulary is open; then they are NO_CLASS, which is never
+        ValueError: labels outside the classes, unless the vocabulary is open; then they are NO_CLASS, which is never
             predicted.
     """
     ids = {name: i for i, name in enumerate(classes)}
@@ -162,18 +162,18 @@ def different_names(value: Any) -> bool:
 
 
 def names_of(known: Iterable[str]) -> Check:
-    """Return the check of different names out of some."""
+    """Return the check for different names out of ``known``."""
     names = frozenset(known)
     return f"different names of {sorted(names)}", lambda v: different_names(v) and set(v) <= names
 
 
 def whole_number(low: int, high: int) -> Check:
-    """Return the check of a whole number between two others."""
+    """Return the check for a whole number from ``low`` to ``high``."""
     return f"a whole number from {low} to {high}", lambda v: type(v) is int and low <= v <= high
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value from JSON is a finite number (true and false are none)."""
+    """Return whether a value from JSON is a finite number (true and false are not)."""
     return type(value) in (int, float) and -1e300 < value < 1e300
 
 

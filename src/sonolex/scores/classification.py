@@ -19,9 +19,9 @@ METRICS = (*DECIDED, *metrics.RANKING, *TOP)
 class ClassificationScorer(Scorer):
     """Scores of each class; the highest one is the answer, of equal ones the first.
 
-    Options: ``classes`` in the order of the columns; ``metric_names``; ``open_vocabulary`` if labels that are no class
-    count as answers nobody could give. "map" and "mean_roc_area" rank the scores of each class; "top2", "top5" and
-    "top10" count a clip as right whose class is among so many best.
+    Options: ``classes`` in the order of the columns; ``metric_names``; ``open_vocabulary`` if labels outside the
+    classes count as errors. "map" and "mean_roc_area" rank the scores of each class; "top2", "top5" and
+    "top10" count a clip as right if its class is among that many best.
     """
 
     options: ClassVar = {

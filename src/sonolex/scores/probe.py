@@ -1,4 +1,4 @@
-"""What frozen vectors know of a label: a cross-validated linear probe and a nearest-neighbour one."""
+"""How well frozen vectors predict a label: a cross-validated linear probe and a nearest-neighbour one."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class RegressionScorer(Scorer):
         true_B = np.array([float(v) for v in labels])
         return {n: metrics.REGRESSION[n](true_B, scores[:, 0]) for n in options["metric_names"]}
 
-    def width(self, given: int, options: Mapping[str, Any]) -> int:
+    def width(self, num_scores: int, options: Mapping[str, Any]) -> int:
         return 1
 
     def wrong_labels(self, labels: Iterable[Any], options: Mapping[str, Any]) -> list[Any]:

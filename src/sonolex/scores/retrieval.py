@@ -32,16 +32,16 @@ class RetrievalScorer(Scorer):
         right_BM = text_B[:, None] == np.arange(len(names_M))
         texts_MD = (right_BM.T @ text_BD) / right_BM.sum(0)[:, None]
         cosines_BM = audio_BD @ (texts_MD / np.maximum(np.linalg.norm(texts_MD, axis=1, keepdims=True), 1e-12)).T
-        found = {}
+        recalls = {}
         for direction, of_queries, right in (
             ("audio_to_text", cosines_BM, right_BM),
             ("text_to_audio", cosines_BM.T, right_BM.T),
         ):
-            found |= {f"{direction}_recall_at_{k}": v for k, v in metrics.recalls(of_queries, right).items()}
-        return found
+            recalls |= {f"{direction}_recall_at_{k}": v for k, v in metrics.recalls(of_queries, right).items()}
+        return recalls
 
-    def width(self, given: int, options: Mapping[str, Any]) -> int:
-        return given + given % 2
+    def width(self, num_scores: int, options: Mapping[str, Any]) -> int:
+        return num_scores + num_scores % 2
 
 
 SCORER = RetrievalScorer()

@@ -41,17 +41,17 @@ class TaggingScorer(Scorer):
         classes, thresholds = options["classes"], options.get("thresholds", ())
         true_BC = np.array([[float(c in tags) for c in classes] for tags in map(tags_of, labels)])
         scores_BC = np.asarray(scores)
-        found = metrics.ranking(true_BC, scores_BC)
+        values = metrics.ranking(true_BC, scores_BC)
         scored = metrics.mixed_classes(true_BC)
         policies = {"0.5": scores_BC >= 0.5, "argmax": scores_BC.argmax(1)[:, None] == np.arange(len(classes))}
         if len(thresholds):
             policies["tuned"] = scores_BC >= np.asarray(thresholds)
         for name in options.get("metric_names", ()) if scored else ():
             for policy, decided_BC in policies.items():
-                found[f"{name}@{policy}"] = metrics.TAGGING[name](
+                values[f"{name}@{policy}"] = metrics.TAGGING[name](
                     true_BC[:, scored], decided_BC[:, scored].astype(float)
                 )
-        return found
+        return values
 
     def require_options(self, options: Mapping[str, Any]) -> None:
         super().require_options(options)

@@ -25,11 +25,11 @@ class VerificationScorer(Scorer):
         speakers_B = np.array([class_name(v) for v in labels])
         if len(np.unique(speakers_B)) < 2:
             return {}
-        found = {"eer": eer.eer(*eer.all_pairs(speakers_B, scores))}
+        rates = {"eer": eer.eer(*eer.all_pairs(speakers_B, scores))}
         by_speaker = {str(s): scores[speakers_B == s] for s in np.unique(speakers_B)}
         if len(by_speaker) >= eer.GE2E_SPEAKERS:
-            found["eer_ge2e_sampled"] = eer.eer_ge2e_sampled(by_speaker)
-        return found
+            rates["eer_ge2e_sampled"] = eer.eer_ge2e_sampled(by_speaker)
+        return rates
 
     def intervals(self, labels: Sequence[Any], scores: np.ndarray) -> dict[str, tuple[float, float]]:
         speakers = np.array([str(label) for label in labels])

@@ -1,1 +1,1 @@
-"""What asks a trained model questions: scores, robustness, similarity of its streams."""
+"""Studies of a trained model: scores, robustness, similarity of its streams."""

@@ -35,7 +35,7 @@ def evaluate_model(
     """Return the results of a model on the report part of one fold, beside the floors.
 
     Args:
-        degradation: what is done to the recordings first (`sonolex.studies.robustness`).
+        degradation: of the recordings or transcripts (`sonolex.studies.robustness`).
         device: what computes: auto, cpu, cuda, cuda:1 or mps.
         trust_code: the model folder and a protocol.json may name code of their own, which then runs.
 
@@ -48,7 +48,7 @@ def evaluate_model(
     manifest = protocol_manifest(rules, (("root", root),) if root else ())
     part = find_fold(rules, manifest, fold)
     trained, processor, info = load_model(model_folder(model), trust_code=trust_code)
-    _require_unheard(info.get("provenance", {}), rules, manifest)
+    _require_not_trained_on(info.get("provenance", {}), rules, manifest)
     missing = [t.name for t in rules.tasks if t.name not in dict(trained.task_items())]
     if missing:
         raise ValueError(f"`model` must have the tasks of {protocol}, but lacks {', '.join(missing)}.")
@@ -83,8 +83,8 @@ def evaluate_model(
     return results
 
 
-def _require_unheard(provenance: Any, rules: Protocol, manifest: Manifest) -> None:
-    """Raise ValueError if the model is the final one of a cross-validation by this protocol: it knows all its clips."""
+def _require_not_trained_on(provenance: Any, rules: Protocol, manifest: Manifest) -> None:
+    """Raise ValueError if the model is the final one of a cross-validation by this protocol: it saw all its clips."""
     if not isinstance(provenance, dict) or not provenance.get("learned_from_report"):
         return
     if provenance.get("fingerprint") == rules.fingerprint(manifest):

@@ -51,11 +51,11 @@ def robustness(
         return {k: results[k] for k in ("protocol", "fold", "fingerprint", "primary", "scores")}
 
     clean = scores(None)
-    found = {
+    by_sweep = {
         name: [{"amount": amount, "scores": scores(degradation)["scores"]} for amount, degradation in SWEEPS[name]]
         for name in sweeps
     }
-    results = {"model": str(model), **clean, "sweeps": found, "units": {n: UNITS[n] for n in sweeps}}
+    results = {"model": str(model), **clean, "sweeps": by_sweep, "units": {n: UNITS[n] for n in sweeps}}
     if out is not None:
         save_json(Path(out) / FILE, results)
     return results

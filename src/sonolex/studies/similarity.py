@@ -35,9 +35,9 @@ def similarity(
 ) -> list[dict[str, Any]]:
     """Return, for every layer and for the pooled vectors, how alike a clip's audio and its text are.
 
-    Both are read alone. "cka" is `linear_cka` of the clips' mean states; "recall_at_1" is how often a
-    clip's audio is nearest (cosine, each modality's mean taken away) to a text that is its own, among the different
-    texts; "chance" is 1 over their number. ``trust_code`` as in `sonolex.studies.evaluate.evaluate_model`.
+    Both are read alone. "cka" is `linear_cka` of the clips' mean states; "recall_at_1" is how often a clip's audio is
+    nearest (cosine, each modality's mean subtracted) to its own text, among the different texts; "chance" is 1 over
+    their number. ``trust_code`` as in `sonolex.studies.evaluate.evaluate_model`.
 
     Raises:
         ValueError: the system does not read both modalities alone, or there is no such device.
@@ -51,12 +51,12 @@ def similarity(
     for name in PAIR:
         if frozenset({name}) not in trained.system.accepts:
             raise ValueError(f"`model` must read {name} alone to be compared, but {trained.system.name} does not.")
-    found = {name: _vectors(trained.eval().system, processor, clips, name, place) for name in PAIR}
+    vectors_of = {name: _vectors(trained.eval().system, processor, clips, name, place) for name in PAIR}
     texts = [str(t) for t in clips.column("text")]
     rows = []
-    for layer in found["audio"]:
-        if layer in found["text"]:
-            audio_ND, text_ND = (found[n][layer] for n in PAIR)
+    for layer in vectors_of["audio"]:
+        if layer in vectors_of["text"]:
+            audio_ND, text_ND = (vectors_of[n][layer] for n in PAIR)
             rows.append({"place": layer, "cka": linear_cka(audio_ND, text_ND), **_recall(audio_ND, text_ND, texts)})
     if out is not None:
         save_json(Path(out) / "similarity.json", {"model": str(model), "protocol": protocol, "rows": rows})
@@ -67,11 +67,11 @@ def linear_cka(first_ND: np.ndarray, second_ND: np.ndarray) -> float:
     """Return the linear centred kernel alignment of two sets of vectors of the same clips, 0 to 1.
 
     Source: Kornblith et al. 2019, section 3: |XᵀY|² / (|XᵀX| · |YᵀY|) of centred X and Y. 1 for vectors that differ by
-    a rotation and a factor; vectors that do not differ at all have none, and give 0.
+    a rotation and a factor; constant vectors give 0.
     """
     x_ND, y_ND = (v.astype(np.float64) - v.astype(np.float64).mean(0) for v in (first_ND, second_ND))
-    own = np.linalg.norm(x_ND.T @ x_ND) * np.linalg.norm(y_ND.T @ y_ND)
-    return float(np.linalg.norm(x_ND.T @ y_ND) ** 2 / own) if own > 1e-12 else 0.0
+    scale = np.linalg.norm(x_ND.T @ x_ND) * np.linalg.norm(y_ND.T @ y_ND)
+    return float(np.linalg.norm(x_ND.T @ y_ND) ** 2 / scale) if scale > 1e-12 else 0.0
 
 
 def similarity_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -96,11 +96,11 @@ def _vectors(system: Any, processor: Any, clips: Any, modality: str, device: tor
 def _places(encoding: Encoding, modality: str) -> dict[str, Tensor]:
     states = encoding.layers.get(modality, ())
     valid_BT1 = encoding.valid[modality][..., None] if states else None
-    found = {}
+    means = {}
     for number, x_BTD in enumerate(states):
         assert valid_BT1 is not None
-        found[f"layer {number}" if number else "input"] = (x_BTD * valid_BT1).sum(1) / valid_BT1.sum(1).clamp_min(1)
-    return found | {"pooled": encoding.pooled_BD}
+        means[f"layer {number}" if number else "input"] = (x_BTD * valid_BT1).sum(1) / valid_BT1.sum(1).clamp_min(1)
+    return means | {"pooled": encoding.pooled_BD}
 
 
 def _recall(audio_ND: np.ndarray, text_ND: np.ndarray, texts: Sequence[str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""From a run's description to a processor and a model."""
+"""Build the processor and the model that a run describes."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
         config = kind.matched(run.config, processor)
         model = build_model(kind, config, tasks, seed=run.seed)
         return model, processor, Start(imports=_imports(model, run.pretrained))
-    own = {run.system, *(t.kind for t in run.tasks)}
-    start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)), own=own)
+    trusted_names = {run.system, *(t.kind for t in run.tasks)}
+    start, processor, _ = load_model(model_folder(earlier.get(run.init_from, run.init_from)), own=trusted_names)
     if type(start.system) is not kind:
         raise ValueError(f"`init_from` must hold a {run.system} model, but {run.init_from} holds {start.system.name}.")
     differing = processor.conflicts(run.processor)
@@ -53,7 +53,7 @@ def build(run: Run, manifest: Manifest, *, earlier: dict[str, Path]) -> tuple[Mo
 
 
 def _imports(model: Model, sources: Mapping[str, str]) -> Mapping[str, Any]:
-    """Fill the system's parts from published checkpoints. Raises ValueError with the checkpoints it may come from."""
+    """Fill the system's parts from published checkpoints. Raises ValueError that names the checkpoints."""
     try:
         return model.system.import_pretrained(sources)
     except ValueError as e:
@@ -64,7 +64,7 @@ def _imports(model: Model, sources: Mapping[str, str]) -> Mapping[str, Any]:
 
 
 def new_processor(system: str, config: Any, manifest: Manifest) -> Processor:
-    """Return a processor with what has to be learned learned from the clips of ``manifest``."""
+    """Return a processor whose learned parts (a tokenizer, statistics) come from the clips of ``manifest``."""
     transcripts = [t for t in manifest.column("text") if t]
     waves, pairs = _waves(manifest, config.rate_hz), _pairs(manifest, config.rate_hz)
     kind = system_type(system, trust_code=True).processor_type
@@ -88,5 +88,5 @@ def _pairs(manifest: Manifest, rate_hz: int) -> Iterator[tuple[np.ndarray, str]]
 
 
 def spread(count: int) -> list[int]:
-    """Return up to CLIPS_MEASURED row numbers out of so many, evenly."""
+    """Return up to CLIPS_MEASURED row numbers out of ``count``, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, CLIPS_MEASURED).round().astype(int)).tolist() if count else []

@@ -1,6 +1,6 @@
 """The model card (README.md of a model folder): data, classes, split, scores with intervals, limits.
 
-It says what is known and nothing else. Above all it gives no licence: that is for whoever owns weights and recordings.
+It states what is known and nothing else. Above all it names no licence: owners of weights and recordings decide on it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ DRAWS = 200
 MOST_DRAWN_CLIPS = 20_000  # above it an interval is narrow, and takes minutes
 CLASSES_LISTED = 50
 FEW_SPEAKERS, FEW_CLIPS = 10, 30
-FEWEST_DRAWN = 4  # speakers or clips; of fewer, an interval would look surer than it is
+FEWEST_DRAWN = 4  # speakers or clips; with fewer, an interval would look more certain than it is
 LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
 CROSS_VALIDATED = (
-    "Every clip was answered by models that had not learned from it or its fold; this model, chosen in the same way, "
+    "Every clip was scored with a model that had not learned from it or its fold; this model, chosen in the same way, "
     "has learned from all clips."
 )
 NO_LICENCE = (
@@ -41,9 +41,9 @@ NO_LICENCE = (
 
 
 def basic_card(model: Model, provenance: Mapping[str, Any]) -> str:
-    """Return the card of a model whose training data nobody told."""
+    """Return the card of a model whose training data are not known."""
     return "\n".join(
-        [*_front(), *_model_lines(model), *_use_lines(), "## Licence", "", NO_LICENCE, "", _made(provenance)]
+        [*_front(), *_model_lines(model), *_use_lines(), "## Licence", "", NO_LICENCE, "", _provenance_line(provenance)]
     )
 
 
@@ -74,8 +74,8 @@ def write_card(
     lines += _use_lines()
     lines += ["## Licence", "", NO_LICENCE, ""]
     if starts:
-        lines += [f"Started from {', '.join(map(markdown, starts))}: the terms of these weights hold on.", ""]
-    write_text(folder / CARD, "\n".join([*lines, _made(provenance)]))
+        lines += [f"Started from {', '.join(map(markdown, starts))}: the terms of these weights still apply.", ""]
+    write_text(folder / CARD, "\n".join([*lines, _provenance_line(provenance)]))
 
 
 def read_card(folder: Path) -> str:
@@ -90,7 +90,7 @@ def with_licence(card: str, licence: str) -> str:
     """Return a card that names a licence in its header; without one, the card as it is.
 
     Raises:
-        ValueError: no identifier of a licence.
+        ValueError: ``licence`` is not an identifier of one.
     """
     if not licence:
         return card
@@ -104,7 +104,7 @@ def _front() -> list[str]:
     return ["---", "library_name: sonolex", "tags:", "- audio", "- speech", "---", ""]
 
 
-def _made(provenance: Mapping[str, Any]) -> str:
+def _provenance_line(provenance: Mapping[str, Any]) -> str:
     return f"Made by sonolex: {markdown(json.dumps(configs.to_json(provenance), sort_keys=True))}\n"
 
 
@@ -119,8 +119,8 @@ def _model_lines(model: Model) -> list[str]:
     for name, task in model.task_items():
         classes = [markdown(c) for c in task.config.classes]
         more = [f"and {len(classes) - CLASSES_LISTED} more"] * (len(classes) > CLASSES_LISTED)
-        told = f": {', '.join([*classes[:CLASSES_LISTED], *more])}" if classes else ""
-        lines.append(f"- **{markdown(name)}** ({task.config.kind}){told}")
+        listed = f": {', '.join([*classes[:CLASSES_LISTED], *more])}" if classes else ""
+        lines.append(f"- **{markdown(name)}** ({task.config.kind}){listed}")
     return [*lines, ""]
 
 
@@ -146,7 +146,7 @@ def _data_lines(model: Model, parts: Mapping[str, Manifest], results: Mapping[st
             lines.append(f"| {name} | {len(part)} | {part.hours:.2f} | {len(_speakers(part)) or 'not known'} |")
     shared = _speakers(parts["report"]) & _speakers(parts["train"]) if {"report", "train"} <= set(parts) else set()
     if shared:
-        lines += ["", f"{len(shared)} of the report part's speakers are heard in training too."]
+        lines += ["", f"{len(shared)} of the report part's speakers are in the training part too."]
     return [*lines, "", *_class_lines(model, parts)]
 
 
@@ -169,7 +169,7 @@ def _class_lines(model: Model, parts: Mapping[str, Manifest]) -> list[str]:
             f"| class | {' | '.join(names)} |",
             "|---" * (len(names) + 1) + "|",
         ]
-        lines += [f"| {markdown(c)} | {' | '.join(str(found[str(c)]) for found in counts)} |" for c in classes]
+        lines += [f"| {markdown(c)} | {' | '.join(str(of_part[str(c)]) for of_part in counts)} |" for c in classes]
         lines.append("")
     return lines
 
@@ -191,7 +191,7 @@ def _score_lines(
         lines += [CROSS_VALIDATED, ""]
     by = "speakers" if any(g is not None for _, _, g in predicted.values()) else "clips"
     of = "" if cross_validated else " of the report part"
-    lines += [f"Intervals (95 %) are over {by}{of}; of seeds and trainings they say nothing.", ""]
+    lines += [f"Intervals (95 %) are over {by}{of}; they do not cover seeds or repeated training.", ""]
     lines += ["| task | metric | model | interval | best floor |", "|---|---|---|---|---|"]
     tasks = dict(model.task_items())
     for name, scores in results["scores"].items():
@@ -223,12 +223,12 @@ def _interval(task: Task, metric: str, labels: Sequence[Any], scores: np.ndarray
     if len(members) < FEWEST_DRAWN:
         return "none: too few"
     options = task.scorer_options()
-    if "metric_names" in options:  # what a draw costs is the metrics that nobody asked for
+    if "metric_names" in options:  # the other metrics would cost most of a draw's time
         options |= {"metric_names": [name for name in options["metric_names"] if name == metric]}
     for _ in range(DRAWS):
         rows = [r for g in rng.integers(0, len(members), len(members)) for r in members[g]]
-        found = scorer.score([labels[r] for r in rows], scores[rows], options)
-        values.append(found.get(metric, np.nan))
+        drawn = scorer.score([labels[r] for r in rows], scores[rows], options)
+        values.append(drawn.get(metric, np.nan))
     known = np.array(values)[np.isfinite(values)]
     return f"{np.quantile(known, 0.025):.3f} to {np.quantile(known, 0.975):.3f}" if len(known) > DRAWS // 2 else ""
 
@@ -253,9 +253,7 @@ def _limit_lines(parts: Mapping[str, Manifest], results: Mapping[str, Any], cros
     if results.get("notes"):
         lines.append(f"- {markdown(results['notes'])}")
     lines.append("- Recordings, languages, microphones and rooms unlike those of the training clips were not tested.")
-    lines.append(
-        "- Scores of a class are not probabilities that anybody calibrated. Every clip gets one of the classes."
-    )
+    lines.append("- Class scores are not calibrated probabilities. Every clip gets one of the classes.")
     return [*lines, ""]
 
 

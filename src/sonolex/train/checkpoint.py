@@ -56,7 +56,7 @@ def _built_tasks(tasks: tuple[TaskConfig, ...], pooled_dim: int, *, seed: int) -
 
 
 def save_model(folder: Path, model: Model, processor: Processor, *, provenance: dict[str, Any]) -> None:
-    """Write a model folder, atomically. ``provenance`` says where the weights come from."""
+    """Write a model folder, atomically. ``provenance`` records where the weights come from."""
     with atomic_folder(folder) as building:
         processor.save(building)
         save_json(
@@ -74,17 +74,17 @@ def save_model(folder: Path, model: Model, processor: Processor, *, provenance: 
 
 
 def provenance_of(run: Run, *, step: int, clips: Manifest) -> dict[str, Any]:
-    """Return what a model folder says about the training of its weights on ``clips``."""
+    """Return what a model folder records of the training of its weights on ``clips``."""
     longest_s = max((float(s) for s in clips.durations_s if math.isfinite(s)), default=0.0)
-    heard = {"modalities": list(run.data.loading.modalities), "longest_clip_s": round(longest_s, 3)}
-    return {"run": run.name, "step": step, "seed": run.seed} | heard
+    inputs = {"modalities": list(run.data.loading.modalities), "longest_clip_s": round(longest_s, 3)}
+    return {"run": run.name, "step": step, "seed": run.seed} | inputs
 
 
 def model_folder(place: str | Path) -> Path:
     """Return a local model folder: a run's ``model``, the folder itself, or a download of ``hub:ORG/NAME``.
 
     Raises:
-        FileNotFoundError: a path that is no model folder, or a repository that cannot be had.
+        FileNotFoundError: the path is not a model folder, or a repository that cannot be downloaded.
     """
     path = Path(place)
     if (path / "model" / "config.json").is_file():
@@ -123,10 +123,10 @@ def load_model(
 
     Args:
         trust_code: the config may name a system or tasks outside the package; their code then runs.
-        own: such names that it may name in any case, because the caller does.
+        own: names outside the package that are trusted in any case, because the caller's own code gives them.
 
     Raises:
-        FileNotFoundError: the folder is no model folder.
+        FileNotFoundError: the folder is not a model folder.
         ValueError: another format, a file that is broken, or weights that do not fit the config.
     """
     file = folder / "config.json"
@@ -183,13 +183,13 @@ def _loaded(
 ) -> Model:
     """Return the model with the weights of ``folder``, built without memory first, to be compared with the file."""
     file, where = folder / "config.json", f"{folder / 'model.safetensors'}"
-    # The user's own code runs anyhow, and may need real tensors.
+    # The user's own code is run anyway, and may need real tensors.
     trusted = not all(t.__module__.startswith("sonolex.") for t in (kind, *map(type, tasks)))
-    kind.import_extras()  # here: what a module makes while it is imported needs memory
+    kind.import_extras()  # here: tensors that a module creates on import need memory
     with _no_model_of(file), nullcontext() if trusted else shapes_only(most_parts=_parts(stored, tasks)):
         model = build_model(kind, config, tasks, seed=0)
-    own = model.state_dict(keep_vars=True)
-    require_fit(where, stored, own)
+    expected = model.state_dict(keep_vars=True)
+    require_fit(where, stored, expected)
     with _no_model_of(file):
         if not trusted:  # the shapes are right, so that memory may be taken
             system = _built(kind, config, seed=0) if needs_values(model.system) else model.system
@@ -197,7 +197,7 @@ def _loaded(
     weights = read_tensors(folder / "model.safetensors")
     for name, value in weights.items():
         require_finite(where, name, value)
-    model.load_state_dict({n: w.to(own[n].dtype) for n, w in weights.items()}, assign=True)
+    model.load_state_dict({n: w.to(expected[n].dtype) for n, w in weights.items()}, assign=True)
     return model
 
 
@@ -208,7 +208,7 @@ def _parts(stored: Mapping[str, Stored], tasks: Sequence[TaskConfig]) -> int:
 
 @contextmanager
 def _naming(place: Path) -> Iterator[None]:
-    """Context: a ValueError inside says where it is."""
+    """Context: a ValueError inside names ``place``."""
     try:
         yield
     except ValueError as e:
@@ -219,7 +219,7 @@ def _naming(place: Path) -> Iterator[None]:
 
 @contextmanager
 def _no_model_of(file: Path) -> Iterator[None]:
-    """Context: an error inside is one of the numbers in a config, and a ValueError that names the file."""
+    """Context: turn any error inside into a ValueError that names the config file, whose numbers cause it."""
     try:
         yield
     except Exception as e:  # numbers that no model can have fail anywhere in it, as anything
@@ -233,20 +233,22 @@ def load_system_weights(model: Model, weights: dict[str, Tensor]) -> list[str]:
     Raises:
         ValueError: a weight of another shape, or one the system does not have.
     """
-    own = model.system.state_dict()
-    given = {k.removeprefix("system."): v for k, v in weights.items() if k.startswith("system.")}
-    wrong = [k for k, v in given.items() if k not in own or own[k].shape != v.shape]
+    expected = model.system.state_dict()
+    system_weights = {k.removeprefix("system."): v for k, v in weights.items() if k.startswith("system.")}
+    wrong = [k for k, v in system_weights.items() if k not in expected or expected[k].shape != v.shape]
     if wrong:
         raise ValueError(f"`init_from` must fit the system, but {wrong[:5]} ({len(wrong)} in all) do not.")
-    model.system.load_state_dict(given, strict=False)
+    model.system.load_state_dict(system_weights, strict=False)
     heads = {k: v for k, v in weights.items() if k.startswith("tasks.")}
     fitting = {k: v for k, v in heads.items() if k in (state := model.state_dict()) and state[k].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
-    return sorted((set(own) - set(given)) | {k for k in model.state_dict() if k.startswith("tasks.")} - set(fitting))
+    return sorted(
+        (set(expected) - set(system_weights)) | {k for k in model.state_dict() if k.startswith("tasks.")} - set(fitting)
+    )
 
 
 def save_training_state(folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write weights, optimiser state and loop state; nothing else decides how training goes on."""
+    """Write weights, optimiser state and loop state; training goes on from these alone."""
     tensors, scalars = _flat_optimizer(optimizer)
     with atomic_folder(folder) as building:
         write_tensors(building / "model.safetensors", _cpu_state(model))
@@ -260,17 +262,17 @@ def load_training_state(
     """Restore what `save_training_state` wrote and return the loop state.
 
     Args:
-        fresh: the loop state of a training that begins; the saved one has the same names.
+        fresh: the loop state of a new training; the saved one has the same names.
 
     Raises:
         ValueError: a file is broken, or of another model or optimiser.
     """
     weights, numbers = folder / "model.safetensors", folder / "optimizer.safetensors"
     saved = load_object(folder / "state.json")
-    own = model.state_dict(keep_vars=True)
-    require_fit(str(weights), read_header(weights), own)
-    found, moments = read_tensors(weights), read_tensors(numbers)
-    for file, tensors in ((weights, found), (numbers, moments)):
+    expected = model.state_dict(keep_vars=True)
+    require_fit(str(weights), read_header(weights), expected)
+    model_state, moments = read_tensors(weights), read_tensors(numbers)
+    for file, tensors in ((weights, model_state), (numbers, moments)):
         for name, value in tensors.items():
             require_finite(str(file), name, value)
     state = _optimizer_state(optimizer, moments, numbers)
@@ -284,7 +286,7 @@ def load_training_state(
             f"{folder / 'state.json'} must be the state of this training, but is not ({type(e).__name__}: {e}). "
             "Remove the checkpoint to go on from the one before."
         ) from e
-    model.load_state_dict(found)
+    model.load_state_dict(model_state)
     return loop
 
 
@@ -302,11 +304,11 @@ def _require_loop_state(loop: Mapping[str, Any], fresh: Mapping[str, Any]) -> No
             raise ValueError(f"{name!r} in 'loop' is {value!r:.40}")
 
 
-def _require_groups(groups: Any, own: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError unless groups of parameters are those of this training, at whatever rate."""
-    if not isinstance(groups, list) or len(groups) != len(own):
-        raise ValueError(f"'param_groups' must be {len(own)} groups")
-    for number, (group, wanted) in enumerate(zip(groups, own, strict=True)):
+def _require_groups(groups: Any, expected: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError unless groups of parameters are those of this training, at any rate."""
+    if not isinstance(groups, list) or len(groups) != len(expected):
+        raise ValueError(f"'param_groups' must be {len(expected)} groups")
+    for number, (group, wanted) in enumerate(zip(groups, expected, strict=True)):
         if not isinstance(group, dict) or group.keys() != wanted.keys():
             raise ValueError(f"group {number} must have {sorted(wanted)}")
         differing = [name for name, value in wanted.items() if name != "lr" and group[name] != value]
@@ -333,12 +335,12 @@ def _optimizer_state(
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """Return the newest complete ``step-*`` checkpoint of a run, None if there is none."""
-    found = sorted(folder.glob("step-*/state.json"))
-    return found[-1].parent if found else None
+    states = sorted(folder.glob("step-*/state.json"))
+    return states[-1].parent if states else None
 
 
 def environment() -> dict[str, Any]:
-    """Return what a result must say about where it was made: commit, versions, machine."""
+    """Return where a result was computed: commit, versions, machine."""
     versions = {name: metadata.version(name) for name in ("torch", "numpy", "soxr", "soundfile", "scikit-learn")}
     return {
         "sonolex": metadata.version("sonolex"),

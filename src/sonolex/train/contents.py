@@ -1,4 +1,4 @@
-"""What clips a run was begun with, kept in its folder: the same command after they changed is another run."""
+"""Digests of the clips a run began with, kept in its folder: with changed clips, the same command is another run."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def write_clips(folder: Path, run: Run) -> None:
 
 
 def require_same_clips(folder: Path, run: Run, *, finished: bool = False) -> None:
-    """Raise ValueError if the folder holds a run that was begun with other clips, saying which columns differ.
+    """Raise ValueError if the folder holds a run that was begun with other clips, naming the columns that differ.
 
     Args:
-        finished: nothing will be trained, so only a user's own manifests are read again, where they still are.
+        finished: nothing will be trained, so only a user's own manifests that still exist are read again.
     """
     path = folder / CLIPS
-    if not path.is_file() or (finished and not _are_own(run)):
+    if not path.is_file() or (finished and not _from_user_manifests(run)):
         return
     cure = "Remove this file, and the same command writes it again."
     saved = load_object(path, cure=cure)
@@ -54,7 +54,7 @@ def _digests(clips: Manifest, run: Run) -> dict[str, Any]:
 
 
 def _changes(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return what differs, in words; a column that only one of them has decided nothing."""
+    """Return the differences, in words; a column that only one of them has is ignored."""
     changes = []
     for part in sorted(set(saved) & set(wanted)):
         old, new = saved[part], wanted[part]
@@ -67,13 +67,13 @@ def _changes(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return changes
 
 
-def _are_own(run: Run) -> bool:
-    """Return whether all of a run's clips are a user's own manifests, which are still there."""
+def _from_user_manifests(run: Run) -> bool:
+    """Return whether all of a run's clips are in a user's own manifests, which still exist."""
     data = run.data
-    return all(_is_own(source) for source in (*data.train, *data.selection, *data.report))
+    return all(_from_user_manifest(source) for source in (*data.train, *data.selection, *data.report))
 
 
-def _is_own(source: Source) -> bool:
+def _from_user_manifest(source: Source) -> bool:
     if source.manifest is not None:
         return Path(source.manifest).exists()
     name = source.protocol or ""

@@ -33,7 +33,7 @@ EMBEDDINGS_KEPT = 1000
 class Evaluation:
     """Scores of one model on one manifest, in the manifest's order of ``clip_ids``.
 
-    ``groups`` are, by task, what clips come from (`groups_of`); ``weights`` are those of the loss terms in the total.
+    ``groups`` are, by task, the clips' speakers or recordings (`groups_of`); ``weights`` are those of the loss terms.
     """
 
     clip_ids: list[str]
@@ -89,13 +89,13 @@ def evaluate(
                 for clip_id, row in zip(batch.clip_ids, x_BD.float().cpu(), strict=True):
                     compared.setdefault(clip_id, {})[name] = row
         scores, pooled_BD = model.predict(batch) if needs_encoding else ({}, None)
-        found = scores if pooled_BD is None else scores | {"pooled": pooled_BD}
-        found = {name: x.cpu().numpy() for name, x in found.items()}
+        outputs = scores if pooled_BD is None else scores | {"pooled": pooled_BD}
+        outputs = {name: x.cpu().numpy() for name, x in outputs.items()}
         for i, clip_id in enumerate(batch.clip_ids):
-            rows[clip_id] = {"pooled": None} | {name: x[i] for name, x in found.items()}
-    own = (rows, sums, compared)
-    rows, sums, compared = _joined([own] if world_size == 1 else group.gathered(own))
-    # Objectives that compare clips see the whole part at once, so that the batches it was read in change nothing.
+            rows[clip_id] = {"pooled": None} | {name: x[i] for name, x in outputs.items()}
+    local = (rows, sums, compared)
+    rows, sums, compared = _joined([local] if world_size == 1 else group.gathered(local))
+    # Objectives that compare clips see the whole part at once, so that the division into batches changes nothing.
     for name, term in _joint_terms(model, compared, device).items():
         sums[name] = [float(term.sum), float(term.count), term.weight]
     return _scored(model, manifest, rows, sums)
@@ -156,11 +156,11 @@ def write_scores(
 
 
 def groups_of(manifest: Manifest, label: str) -> list[str | None] | None:
-    """Return each clip's speaker, or where none is known its recording; None where neither is, or is the label."""
+    """Return each clip's speaker, or recording if no speaker is known; None if neither is, or is the label."""
     for name in ("speaker", "source_id"):
-        found = manifest.column(name)
-        if name != label and any(v is not None for v in found):
-            return [None if v is None else str(v) for v in found]
+        values = manifest.column(name)
+        if name != label and any(v is not None for v in values):
+            return [None if v is None else str(v) for v in values]
     return None
 
 
@@ -196,7 +196,7 @@ def _joint_terms(
 
 
 def _joined(parts: Sequence[tuple[dict, dict, dict]]) -> tuple[dict, dict, dict]:
-    """Return what the processes found as if one had."""
+    """Return rows, sums and compared rows of all processes, as if one process had scored every clip."""
     all_rows: dict = {}
     all_compared: dict = {}
     all_sums: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""What any model must beat on the same split: the clips are measured here, and each task says what is made of it.
+"""Floors, which any model must beat on the same split: features of the clips are computed here, predictions by tasks.
 
 Features, from 25/10 ms log-mel of 40 bands at 16 kHz: ``mfcc_svm``, 20 MFCCs and their derivatives, mean and deviation
 over the clip (80 numbers); ``log_mel_svm``, mean and deviation of the bands and deviation of their change from frame to
@@ -39,12 +39,12 @@ NUM_MELS = 40
 def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str, dict[str, np.ndarray]]:
     """Return {task: {floor: scores of the report clips}}, in the report part's order.
 
-    Scores have the form of the task's own: (B, C) class scores, (B, 1) values, (B, D) embeddings. They are computed
+    Scores have the shape of the task's own: (B, C) class scores, (B, 1) values, (B, D) embeddings. They are computed
     once per fingerprint, fold and clips (`_cache_key`), and kept in the cache (`sonolex.cache`).
     """
     key = _cache_key(protocol, fold)
     path = cache_folder() / FLOORS / f"v{VERSION}-{fingerprint}-{spelled(fold.name)}-{key}.npz"
-    with holding(path.parent, path.name):  # who comes second reads what the first one wrote
+    with holding(path.parent, path.name):  # a second process reads what the first one wrote
         if path.is_file():
             note_use(path)
             flat = {tuple(key.split("/")): v for key, v in load_arrays(path, most_bytes=MOST_BYTES).items()}
@@ -58,9 +58,9 @@ def floors_of_fold(protocol: Protocol, fold: Fold, fingerprint: str) -> dict[str
 
 
 def _cache_key(protocol: Protocol, fold: Fold) -> str:
-    """Return a digest of all that decides floors: clips and audio of every part, tasks, and how they are computed.
+    """Return a digest of all that floors depend on: clips and audio of every part, tasks, and settings.
 
-    Audio without a digest is known by its file: place, size and time of the last change.
+    Audio without a digest is identified by its file: place, size and time of the last change.
     """
     import sklearn
 
@@ -71,7 +71,7 @@ def _cache_key(protocol: Protocol, fold: Fold) -> str:
 
 
 def _task_card(task: TaskConfig) -> dict[str, Any]:
-    """Return what decides a task's floors: its settings, and the code of one outside the package."""
+    """Return all that a task's floors depend on: its settings, and its code if it lies outside the package."""
     card = {"kind": task.kind, **configs.to_json(task)}
     outside = sys.modules[task.kind] if "." in task.kind else None
     return card if outside is None else card | {"code": digest(inspect.getsource(outside))}

@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time works in it, and finished results are read instead of made again."""
+"""The folder of a run: one process at a time works in it, and finished results are read, not computed again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finished(folder: Path, run: Run) -> dict[str, Any] | None:
 
 @contextmanager
 def entered(folder: Path, run: Run) -> Iterator[None]:
-    """Context: this process alone works in a run's folder; what killed ones left half-written there is gone.
+    """Context: this process alone works in a run's folder; half-written files of killed ones are removed.
 
     Raises:
         Held: another process trains in it.

@@ -1,6 +1,6 @@
 """The processes that torchrun started for one command: what the first decides for all, and how they end together.
 
-Run alone, every function here is what its name says for a group of one. Of several processes, one may be killed at any
+With one process, every function here works as for a group of one. Of several processes, one may be killed at any
 moment; the others notice by a broken connection, or by torchrun's SIGTERM even while they wait inside a collective, and
 end with one line.
 """
@@ -21,9 +21,9 @@ from typing import Any, NoReturn, TypeVar
 from sonolex.terminal import say
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=7)  # of a process that waits for another: the first may make a corpus. A dead one is noticed
+PATIENCE = timedelta(days=7)  # of a process that waits for the first, which may prepare a corpus. A dead one is noticed
 EXIT_S = 1.0  # a killed process's connections break before it is gone
-SAME_MISTAKE_S = 2.0  # a process that fails waits so long for the others to fail alike, so that it is said once
+SAME_MISTAKE_S = 2.0  # a failing process waits this long for the others to fail alike, so that one error is printed
 LOST = ("closed by peer", "reset by peer", "Broken pipe", "gloo", "NCCL", "TCPStore")  # in torch's messages
 GOES_ON = "the same command goes on from the last checkpoint"
 
@@ -39,7 +39,7 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Return whether this is the process that writes and speaks."""
+    """Return whether this is the process that writes and prints."""
     return rank() == 0
 
 
@@ -55,7 +55,7 @@ def join() -> None:
 
 
 def leave() -> None:
-    """Take leave of the other processes."""
+    """Disconnect from the other processes."""
     from torch import distributed
 
     if distributed.is_initialized():
@@ -79,14 +79,14 @@ def summed(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def said_by_first(make: Callable[[], T]) -> T:
-    """Return what the first process makes; the others only wait for it."""
+    """Return the value that the first process computes; the others wait for it."""
     if world_size() == 1:
         return make()
     from torch import distributed
 
-    said: list[Any] = [make() if is_first() else None]
-    distributed.broadcast_object_list(said, src=0)
-    return said[0]
+    values: list[Any] = [make() if is_first() else None]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def take_from_first(model: Any) -> None:
@@ -107,9 +107,9 @@ def wait() -> None:
 
 @contextmanager
 def first_alone() -> Iterator[None]:
-    """Context: the first process goes through it before the others, so that they find what it has made.
+    """Context: the first process runs the block before the others, so that they can read the files it has written.
 
-    Where it fails the others go through it too: a mistake that is everybody's is found by everybody, and said once.
+    If it fails, the others run the block too: an error that all of them share is raised by all and printed once.
     """
     if not is_first():
         wait()
@@ -123,7 +123,7 @@ def first_alone() -> Iterator[None]:
 
 @contextmanager
 def said_once() -> Iterator[None]:
-    """Context: what every process writes to the terminal, only the first one does."""
+    """Context: only the first process writes to the terminal."""
     with ExitStack() as stack:
         if not is_first():
             nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
@@ -134,14 +134,14 @@ def said_once() -> Iterator[None]:
 
 @contextmanager
 def together(verb: str, *, shared: bool) -> Iterator[None]:
-    """Context of a whole command: the processes begin and end together, and a failure is said once.
+    """Context of a whole command: the processes begin and end together, and a failure is printed once.
 
     Args:
         verb: of ``sonolex``.
         shared: whether several processes may share it.
 
     Raises:
-        ValueError: torchrun started several processes of a command for one.
+        ValueError: torchrun started several processes of a command that must be one.
     """
     if world_size() == 1:
         yield
@@ -156,7 +156,7 @@ def together(verb: str, *, shared: bool) -> Iterator[None]:
         group.connect()
         join()
         yield
-        wait()  # one that ends early could not be told from one that was killed
+        wait()  # a process that ends early would look like one that was killed
         leave()
     except BaseException as e:
         group.failed(e)
@@ -164,7 +164,7 @@ def together(verb: str, *, shared: bool) -> Iterator[None]:
 
 
 class _Group:
-    """What a process of several does when it fails, or another one."""
+    """Ends a process of several when it fails, or when another one does."""
 
     def __init__(self, command: str):
         self.command = command
@@ -186,29 +186,29 @@ class _Group:
         threading.Thread(target=watching, daemon=True).start()
 
     def connect(self) -> None:
-        """Find torchrun's store of short texts, which outlives every process of the group, if there is one."""
+        """Connect to torchrun's store of short texts, if there is one; it outlives every process of the group."""
         from torch import distributed
 
         if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
             return
-        # A connection of its own: the group's may be held by a call that waits.
+        # A separate connection, because a waiting call may block the group's.
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = distributed.TCPStore(*place, is_master=False, wait_for_workers=False)
         self._notes = distributed.PrefixStore(f"sonolex/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         self._notes.set(f"process/{rank()}", f"{os.environ.get('GROUP_RANK', '0')} {os.getpid()}")
 
     def failed(self, error: BaseException) -> None:
-        """Say why this process ends to the others; return if it is for this one to say it to the user."""
+        """Tell the others why this process ends; return if this process is the one to tell the user."""
         if _is_loss(error):
             self.end(noticed=True)
         if not self._ending.acquire(blocking=False):
-            time.sleep(SAME_MISTAKE_S)  # the thread that ends this process is at it
+            time.sleep(SAME_MISTAKE_S)  # another thread is already ending this process
         if isinstance(error, KeyboardInterrupt) and not is_first():
             raise SystemExit(130) from None
         if isinstance(error, KeyboardInterrupt | SystemExit):
             return
         text = f"{error}" if isinstance(error, ValueError | TypeError | OSError | ImportError) else repr(error)
-        first = self._first_to_say(f"rank {rank()}: {text}")
+        first = self._first_note(f"rank {rank()}: {text}")
         self._until_all_failed()
         if first.partition(": ")[2] == text and first != f"rank {rank()}: {text}":
             raise SystemExit(2) from None
@@ -217,10 +217,10 @@ class _Group:
         """End this process, because another one has (or torchrun was told to stop): at once, whatever it is doing.
 
         Args:
-            noticed: that another one cannot be reached.
+            noticed: another process could not be reached.
         """
         if not self._ending.acquire(blocking=False):
-            time.sleep(2 * SAME_MISTAKE_S)  # this process is failing by itself, and says so
+            time.sleep(2 * SAME_MISTAKE_S)  # this process is already failing, and prints why
             os._exit(2)
         known = self._why()
         if known or noticed:
@@ -232,18 +232,18 @@ class _Group:
         os._exit(1)
 
     def _say(self, text: str) -> None:
-        """Say why this process ends, also in the middle of what only the first process says (`said_once`)."""
+        """Print why this process ends, also inside `said_once`."""
         stream = sys.__stderr__ or sys.stderr
         say(f"{self.command}: {text}; {GOES_ON}", file=stream)
         stream.flush()
 
     def _why(self) -> str:
-        """Return which process ended first, and why if it could say so; nothing if none is known to have ended."""
+        """Return which process ended first, and why if it left a note; nothing if none is known to have ended."""
         deadline = time.monotonic() + EXIT_S
         while self._notes:
             known = self._read("end")
             if not known and (lost := self._lost_ranks()):
-                known = self._first_to_say(f"rank {', '.join(map(str, lost))}")
+                known = self._first_note(f"rank {', '.join(map(str, lost))}")
             if known or time.monotonic() > deadline:
                 return known
             time.sleep(0.05)
@@ -258,8 +258,8 @@ class _Group:
                 lost.append(other)
         return lost
 
-    def _first_to_say(self, text: str) -> str:
-        """Return why the first process that ended did: this text, unless another process has said something before."""
+    def _first_note(self, text: str) -> str:
+        """Return the note of the process that ended first: ``text``, unless another process left one before."""
         try:
             return self._notes.compare_set("end", "", text).decode() if self._notes else text
         except RuntimeError:  # torchrun, which keeps the notes, is gone too
@@ -282,7 +282,7 @@ class _Group:
 
 
 def _is_loss(error: BaseException) -> bool:
-    """Return whether an error says that another process cannot be reached."""
+    """Return whether an error means that another process cannot be reached."""
     from torch import distributed
 
     return isinstance(error, distributed.DistError) or (

@@ -1,4 +1,4 @@
-"""What keeps a run honest: one folder is one run, and nothing that was heard is reported on."""
+"""Checks that keep a run honest: one folder holds one run, which reports on no clips that it has learned from."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def _add_defaults(saved: Any, value: Any) -> None:
 
 
 def require_unseen_report(run: Run, train: Manifest, earlier: Mapping[str, Path]) -> None:
-    """Raise ValueError if a run would report on what it knows.
+    """Raise ValueError if a run would report on clips that it has learned from.
 
-    Under a protocol: clips that it trains or selects on. Always: recordings (``source_id``) that ``init_from`` heard in
-    pre-training, unless the run allows them.
+    Under a protocol: clips that it trains or selects on. Always: recordings (``source_id``) that ``init_from`` was
+    pre-trained on, unless the run allows them.
     """
     if not run.data.report:
         return
     clips = load_sources(run.data.report)
-    again = sorted(_heard_before(run, earlier) & source_ids(clips))
+    again = sorted(_earlier_recordings(run, earlier) & source_ids(clips))
     if again and not run.data.allow_heard_sources:
         raise ValueError(
             f"`report` must hold recordings that {run.init_from} did not hear in pre-training, but {len(again)} were "
             f"heard, for example source_id {again[0]!r} (run {run.name!r}). Leave them out of the pre-training, or "
-            "set allow_heard_sources=True, which the run's recipe.json will say."
+            "set allow_heard_sources=True, which the run's recipe.json will record."
         )
     if run.data.protocol is None:
         return
@@ -73,27 +73,27 @@ def require_unseen_report(run: Run, train: Manifest, earlier: Mapping[str, Path]
     if run.data.selection and not find_protocol(run.data.protocol).selects_on_report:
         parts.append(("selected", load_sources(run.data.selection)))
     for use, clips in parts:
-        seen = sorted(report & set(clips.column("id")))
-        if seen:
+        overlap = sorted(report & set(clips.column("id")))
+        if overlap:
             raise ValueError(
-                f"`report` must hold clips that are not {use} on, but {len(seen)} are, for example {seen[0]!r} "
+                f"`report` must hold clips that are not {use} on, but {len(overlap)} are, for example {overlap[0]!r} "
                 f"(run {run.name!r})."
             )
 
 
 def write_heard(folder: Path, run: Run, clips: Manifest, earlier: Mapping[str, Path]) -> None:
     """Write the recordings that the run's weights are trained on, those of ``init_from`` included."""
-    save_json(folder / HEARD, sorted(_heard_before(run, earlier) | source_ids(clips)))
+    save_json(folder / HEARD, sorted(_earlier_recordings(run, earlier) | source_ids(clips)))
 
 
-def _heard_before(run: Run, earlier: Mapping[str, Path]) -> set[str]:
+def _earlier_recordings(run: Run, earlier: Mapping[str, Path]) -> set[str]:
     """Return the recordings that the weights of ``init_from`` were trained on, as far as is known."""
     if run.init_from is None:
         return set()
     path = Path(earlier.get(run.init_from, run.init_from)) / HEARD
     if not path.is_file():
         return set()
-    heard = load_json(path, cure="Train that run again in another folder.")
-    if not isinstance(heard, list) or not all(isinstance(s, str) for s in heard):
+    recordings = load_json(path, cure="Train that run again in another folder.")
+    if not isinstance(recordings, list) or not all(isinstance(s, str) for s in recordings):
         raise ValueError(f"{path} must be a list of recordings, but is not. Write or copy it again.")
-    return set(heard)
+    return set(recordings)

@@ -23,7 +23,7 @@ Rows = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class JointPass:
-    """Terms over all rows of a step, and the gradient that each batch's rows carry; empty without such objectives."""
+    """Terms over all rows of a step, and the gradient of each batch's rows; empty if no objective compares clips."""
 
     terms: Mapping[str, Term] = field(default_factory=dict)
     gradients: Sequence[Rows | None] = ()
@@ -50,17 +50,17 @@ def joint_pass(
         batches: of this process; None where it has no clips.
         drawing: decides dropout, so that both embeddings of a batch are the same.
         gather: every process's value, on every process; ``rank`` is this one's place among ``world_size``.
-        scaler: of gradients; the objectives' own parameters get scaled ones, as all others do, and the rows do not.
+        scaler: of gradients; those of the objectives' own parameters are scaled, as all others, those of rows are not.
     """
-    own: list[dict[str, Tensor]] = []
+    local: list[dict[str, Tensor]] = []
     for batch in batches:
         if batch is None:
-            own.append({})
+            local.append({})
             continue
         with torch.no_grad(), autocast(), drawing(batch):
-            own.append({n: x.float() for n, x in model.rows(batch.to(device)).items()})
+            local.append({n: x.float() for n, x in model.rows(batch.to(device)).items()})
     # Between processes rows travel through the CPU.
-    by_process = gather([{n: x.cpu() for n, x in rows.items()} for rows in own]) if world_size > 1 else [own]
+    by_process = gather([{n: x.cpu() for n, x in rows.items()} for rows in local]) if world_size > 1 else [local]
     # Every process joins the same rows in the same order: first by batch, then by process, as one process would.
     order = [rows for by_batch in zip(*by_process, strict=True) for rows in by_batch if rows]
     if not order:  # no clip of the step could be used
@@ -77,7 +77,7 @@ def joint_pass(
             size = len(next(iter(rows.values()), ()))
             if process == rank:
                 part = {n: x.grad[start : start + size] / scale for n, x in joined.items() if x.grad is not None}
-                # A process without clips passes some clip through, and nothing back.
+                # A process without clips passes some clip forward, and no gradient back.
                 gradients.append(part if size else {n: x.new_zeros(()) for n, x in part.items()})
             start += size
     return JointPass({n: Term(t.sum.detach(), t.count, t.weight) for n, t in terms.items()}, gradients)

@@ -1,4 +1,4 @@
-"""What happened, as append-only JSON lines; a progress bar; TensorBoard when it is installed."""
+"""The events of a run, as append-only JSON lines; a progress bar; TensorBoard when it is installed."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ class Journal:
         """Append one event.
 
         Args:
-            measured: numbers by the names of tasks, losses and metrics, which are the user's: one that a field of the
-                line has already is written with " (measured)" after it.
+            measured: numbers, by the user's names of tasks, losses and metrics; a name that is already a field of the
+                line gets " (measured)" after it.
         """
         if not self.active:
             return
-        own = {"event": event, "time_s": self.elapsed_s, **values}
-        named = {f"{name} (measured)" if name in own else name: value for name, value in (measured or {}).items()}
-        line, values = own | named, values | named
+        fields = {"event": event, "time_s": self.elapsed_s, **values}
+        named = {f"{name} (measured)" if name in fields else name: value for name, value in (measured or {}).items()}
+        line, values = fields | named, values | named
         append_line(self.path, json.dumps(line))
         if self._board is not None and "step" in values:
             numbers = {f"{event}/{name}": value for name, value in values.items() if isinstance(value, float)}
             self._board.write(numbers, step=values["step"])
 
     def write_bad_clips(self, by_process: Sequence[Mapping[str, str]], *, step: int) -> None:
-        """List clips that cannot be used, with what is wrong with them, in ``bad_clips.jsonl``."""
-        bad = {clip_id: problem for found in by_process for clip_id, problem in found.items()}
+        """List clips that cannot be used, with their problems, in ``bad_clips.jsonl``."""
+        bad = {clip_id: problem for problems in by_process for clip_id, problem in problems.items()}
         if bad and self.active:
             lines = (json.dumps({"clip_id": clip_id, "problem": problem}) for clip_id, problem in bad.items())
             write_text(self.path.with_name("bad_clips.jsonl"), "".join(f"{line}\n" for line in lines))
@@ -65,8 +65,8 @@ def progress_bar(
 ) -> Iterator[Callable[[Mapping[str, Any], float | None], None]]:
     """Show a bar of optimiser steps inside, which leaves its last line behind.
 
-    The function it gives takes the loop's state after each step, and the last loss that is known. It shows the epoch,
-    the time left, and the last and the best score on the selection part.
+    The yielded function takes the loop's state after each step, and the last known loss. The bar shows the epoch, the
+    time left, and the last and the best score on the selection part.
     """
     if quiet:
         yield lambda state, loss: None
@@ -74,24 +74,24 @@ def progress_bar(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[said]}", markup=False)) as bar:
-        task = bar.add_task(visible(name), total=num_steps, completed=done, said="")
+    with Progress(*columns, TextColumn("{task.fields[status]}", markup=False)) as bar:
+        task = bar.add_task(visible(name), total=num_steps, completed=done, status="")
 
         def advance(state: Mapping[str, Any], loss: float | None) -> None:
-            said = [f"epoch {min(state['epoch'] + 1, num_epochs)} of {num_epochs}"]
-            said += [] if loss is None else [f"loss {loss:.3f}"]
+            status = [f"epoch {min(state['epoch'] + 1, num_epochs)} of {num_epochs}"]
+            status += [] if loss is None else [f"loss {loss:.3f}"]
             if state.get("value") is not None:
-                said.append(f"validation {state['value']:.3f} (best {state['best']:.3f})")
-            bar.update(task, completed=state["step"], said=", ".join(said))
+                status.append(f"validation {state['value']:.3f} (best {state['best']:.3f})")
+            bar.update(task, completed=state["step"], status=", ".join(status))
 
         yield advance
 
 
 def waited(state: dict[str, Any], steps: Iterable[T]) -> Iterator[T]:
-    """Yield the steps, and add the time until each one's batches are there to ``load_s`` of the loop's state.
+    """Yield the steps, and add the time until each one's batches are loaded to ``load_s`` of the loop's state.
 
     ``train_s`` beside it is the time of the steps themselves. A checkpoint of an older version has no ``load_s``; then
-    none is counted, so that half a number is not taken for a whole one.
+    none is counted, so that a partial sum is not taken for the whole.
     """
     started = time.perf_counter()
     for batches in steps:
@@ -110,13 +110,13 @@ def events_of(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a run, line by line; half-written lines are left out.
 
     Raises:
-        ValueError: a journal that is no file, larger than any, or whose lines are JSON but no events.
+        ValueError: the journal is not a file, is too large, or has lines that are JSON but not events.
     """
     path = folder / "journal.jsonl"
     if not path.exists():
         return
     if not path.is_file() or path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path} must be a file of at most {MOST_BYTES:,} bytes, but is none.")
+        raise ValueError(f"{path} must be a file of at most {MOST_BYTES:,} bytes, but is not.")
     with path.open("rb") as f:
         for number in itertools.count(1):
             line = f.readline(MOST_LINE_BYTES)
@@ -129,7 +129,9 @@ def events_of(folder: Path) -> Iterator[dict[str, Any]]:
             except ValueError:  # cut by a kill, perhaps with the next process's line behind it
                 continue
             if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-                raise ValueError(f"{path} must hold an event on each line, but line {number} is none. Copy it again.")
+                raise ValueError(
+                    f"{path} must hold an event on each line, but line {number} is not one. Copy it again."
+                )
             yield event
 
 
@@ -137,7 +139,7 @@ def training_curve(folder: Path, event: str, name: str) -> tuple[list[int], list
     """Return steps and values of one journaled number; a resumed run's repeated steps count once, the last time.
 
     Raises:
-        ValueError: as `events_of`; a step or value that is no finite number.
+        ValueError: as `events_of`; a step or value is not a finite number.
     """
     by_step: dict[int, float] = {}
     for line in events_of(folder):

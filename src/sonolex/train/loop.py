@@ -65,7 +65,7 @@ def train(
         earlier: folders of earlier runs of the same recipe, by name, for ``init_from``.
         device: what computes: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.
         quiet: no progress bar.
-        watch: told the step and the selection value of every evaluation; what it raises ends the training.
+        watch: called with the step and the selection value of every evaluation; an error it raises ends the training.
 
     Raises:
         ValueError: the folder holds another run; no such device; the loss is not finite (with the clips of the batch).
@@ -100,8 +100,8 @@ class _Training:
             require_unseen_report(run, self.clips, earlier)
         require_labels(run.tasks, self.clips)
         self.model, self.processor, start = build(run, self.clips, earlier=earlier)
-        others = [_clips_of(part) for part in (run.data.selection, run.data.report) if part]
-        require_fitting(run, self.processor, [self.clips, *others])
+        held_out = [_clips_of(part) for part in (run.data.selection, run.data.report) if part]
+        require_fitting(run, self.processor, [self.clips, *held_out])
         optim.freeze(self.model, run.optim.frozen)
         self.held = optim.held_groups(self.model, run.optim, 0)
         self.module, self.optimizer = fabric.setup(self.model, optim.build_optimizer(self.model, run.optim))
@@ -183,7 +183,7 @@ class _Training:
         self._save_state()
 
     def _step(self, batches: StepBatches) -> None:
-        """One optimiser step over several batches. Nothing in it waits for the device."""
+        """Take one optimiser step over several batches, without waiting for the device."""
         run, state, fabric = self.run, self.state, self.fabric
         lr = optim.rate(run.optim, self.num_steps, **{n: state[n] for n in ("step", "epoch", "halvings")})
         optim.set_rate(self.optimizer, lr)
@@ -239,9 +239,9 @@ class _Training:
 
     @contextmanager
     def _drawing(self, batch: Batch) -> Iterator[None]:
-        """Context: dropout of this step, by clip and by clip alone. (A clip that a step has twice is one example.)"""
+        """Context: dropout of this step depends on the clip alone. (A clip that a step has twice is dropped alike.)"""
         seeds = [clip_seed(self.run.seed, self.state["step"], f"dropout/{clip_id}") for clip_id in batch.clip_ids]
-        torch.manual_seed(seeds[0])  # nothing of ours draws from it, but a system of the user's own may
+        torch.manual_seed(seeds[0])  # our code does not draw from it, but a user's own system may
         with drawn_from(seeds, self.fabric.device):
             yield
 
@@ -250,7 +250,7 @@ class _Training:
         size = self.run.budget.accumulate
         rank, world = self.fabric.global_rank, self.fabric.world_size
         rows = [share_of(b, rank, world) for b in self.sampler.epoch(epoch)[start * size :]]
-        # A process without clips in a batch still reads none, in step with the others.
+        # A process without clips in a batch has None in its place, to stay in step with the others.
         loaded = iter(self.loader.batches([r for r in rows if len(r)], epoch=epoch))
         batches = (next(loaded) if len(r) else None for r in rows)
         while step := list(itertools.islice(batches, size)):
@@ -271,8 +271,8 @@ class _Training:
             num_clips += len(batch) if batch is not None else 0
             for name, count in batch.counts.items() if batch is not None else ():
                 counts[name] = counts.get(name, 0.0) + count
-        found = group.gathered((counts, num_clips))
-        return group.summed([c for c, _ in found]), sum(n for _, n in found)
+        by_process = group.gathered((counts, num_clips))
+        return group.summed([c for c, _ in by_process]), sum(n for _, n in by_process)
 
     def _clip_gradients(self) -> Tensor:
         """Scale the gradient down to the limit of its norm; return the norm before."""
@@ -336,10 +336,10 @@ class _Training:
     def _report(self) -> dict[str, Any]:
         """Load the selected weights, save the model folder, score the report part and write results.json."""
         if self.run.budget.select == "best" and self.state["best"] is not None and group.is_first():
-            own = {self.run.system, *(t.kind for t in self.run.tasks)}
-            best, _, _ = checkpoint.load_model(self.folder / "checkpoints" / "best", own=own)
+            trusted_names = {self.run.system, *(t.kind for t in self.run.tasks)}
+            best, _, _ = checkpoint.load_model(self.folder / "checkpoints" / "best", own=trusted_names)
             self.model.load_state_dict(best.state_dict())
-        group.take_from_first(self.model)  # not from the disk, where others may still see an older file
+        group.take_from_first(self.model)  # not from the disk, where other processes may still see an older file
         if self.run.data.selection and any(task.calibrates for _, task in self.model.task_items()):
             known = self.evaluate(_clips_of(self.run.data.selection))
             for name, task in self.model.task_items():
@@ -349,11 +349,11 @@ class _Training:
             self._save_model("model", folder=self.folder)
         report = _clips_of(self.run.data.report) if self.run.data.report else None
         evaluation = self.evaluate(report) if report is not None else None
-        for asked in self.run.data.also_report:
+        for modalities in self.run.data.also_report:
             assert report is not None
-            found = self.evaluate(report, loading=self.run.data.asked_with(asked))
+            rescored = self.evaluate(report, loading=self.run.data.asked_with(modalities))
             if self.fabric.is_global_zero:
-                write_results(self.folder, self.run, self.model, self.state, report, found, asked=asked)
+                write_results(self.folder, self.run, self.model, self.state, report, rescored, modalities=modalities)
         return group.said_by_first(
             lambda: write_results(self.folder, self.run, self.model, self.state, report, evaluation)
         )
@@ -376,7 +376,7 @@ class _Training:
         self._keep_only(new)
 
     def _keep_only(self, newest: Path) -> None:
-        """Remove older checkpoints: one, or two where a process was killed before it came to this."""
+        """Remove older checkpoints: one, or two if a process was killed before it removed them."""
         if self.fabric.is_global_zero:
             for old in newest.parent.glob("step-*"):
                 if old != newest:
@@ -395,6 +395,6 @@ class _Training:
 
 
 def _clips_of(part: tuple[Source, ...]) -> Manifest:
-    """Return the clips of a part of the data. A corpus that has to be made for it is made by one process."""
+    """Return the clips of a part of the data. One process alone prepares a corpus that is not there yet."""
     with group.first_alone():
         return load_sources(part)

@@ -23,7 +23,7 @@ class StepLosses:
     """Steps whose losses are not in the journal yet.
 
     Args:
-        every: so many steps are read at once; the newest one stays on the device until the next reading.
+        every: number of steps that are read at once; the newest one stays on the device until the next reading.
     """
 
     def __init__(self, journal: Journal, *, every: int):
@@ -47,10 +47,10 @@ class StepLosses:
 
         Args:
             sums: of each term in each batch of this process, by name.
-            counts: over how many items of all processes each term is averaged.
+            counts: number of items, over all processes, that each term averages over.
             terms: of the last batch, for their weights.
             joint: terms that were computed over all clips of the step.
-            line: what else the journal's line has.
+            line: further fields of the journal's line.
         """
         named = [("norm", "", gradient_norm)]
         named += [("sums", name, x) for name, x in sums]
@@ -68,7 +68,7 @@ class StepLosses:
         """Write all steps into the journal.
 
         Raises:
-            ValueError: the loss of one is not finite; with its clips.
+            ValueError: the loss of a step is not finite; the message lists its clips.
         """
         self._read(len(self._waiting))
 
@@ -76,9 +76,9 @@ class StepLosses:
         steps, self._waiting = self._waiting[:number], self._waiting[number:]
         measured = [step.read() for step in steps]
         by_process = group.gathered([m["sums"] for m in measured])
-        for i, (step, own) in enumerate(zip(steps, measured, strict=True)):
-            sums, counts = group.summed([process[i] for process in by_process]), step.counts | own["counts"]
-            means = {name: x / max(counts.get(name, 0.0), 1.0) for name, x in sums.items()} | own["means"]
+        for i, (step, by_kind) in enumerate(zip(steps, measured, strict=True)):
+            sums, counts = group.summed([process[i] for process in by_process]), step.counts | by_kind["counts"]
+            means = {name: x / max(counts.get(name, 0.0), 1.0) for name, x in sums.items()} | by_kind["means"]
             means["total"] = sum(step.weights.get(name, 1.0) * x for name, x in means.items())
             if not math.isfinite(means["total"]):
                 ids = [c for some in group.gathered(step.clip_ids) for c in some]
@@ -86,14 +86,14 @@ class StepLosses:
                     f"loss must be finite, but is {means} at step {step.line['step'] - 1} (clips {ids}). "
                     "Lower the learning rate, or look at these clips."
                 )
-            self.last, norm = means["total"], own["norm"][""]
+            self.last, norm = means["total"], by_kind["norm"][""]
             norm = norm if math.isfinite(norm) else None  # a step that gradient scaling leaves out
             self._journal.write("step", means, **step.line, gradient_norm=norm)
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One step: its numbers on their way, with the kind and name of each, and what the CPU knows of it."""
+    """One step: its numbers on their way, with the kind and name of each, and what the CPU knows already."""
 
     names: Sequence[tuple[str, str]]
     numbers: _OnTheirWay
@@ -104,10 +104,10 @@ class _Step:
 
     def read(self) -> dict[str, dict[str, float]]:
         """Return the numbers by kind and name; several of one name are added up."""
-        found: dict[str, dict[str, float]] = {kind: {} for kind in ("norm", "sums", "means", "counts")}
+        by_kind: dict[str, dict[str, float]] = {kind: {} for kind in ("norm", "sums", "means", "counts")}
         for (kind, name), x in zip(self.names, self.numbers.read(), strict=True):
-            found[kind][name] = found[kind].get(name, 0.0) + x
-        return found
+            by_kind[kind][name] = by_kind[kind].get(name, 0.0) + x
+        return by_kind
 
 
 class _OnTheirWay:

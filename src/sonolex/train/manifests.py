@@ -1,4 +1,4 @@
-"""From a run's sources to manifests: a user's own table, a corpus, or a part of a protocol's fold."""
+"""Load a run's sources as manifests: a user's own table, a corpus, or a part of a protocol's fold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_source(source: Source) -> Manifest:
     """Return the clips of a source, with durations."""
     options = tuple(sorted(source.options.items()))
     if source.manifest is not None:
-        manifest = _own_manifest(source.manifest)
+        manifest = _user_manifest(source.manifest)
     elif source.corpus is not None:
         manifest = _corpus(source.corpus, options)
     else:
@@ -43,7 +43,7 @@ def _share_of(manifest: Manifest, share: float, draw: int) -> Manifest:
 
 
 def load_sources(sources: tuple[Source, ...]) -> Manifest:
-    """Return the clips of all sources as one manifest; a clip that several sources give counts once."""
+    """Return the clips of all sources as one manifest; a clip in several sources counts once."""
     return concatenate([load_source(s) for s in sources])
 
 
@@ -63,17 +63,17 @@ def source_ids(clips: Manifest) -> set[str]:
     return {str(s) for s in clips.column("source_id") if s is not None}
 
 
-def _own_manifest(path: str) -> Manifest:
-    """Return a user's manifest, and say once what has to be said about how it was read."""
+def _user_manifest(path: str) -> Manifest:
+    """Return a user's manifest, and print once its notes on how it was read."""
     manifest = read_manifest(path)
-    if manifest.notes and path not in _SAID:
-        _SAID.add(path)
+    if manifest.notes and path not in _NOTES_PRINTED:
+        _NOTES_PRINTED.add(path)
         for note in manifest.notes:
             terminal.say(f"{path}: {note}", file=sys.stderr)
     return manifest
 
 
-_SAID: set[str] = set()
+_NOTES_PRINTED: set[str] = set()
 
 
 @lru_cache(maxsize=32)

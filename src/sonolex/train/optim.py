@@ -25,7 +25,7 @@ def freeze(model: Model, names: tuple[str, ...]) -> None:
     """Stop training the named layer groups: no gradient, and eval mode for good (no dropout drift).
 
     Raises:
-        ValueError: a name that is no layer group.
+        ValueError: a name is not a layer group.
     """
     groups = layer_groups(model)
     unknown = sorted(set(names) - {*groups, WHOLE_SYSTEM})
@@ -52,7 +52,7 @@ def held_groups(model: Model, optim: Optim, epoch: int) -> list[str]:
     """Return the groups that gradual unfreezing still holds in an epoch (counted from 0).
 
     Raises:
-        ValueError: a name that is no layer group.
+        ValueError: a name is not a layer group.
     """
     groups = layer_groups(model)
     unknown = sorted(set(optim.trained_from) - set(groups))
@@ -64,7 +64,7 @@ def held_groups(model: Model, optim: Optim, epoch: int) -> list[str]:
 def drop_gradients(model: Model, held: Collection[str]) -> None:
     """Forget the gradients of held groups, so that the optimiser leaves their weights as they are.
 
-    They are computed all the same: DistributedDataParallel was told at the start which parameters have gradients.
+    DistributedDataParallel computes them anyway: it fixes at the start which parameters have gradients.
     """
     groups = layer_groups(model)
     for name in held:
@@ -133,8 +133,8 @@ def rate_factor(step: int, num_steps: int, *, schedule: str, warmup_share: float
         return (step + 1) / warmup
     if schedule in ("constant", "plateau"):
         return 1.0
-    left = (num_steps - step) / max(1, num_steps - warmup)
-    return left if schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
+    remaining = (num_steps - step) / max(1, num_steps - warmup)
+    return remaining if schedule == "linear" else 0.5 * (1 - math.cos(math.pi * remaining))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -1,4 +1,4 @@
-"""What can be known about a run's clips before the first step: whether the system can read every one of them."""
+"""Checks of a run's clips before the first step: can the system read every one of them, and do they have labels?"""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sonolex.processors.base import Processor
 from sonolex.tasks.base import TaskConfig, task_type
 from sonolex.train.run import Run
 
-CLEANED = 2  # a cleaner or tokenizer may take accents off letters, which makes more bytes of them, never twice as many
+CLEANED = 2  # a cleaner or tokenizer may split accents off letters: more bytes, but never twice as many
 
 
 def require_fitting(run: Run, processor: Processor, parts: Sequence[Manifest]) -> None:
-    """Raise ManifestError with every clip of a run that stops it later, unless the run leaves bad clips out.
+    """Raise ManifestError that lists every clip that would stop the run later, unless it leaves bad clips out.
 
     Lengths are those of the manifests' columns; no audio is read.
     """
@@ -24,9 +24,9 @@ def require_fitting(run: Run, processor: Processor, parts: Sequence[Manifest]) -
         return
     problems: dict[str, str] = {}
     for part in parts:
-        found = unreadable_clips(part, processor, run.data.loading.modalities, run.data.loading.max_duration_s)
-        ids = part.column("id") if found else []
-        problems |= {ids[row]: problem for row, problem in found.items()}
+        unreadable = unreadable_clips(part, processor, run.data.loading.modalities, run.data.loading.max_duration_s)
+        ids = part.column("id") if unreadable else []
+        problems |= {ids[row]: problem for row, problem in unreadable.items()}
     if problems:
         cure = "Repair these clips, or leave them out with on_bad_clip='skip'."
         raise ManifestError(f"run {run.name!r}", list(problems.values()), cure=cure)
@@ -48,7 +48,7 @@ def require_labels(tasks: Sequence[TaskConfig], clips: Manifest) -> None:
 def unreadable_clips(
     clips: Manifest, processor: Processor, modalities: Sequence[str], longest_s: float = np.inf
 ) -> dict[int, str]:
-    """Return what is wrong, by row, with clips that are too long, last no time, or say too much."""
+    """Return, by row, the problems of clips whose audio is empty or too long, or whose text is too long."""
     longest_s, problems = min(longest_s, processor.config.longest_s), {}
     ids, texts = clips.column("id"), clips.column("text")
     if "audio" in modalities:

@@ -1,9 +1,9 @@
-"""Score frozen vectors: a simple classifier for each task on what a system hears, without training the system.
+"""Score frozen vectors: a simple classifier for each task on a system's pooled vectors, without training the system.
 
-A classifier sees the training part, and the selection part if the run has one; its one constant is chosen by
-cross-validation within them, since a selection part of a few dozen clips cannot choose it. Folds share no speaker (or
-recording, where only that is known), unless some class has one only: then they are of clips. Nothing is fitted on the
-report part.
+A classifier is fitted to the training part, and the selection part if the run has one; its one constant is chosen by
+cross-validation within them, since a few dozen selection clips are too few to choose it. Folds share no speaker (or
+recording, where only that is known), unless some class has only one: then folds are drawn by clip. Nothing is fitted on
+the report part.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from sonolex.train.run import Run
 SVM_COSTS = (1.0, 10.0, 100.0)
 LINEAR_COSTS = (0.01, 0.1, 1.0, 10.0)
 NEIGHBOURS = (1, 5, 25)
-NOISE = 1.25  # of vectors that stand for others: an audio's lies about as far from its text's, cosine 0.65
-NOISY_WIDTH, NOISY_BATCH, NOISY_PASSES, NOISY_STEPS = 512, 512, 40, (300, 4000)  # passes, within so many steps
+NOISE = 1.25  # length of the noise: a clip's audio and text vectors lie about this far apart, cosine 0.65
+NOISY_WIDTH, NOISY_BATCH, NOISY_PASSES, NOISY_STEPS = 512, 512, 40, (300, 4000)  # passes, within a range of steps
 NUM_FOLDS = 5
 
 
@@ -48,7 +48,7 @@ def probe(run: Run, folder: Path, *, earlier: dict[str, Path] | None = None, dev
     """Fit ``run.frozen_classifier`` to the vectors of its (untrained or given) system; return the results.
 
     Raises:
-        ValueError: a task of the run is no classification, no clip has its label, or there is no such device.
+        ValueError: a task of the run is not a classification, no clip has its label, or there is no such device.
         Held: another process trains in the folder.
     """
     results = finished(folder, run)
@@ -87,24 +87,24 @@ def _probed(run: Run, folder: Path, earlier: dict[str, Path], place: torch.devic
         )
 
     clips = [train, *([load_sources(run.data.selection)] if run.data.selection else [])]
-    seen = [vectors(part, run.data.loading) for part in clips]
-    chosen = {name: _fitted(run.frozen_classifier, name, seen) for name, _ in model.task_items()}
+    evaluations = [vectors(part, run.data.loading) for part in clips]
+    chosen = {name: _fitted(run.frozen_classifier, name, evaluations) for name, _ in model.task_items()}
     report = load_sources(run.data.report)
 
     def scored(loading: Loading) -> Evaluation:
-        found = vectors(report, loading)
+        evaluation = vectors(report, loading)
         scores, metrics = {}, {}
         for name, task in model.task_items():
             classes = list(task.config.classes)
-            said = chosen[name][0].predict(found.pooled_BD)
-            scores[name] = np.eye(len(classes))[[classes.index(c) for c in said]]
-            metrics[name] = task.metrics(found.labels[name], scores[name], found.groups[name])
-        return replace(found, scores=scores, metrics=metrics)
+            predicted = chosen[name][0].predict(evaluation.pooled_BD)
+            scores[name] = np.eye(len(classes))[[classes.index(c) for c in predicted]]
+            metrics[name] = task.metrics(evaluation.labels[name], scores[name], evaluation.groups[name])
+        return replace(evaluation, scores=scores, metrics=metrics)
 
     accuracy = float(np.mean([value for _, value in chosen.values()]))
     state = {"step": 0, "best": accuracy, "train_s": time.perf_counter() - started}
-    for asked in run.data.also_report:
-        write_results(folder, run, model, state, report, scored(run.data.asked_with(asked)), asked=asked)
+    for modalities in run.data.also_report:
+        write_results(folder, run, model, state, report, scored(run.data.asked_with(modalities)), modalities=modalities)
     return write_results(folder, run, model, state, report, scored(run.data.loading))
 
 
@@ -139,7 +139,7 @@ def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray, groups_N: np.nd
         classifier, grid = make_pipeline(StandardScaler(), last), {f"{type(last).__name__.lower()}__C": costs}
     _, counts = np.unique(known_N, return_counts=True)
     rarest = min(len(np.unique(groups_N[known_N == n])) for n in np.unique(known_N))
-    if name == "noisy":  # nothing to choose: one part held out tells its accuracy
+    if name == "noisy":  # nothing to choose: one held-out part measures its accuracy
         folds: Any = ShuffleSplit(1, test_size=0.1, random_state=0)
     elif rarest < 2:
         folds = StratifiedKFold(max(2, min(NUM_FOLDS, int(counts.min()))), shuffle=True, random_state=0)
@@ -153,8 +153,8 @@ def _chosen(name: str, seen_ND: np.ndarray, known_N: np.ndarray, groups_N: np.nd
 def _noisy_network() -> Any:
     """Return a network of two hidden layers that learns from unit vectors with noise as long as ``noise``.
 
-    Vectors of one modality differ by directions that another modality does not have. Noise hides small ones, so that
-    what is learned from texts holds for their recordings.
+    Vectors of one modality differ in directions that another modality does not have. Noise hides small ones, so that
+    what the network learns from texts holds for their recordings.
     """
     from sklearn.base import BaseEstimator, ClassifierMixin
 

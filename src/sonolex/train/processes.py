@@ -15,7 +15,7 @@ from sonolex.train.run import Run
 
 
 def launched(run: Run, *, device: str = AUTO) -> Fabric:
-    """Return one process and its device, or those that torchrun started: of "cuda", each takes one of its own.
+    """Return Fabric for this process and its device; processes that torchrun started each take a CUDA device.
 
     Raises:
         ValueError: a device that this machine does not have, or one device or too few for several processes.
@@ -26,12 +26,12 @@ def launched(run: Run, *, device: str = AUTO) -> Fabric:
     if processes > 1:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
         _require_one_each(device, wanted, here)
-        # What the CPU knows (counts, losses that were read) goes from CPU to CPU.
+        # Counts and losses that are on the CPU already go from CPU to CPU.
         backend = "cpu:gloo,cuda:nccl" if wanted.type == "cuda" else "gloo"
         strategy = DDPStrategy(find_unused_parameters=True, process_group_backend=backend)
         options = {"devices": here, "strategy": strategy}
     precision = _precision(run, wanted)
-    if precision == "16-mixed" and wanted.type == "cpu":  # Fabric offers it on GPUs alone, but its parts do it here
+    if precision == "16-mixed" and wanted.type == "cpu":  # Fabric itself offers it on GPUs only
         options["plugins"] = MixedPrecision("16-mixed", "cpu")
     else:
         options["precision"] = precision

@@ -30,24 +30,24 @@ def write_results(
     report: Manifest | None,
     evaluation: Evaluation | None,
     *,
-    asked: tuple[str, ...] = (),
+    modalities: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Write results.json and the predictions, and return the results.
 
     Args:
-        asked: the modalities of one of ``Data.also_report``: a row of its own, in a folder within the run's.
+        modalities: one of ``Data.also_report``, scored as a row of its own, in a folder within the run's.
     """
     trained_clips = int(sum(training_curve(folder, "step", "clips")[1]))
     row = run.row or run.name
     selected = state.get("best_step") if run.budget.select == "best" else None
-    if asked:
-        folder, row = folder / "asked" / "+".join(asked), f"{row}, asked with {' and '.join(asked)}"
+    if modalities:
+        folder, row = folder / "asked" / "+".join(modalities), f"{row}, asked with {' and '.join(modalities)}"
     results: dict[str, Any] = {
         "run": run.name,
         "row": row,
         "system": run.system,
         "seed": run.seed,
-        "modalities": list(asked or run.data.loading.modalities),
+        "modalities": list(modalities or run.data.loading.modalities),
         "trained_modalities": list(run.data.loading.modalities),
         "init_from": run.init_from,
         "num_parameters": count_parameters(model.system),
@@ -69,7 +69,7 @@ def write_results(
         write_embeddings(folder / "predictions" / "embeddings.npz", report, evaluation)
     if run.data.protocol is not None and evaluation is not None:
         results |= _results_of_run(folder, run, model)
-    if not asked:
+    if not modalities:
         _write_card(folder / "model", run, model, results, report, evaluation)
     save_json(folder / "results.json", results)
     return configs.to_json(results)
@@ -98,7 +98,7 @@ def _write_card(
 def protocol_results(
     protocol: Protocol, fold: Fold, manifest: Manifest, model: Model, folder: Path | None
 ) -> dict[str, Any]:
-    """Return what ties scores to their protocol; write the floors' predictions under ``folder`` if one is given."""
+    """Return the fields that tie scores to their protocol; write the floors' predictions under ``folder``, if any."""
     if protocol.own_clips:
         require_unchanged(fold.report)
     card = protocol.card(manifest)

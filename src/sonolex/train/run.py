@@ -1,4 +1,4 @@
-"""What a recipe fills in: everything that decides a result, as frozen dataclasses."""
+"""The settings that a recipe fills in: everything that a result depends on, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Data:
     """Which clips train, select and report, and how they are read.
 
     ``protocol`` and ``fold`` give the result its fingerprint; without them ``report`` scores carry none.
-    ``allow_heard_sources`` reports on recordings (``source_id``) that ``init_from`` heard in pre-training.
-    ``also_report`` are sets of modalities with which the report part is scored once more, as rows of their own: what a
-    model of audio and words makes of words alone, or one that learned from words of audio.
+    ``allow_heard_sources`` allows to report on recordings (``source_id``) that ``init_from`` was pre-trained on.
+    ``also_report`` are sets of modalities with which the report part is scored again, each a row of its own: to test a
+    model of audio and words on words alone, or one trained on words on audio.
     """
 
     train: tuple[Source, ...]
@@ -69,7 +69,7 @@ class Data:
             raise ValueError("`also_report` must be empty without `report`, but is not.")
 
     def asked_with(self, modalities: tuple[str, ...]) -> Loading:
-        """Return how the report part is read for one of ``also_report``."""
+        """Return the settings that read the report part for one of ``also_report``."""
         return replace(self.loading, modalities=modalities)
 
     @classmethod
@@ -88,8 +88,8 @@ class Optim:
         algorithm: "adamw", "radam" (SpectroBERT), or "lars" with ``betas[0]`` as its momentum (VICReg, VCR-AST).
         lr: peak learning rate.
         schedule: "linear" (BERT: warm-up, then to 0), "cosine", "constant" or "plateau" (halved as by
-            torch's ReduceLROnPlateau, when one more than ``plateau_patience`` evaluations in a row have not improved
-            the selection value), all after the warm-up.
+            torch's ReduceLROnPlateau, after more than ``plateau_patience`` evaluations in a row without improvement
+            of the selection value), all after the warm-up.
         warmup_share: of all steps.
         clip_norm: of the global gradient; 0 for none.
         frozen: layer groups of the system that are not trained and stay in eval mode; "system" is all of them.
@@ -139,7 +139,7 @@ class Budget:
         balance, balance_by: which clips an epoch has by their class in column ``balance_by``: see
             `sonolex.data.sampler.Sampler`.
         accumulate: batches an optimiser step averages over (as one batch of their sum).
-        evaluate_epochs: evaluate on the selection part every so many epochs.
+        evaluate_epochs: evaluate on the selection part after this many epochs.
         checkpoint_steps: also save this often within an epoch; 0 only at evaluations.
         journal_steps: losses are read from the device and written this many steps at a time; it changes no result.
         select: "best" (on the selection part) or "last" checkpoint for the report.
@@ -174,7 +174,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a recipe returns this, complete.
+    """One training, complete, as a recipe returns it.
 
     Attributes:
         name: folder name of the run.

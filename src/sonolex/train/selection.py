@@ -12,11 +12,11 @@ from sonolex.train.evaluation import Evaluation
 
 
 def selection_value(model: Model, evaluation: Evaluation, metric: str = "") -> float:
-    """Return what checkpoints are compared by, larger is better: the mean of the tasks' primary metrics.
+    """Return the value that ranks checkpoints, larger is better: the mean of the tasks' primary metrics.
 
     Each is measured in its task's unit (`Task.unit`), so that years and points of a scale weigh alike. A pre-training
-    counts minus the weighted total of its own terms, as it enters the loss: what is only journaled (weight 0),
-    penalties and the losses of other tasks are no part of it.
+    counts minus the weighted total of its own terms, as it enters the loss: terms that are only journaled
+    (weight 0), penalties and the losses of other tasks are not included.
 
     Args:
         metric: instead of the primary ones, of the tasks that have it.
@@ -48,8 +48,8 @@ def selection_value(model: Model, evaluation: Evaluation, metric: str = "") -> f
 def note_selection(state: dict[str, Any], value: float, *, plateau_patience: int | None) -> bool:
     """Return whether weights of this selection value are the best so far, and note it in the state of training.
 
-    With ``plateau_patience`` the rate is halved as by torch's ReduceLROnPlateau (threshold 0): when one evaluation more
-    than so many in a row has brought nothing.
+    With ``plateau_patience`` the rate is halved as by torch's ReduceLROnPlateau (threshold 0): after more than that
+    many evaluations in a row without improvement.
     """
     if state["best"] is None or value > state["best"]:
         state.update(best=value, best_step=state["step"], stale=0, waited=0)
@@ -62,5 +62,5 @@ def note_selection(state: dict[str, Any], value: float, *, plateau_patience: int
 
 
 def _weighted_total(task: Task, model: Model, evaluation: Evaluation) -> float | None:
-    own = [name for name in task.loss_terms(model.system) if name in evaluation.weights]
-    return sum(evaluation.weights[name] * evaluation.losses[name] for name in own) if own else None
+    terms = [name for name in task.loss_terms(model.system) if name in evaluation.weights]
+    return sum(evaluation.weights[name] * evaluation.losses[name] for name in terms) if terms else None

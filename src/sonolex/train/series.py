@@ -38,9 +38,9 @@ def train_all(
 ) -> list[dict[str, Any]]:
     """Return the results of every run, in ``folder/<run name>``. Finished runs are not repeated, broken ones go on.
 
-    Several commands may be given the same runs and folder: each takes the next run that no other one has, once the run
-    it starts from is finished. A killed one loses at most what it did since its run's last checkpoint. The processes
-    that torchrun started for one command all take the same run, and the first of them speaks.
+    Several commands may share the runs and the folder: each takes the next run that no other one has, once the run it
+    starts from is finished. A killed command loses at most the steps since its run's last checkpoint. The processes
+    that torchrun started for one command all take the same run, and the first of them prints.
 
     Raises:
         ValueError: two runs of one name, or runs that start from themselves or each other.
@@ -66,21 +66,21 @@ def train_all(
             break
         else:
             if not elsewhere:
-                left = [n for n in names if n not in results]
-                raise ValueError(f"runs must not start from themselves or each other, but {', '.join(left)} do.")
+                cyclic = [n for n in names if n not in results]
+                raise ValueError(f"runs must not start from themselves or each other, but {', '.join(cyclic)} do.")
             time.sleep(WAIT_S)
     return [results[name] for name in names]
 
 
 @contextmanager
 def _taken(folder: Path, name: str) -> Iterator[bool]:
-    """Context: whether no other command has this run; the first process keeps it for all of this one."""
+    """Context: yield whether no other command has this run; the first process locks it for all of this command."""
     with ExitStack() as kept:
         yield group.said_by_first(lambda: kept.enter_context(holding(folder, name, wait=False)))
 
 
 def _trained(run: Run, place: Path, earlier: Mapping[str, Path], device: str, quiet: bool) -> dict[str, Any]:
-    if run.frozen_classifier != "none":  # nothing is trained that several could share
+    if run.frozen_classifier != "none":  # several processes have no training to share
         return group.said_by_first(lambda: probe(run, place, earlier=dict(earlier), device=device))
     return train(run, place, earlier=dict(earlier), device=device, quiet=quiet)
 
@@ -92,7 +92,7 @@ def helpers(words: Sequence[str], count: int) -> Iterator[None]:
     They end with this process, even if it is killed: each reads a pipe whose other end only this process holds.
 
     Raises:
-        ValueError: one of them failed (the message ends with what it said), or torchrun has started several already.
+        ValueError: one of them failed (the message ends with its error output), or torchrun started several already.
     """
     if count and group.world_size() > 1:
         raise ValueError(
@@ -104,16 +104,16 @@ def helpers(words: Sequence[str], count: int) -> Iterator[None]:
     with ExitStack() as opened:
         started = []
         for _ in range(count):
-            said = opened.enter_context(tempfile.TemporaryFile("w+"))
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": said}
+            stderr = opened.enter_context(tempfile.TemporaryFile("w+"))
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": stderr}
             process = opened.enter_context(subprocess.Popen(command, **pipes, env=environment))
             opened.callback(process.terminate)  # before Popen's own end, which waits for it
-            started.append((process, said))
+            started.append((process, stderr))
         yield
-        for process, said in started:
+        for process, stderr in started:
             if process.wait():
-                said.seek(0)
-                raise ValueError(f"a process of {' '.join(words[:2])} failed: {said.read().strip()[-500:]}")
+                stderr.seek(0)
+                raise ValueError(f"a process of {' '.join(words[:2])} failed: {stderr.read().strip()[-500:]}")
 
 
 def helper() -> None:
@@ -123,7 +123,7 @@ def helper() -> None:
 
 
 def _end_with_parent() -> None:
-    os.read(0, 1)  # the parent writes nothing: this returns when it has closed its end of the pipe, or is no more
+    os.read(0, 1)  # the parent writes nothing: this returns when it has closed its end of the pipe, or has ended
     os._exit(1)
 
 

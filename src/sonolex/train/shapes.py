@@ -1,4 +1,4 @@
-"""Build a model without memory: its names and shapes are known before a number is."""
+"""Build a model without memory: its names and shapes are known before any of its numbers."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def shapes_only(*, most_parts: int) -> Iterator[None]:
 def needs_values(module: nn.Module) -> bool:
     """Return whether a module built by `shapes_only` holds tensors that no file of weights fills."""
     filled = module.state_dict(keep_vars=True)
-    known = {id(value) for value in filled.values()}  # an LSTM lists its weights once more
+    known = {id(value) for value in filled.values()}  # an LSTM lists its weights twice
     buffers = any(name not in filled for name, _ in module.named_buffers())
-    return buffers or any(id(t) not in known for part in module.modules() for t in _held(part))
+    return buffers or any(id(t) not in known for part in module.modules() for t in _plain_tensors(part))
 
 
-def _held(part: nn.Module) -> Iterator[Tensor]:
+def _plain_tensors(part: nn.Module) -> Iterator[Tensor]:
     """Yield tensors that are plain attributes of a module, or in lists and dictionaries that are."""
     for name, value in vars(part).items():
         if name in ("_parameters", "_buffers", "_modules"):
@@ -58,7 +58,7 @@ def _held(part: nn.Module) -> Iterator[Tensor]:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out what fills tensors, which have no memory here; torch takes a second to load what would pretend to."""
+    """Skips functions that fill tensors, which have no memory here; torch takes a second to load its substitutes."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _FILLS or getattr(func, "__module__", None) == "torch.nn.init":

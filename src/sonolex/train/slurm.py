@@ -1,7 +1,7 @@
 """An sbatch file that trains a recipe under Slurm: torchrun on one node, requeued on preemption and at the time limit.
 
 Nothing else is needed to go on: the same command continues from the last checkpoint, bit by bit
-(`sonolex.train.run.Budget.checkpoint_steps` says how often one is written within an epoch).
+(`sonolex.train.run.Budget.checkpoint_steps` sets how often one is written within an epoch).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def sbatch_text(
     """Return the file for ``sonolex`` with these words, e.g. ``("train", "quickstart", "--out", "runs/q")``.
 
     Args:
-        processes: of torchrun on the node; with GPUs, one each.
+        processes: number that torchrun starts on the node; with GPUs, one for each.
         gpus: on the node; 0 trains on CPUs.
         cpus: for each process.
         hours: until Slurm ends the job, which then requeues itself.

@@ -1,6 +1,6 @@
-"""What a sweep's processes share: optuna's study, in a log beside the trials or in a database, and who may ask it.
+"""The optuna study that a sweep's processes share, in a log beside the trials or in a database, and its lock.
 
-Asking is two steps (a new trial, and whose it is), and sqlite locks no row for it. So a process holds a lock meanwhile:
+Taking a trial is two steps (create it, record its owner), and sqlite locks no row meanwhile. So a process holds a lock:
 in the sweep's folder, or beside the sqlite file. A database on a server locks its own rows.
 """
 
@@ -17,14 +17,14 @@ from sonolex.locks import holding
 
 STUDY = "sweep"
 LOG = "study.log"
-SEARCH = "search"  # attribute of a study: what is searched, so that nothing else is counted to it
+SEARCH = "search"  # attribute of a study: its space and runs, so that trials of no other search are added
 
 
 def open_study(place: str, folder: Path, search: dict[str, Any], pruner: Any) -> Any:
     """Return the study at ``place`` (a database of optuna), or in ``folder``; begin it if it is new.
 
     Raises:
-        ValueError: it is of another search, with what differs.
+        ValueError: it is of another search; the message names the fields that differ.
         ImportError: optuna is missing (extra: search).
     """
     optuna = import_optuna()
@@ -50,20 +50,20 @@ def open_study(place: str, folder: Path, search: dict[str, Any], pruner: Any) ->
 
 @contextmanager
 def asking(place: str, folder: Path) -> Iterator[None]:
-    """Context: no other process that locks here takes a trial, gives one back, or begins the study."""
+    """Context: no other process with this lock takes a trial, gives one back, or begins the study."""
     sqlite = _sqlite_file(place)
     with holding(folder, "ask") if sqlite is None else holding(sqlite.parent, f"{sqlite.name}.ask"):
         yield
 
 
 def is_of_this_machine(place: str) -> bool:
-    """Return whether all who share the study hold the lock of `asking`: whether a trial nobody owns is a dead one's."""
+    """Return whether all processes of the study share `asking`'s lock: then a trial without owner is a dead one's."""
     return not place or _sqlite_file(place) is not None
 
 
 @contextmanager
 def keeping(place: str, folder: Path) -> Iterator[None]:
-    """Context: what the log or the database cannot keep is one line.
+    """Context: if the log or the database cannot be written, raise an error of one line.
 
     Raises:
         OSError: a full disk, or a database that cannot be reached.
@@ -94,7 +94,7 @@ def import_optuna() -> Any:
 
 
 class _LogLock:
-    """optuna's lock of its log, as flock: given back when its holder dies; the line that one was writing is dropped."""
+    """optuna's lock of its log, as flock: released when its holder dies, whose half-written line is dropped."""
 
     def __init__(self, log: Path):
         self._log, self._held = log, ExitStack()

@@ -2,7 +2,7 @@
 
 A trial is the recipe's last run (or a named one) with other values, trained without its report part and scored on its
 selection part. Runs it starts from are trained once and shared. A trial's folder is named by its values, so a killed
-process loses at most the steps since its last checkpoint: the next one to come takes its trial over.
+process loses at most the steps since its last checkpoint: the next process takes its trial over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sonolex.train.loop import train
 from sonolex.train.run import Data, Run
 from sonolex.train.study import asking, import_optuna, is_of_this_machine, keeping, open_study
 
-STARTUP_TRIALS = 8  # at random, before values are proposed from what is known, and before anything is pruned
+STARTUP_TRIALS = 8  # at random, before values are proposed from earlier scores, and before any trial is pruned
 WAIT_S = 2.0
 
 
@@ -56,15 +56,15 @@ def parse_choice(text: str) -> Choice:
     >>> parse_choice("config.num_layers=1:4").whole, parse_choice("optim.schedule=linear,cosine").values
     (True, ('linear', 'cosine'))
     """
-    name, _, given = text.partition("=")
-    parts = given.split(":")
-    if not name or not given or len(parts) > 3 or (len(parts) == 3 and parts[2] != "log"):
+    name, _, choices = text.partition("=")
+    parts = choices.split(":")
+    if not name or not choices or len(parts) > 3 or (len(parts) == 3 and parts[2] != "log"):
         raise ValueError(f"`--space` must be NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, but is {text!r}.")
     if len(parts) == 1:
-        return Choice(name, values=tuple(_value(v) for v in given.split(",")))
+        return Choice(name, values=tuple(_value(v) for v in choices.split(",")))
     low, high = (_value(p) for p in parts[:2])
     if not isinstance(low, int | float) or not isinstance(high, int | float) or low >= high:
-        raise ValueError(f"the range of {name!r} must be two numbers, the lower one first, but is {given!r}.")
+        raise ValueError(f"the range of {name!r} must be two numbers, the lower one first, but is {choices!r}.")
     log = len(parts) == 3
     whole = isinstance(low, int) and isinstance(high, int)
     return Choice(name, float(low), float(high), log=log, whole=whole)
@@ -85,7 +85,7 @@ def sweep(
     quiet: bool = False,
     say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
-    """Search until the study has ``trials`` trials behind it; return the best values, and write sweep.json.
+    """Search until the study has ``trials`` finished trials; return the best values, and write sweep.json.
 
     Args:
         recipe: returns runs; ``options`` are its keywords that are not searched.
@@ -128,20 +128,20 @@ def _work(
     seed: int,
     say: Callable[[str], None],
 ) -> None:
-    """Take one trial after the other that nobody else has, until the study has ``trials``."""
+    """Take one free trial after the other, until the study has ``trials``."""
     while True:
         with ExitStack() as held:
-            with asking(storage, folder):  # a trial has its process's lock before anyone may miss it
+            with asking(storage, folder):  # a trial is locked before anyone looks for dead ones
                 _take_over(study, folder, optuna, say, ownerless=is_of_this_machine(storage))
                 elsewhere, here, finished = _numbers(study, folder, optuna)
                 if finished + here + elsewhere < trials:
-                    trial = _asked(study, folder, optuna, seed)
+                    trial = _new_trial(study, folder, optuna, seed)
                     held.enter_context(holding(folder, trial.number))
                 elif here:
                     trial = None
                 else:
                     break
-            if trial is None:  # the last ones are with other processes here, which may still be killed
+            if trial is None:  # other processes here have the last ones, and may still be killed
                 time.sleep(WAIT_S)
                 continue
             trained(trial)
@@ -174,12 +174,12 @@ def _run_trial(
             with holding(folder, earlier[before.name].name):
                 train(before, earlier[before.name], earlier=earlier, device=device, quiet=quiet)
         place = folder / "trials" / digest(trial.params)
-        with holding(folder, place.name):  # another trial may have the same values: it finds what this one scored
+        with holding(folder, place.name):  # another trial with the same values reads this one's score
             result = train(runs[-1], place, earlier=earlier, device=device, quiet=quiet, watch=watch)
         study.tell(trial, result["selection_value"])
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    except ValueError as e:  # values that make no run, or a loss that is not finite
+    except ValueError as e:  # values that no run can have, or a loss that is not finite
         trial.set_user_attr("problem", str(e))
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
@@ -187,7 +187,7 @@ def _run_trial(
 def _searched(
     recipe: Callable[..., Sequence[Run]], options: Mapping[str, Any], name: str, values: Mapping[str, Any]
 ) -> list[Run]:
-    """Return the searched run with these values, last, after the runs it starts from. None of them can report."""
+    """Return the searched run with these values, last, after the runs it starts from, without report parts."""
     keywords = {n: v for n, v in values.items() if "." not in n}
     runs = {r.name: _without_report(r) for r in recipe(**(dict(options) | keywords))}
     if name and name not in runs:
@@ -221,8 +221,8 @@ def _with_field(config: Any, path: Sequence[str], value: Any, whole: str) -> Any
     return replace(config, **{path[0]: value})
 
 
-def _asked(study: Any, folder: Path, optuna: Any, seed: int) -> Any:
-    """Return a new trial, or one that was taken over; it knows which folder of which machine it is trained in."""
+def _new_trial(study: Any, folder: Path, optuna: Any, seed: int) -> Any:
+    """Return a new trial, or one that was taken over, with the machine and folder that it is trained in."""
     number = len(study.get_trials(deepcopy=False))
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, constant_liar=True, seed=seed + number)
     trial = study.ask()
@@ -238,7 +238,7 @@ def _take_over(study: Any, folder: Path, optuna: Any, say: Callable[[str], None]
     """Put trials of this folder's dead processes back into the queue; they go on from their last checkpoint.
 
     Args:
-        ownerless: also those that do not say whose they are: a process died while it asked.
+        ownerless: also trials without an owner: their process died while it took them.
     """
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         owner = trial.user_attrs.get("place")
@@ -278,7 +278,7 @@ def _summary(study: Any, space: Sequence[Choice], folder: Path, optuna: Any) -> 
 
 
 def _importance(study: Any, complete: Sequence[Any], optuna: Any) -> dict[str, float]:
-    """Return each value's share of the variance of the scores (fANOVA); empty where the trials cannot tell."""
+    """Return each value's share of the variance of the scores (fANOVA); empty if trials are too few or score alike."""
     if len(complete) < 4 or len({t.value for t in complete}) == 1:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)

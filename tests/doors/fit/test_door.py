@@ -131,7 +131,7 @@ def test_a_named_network_is_what_the_user_gets_and_its_place_among_the_floors_is
     model = sonolex.load(str(tmp_path / "out" / "run-system-mdre-epochs-1"))
     assert model.model.system.name == "mdre" and model.predict(text="fine")["mood"]["label"] in WORDS
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "How well can mood be told?" in page and "Selection scores of" in page and "recall" in page
+    assert "How well can mood be predicted?" in page and "Selection scores of" in page and "recall" in page
     assert ("below the best floor" in page) == ("worse than the best floor" in text)
 
 

@@ -1,4 +1,4 @@
-"""What a recogniser is."""
+"""The interface of a recogniser."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ RATE_HZ = 16_000
 
 
 class Recogniser(Protocol):
-    """Samples in, words out. ``name`` says which recogniser and model it was; it stands in the manifest."""
+    """Samples in, words out. ``name`` is that of the recogniser and its model, and is written to the manifest."""
 
     name: str
 
     def transcribe(self, wave_S: np.ndarray) -> str:
-        """Return the words in mono float32 samples (S,) at RATE_HZ; an empty text where it hears none."""
+        """Return the words in mono float32 samples (S,) at RATE_HZ; an empty text if it recognises none."""
         ...

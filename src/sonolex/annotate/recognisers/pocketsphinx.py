@@ -24,13 +24,13 @@ class PocketSphinx:
 
     def transcribe(self, wave_S: np.ndarray) -> str:
         pcm = (np.clip(wave_S, -1, 1) * 32767).astype("<i2").tobytes()
-        # What one clip was like must not change what is heard in the next: resuming would give other words.
+        # One clip must not change the transcript of the next: resuming would give other words.
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(pcm, full_utt=True)
         self._decoder.end_utt()
-        found = self._decoder.hyp()
-        return found.hypstr if found else ""
+        hypothesis = self._decoder.hyp()
+        return hypothesis.hypstr if hypothesis else ""
 
 
 def open_recogniser(place: str | None, *, device: str = AUTO) -> PocketSphinx:
