@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sonolex.audio.patches import Grid
 from sonolex.pretrained.ast import _released_name, encoder_names
@@ -120,3 +123,15 @@ def test_deit_lies_under_model_and_without_distillation_it_is_refused(tmp_path):
     torch.save(weights, tmp_path / "nokd.pth")
     with pytest.raises(ValueError, match="distillation token"):
         model.import_pretrained({"ast": str(tmp_path / "nokd.pth")})
+
+
+@pytest.mark.parametrize("wrong", [{"time_stride": 0}, {"max_length": "long"}, {"num_mel_bins": None}, {}])
+def test_a_config_of_no_sizes_is_refused_by_name(wrong, tmp_path):
+    weights = timm_weights(60, (16, 16))
+    named = {f"audio_spectrogram_transformer.{k}": v for k, v in encoder_names(weights).items()}
+    save_file({k: v.contiguous() for k, v in named.items()}, tmp_path / "model.safetensors")
+    sizes = {"max_length": 64, "time_stride": 10, "num_mel_bins": 128, "frequency_stride": 10} | wrong
+    (tmp_path / "config.json").write_text(json.dumps(sizes if wrong else {"model_type": "ast"}))
+    model = Ast(AstConfig(grid=Grid(stride_frames=10, stride_bins=10, partial="drop"), table_frames=64, **SIZES))
+    with pytest.raises(ValueError, match=r"config\.json of .* must have sizes above 0"):
+        model.import_pretrained({"ast": str(tmp_path)})

@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from sonolex.pretrained.checkpoint import KINDS, kind_of, open_checkpoint
+from sonolex.systems.ast import AstConfig
+from sonolex.systems.ctal import CtalConfig
 
 BERT = {"bert.embeddings.word_embeddings.weight": torch.ones(3, 2)}
 
@@ -68,3 +70,14 @@ def test_every_kind_is_told_from_the_others():
     }
     assert {key: kind_of(tensors) for key, tensors in names.items()} == {key: key for key in names}
     assert set(names) - {""} <= set(KINDS)
+
+
+@pytest.mark.parametrize("config", [AstConfig, CtalConfig])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 0)])
+def test_tensors_of_other_shapes_are_one_error(config, shape, tmp_path):
+    names = ["v.pos_embed", "v.dist_token", "mlp_head.0.weight", "v.patch_embed.proj.weight"]
+    if config is CtalConfig:
+        names = ["roberta.embeddings.word_embeddings.weight", "roberta.embeddings.position_embeddings.weight"]
+    torch.save({name: torch.ones(shape) for name in names}, tmp_path / "odd.pth")
+    with pytest.raises(ValueError):
+        config.like(tmp_path / "odd.pth")

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from sonolex.nn.embeddings import PatchEmbedding, resize_positions
 from sonolex.pretrained.base import Found, ImportReport
-from sonolex.pretrained.checkpoint import Checkpoint, open_checkpoint
+from sonolex.pretrained.checkpoint import Checkpoint, expecting, open_checkpoint
+from sonolex.pretrained.files import sizes_in
 
 LAYER_NAMES = {
     "attention.output.dense": "attention.out",
@@ -56,6 +57,7 @@ NUM_BANDS, HEAD_WIDTH = 128, 64  # of all these models; their own files do not s
 AST_STRIDES = (10, 12, 14, 16)
 """Of the authors' models, whose files do not say theirs."""
 PARTS = ("ast", "ssast", "deit")
+CONFIG_SIZES = ("time_stride", "frequency_stride", "num_mel_bins", "num_attention_heads", "layer_norm_eps")
 
 
 def import_ast_or_deit(
@@ -86,8 +88,9 @@ def import_ast_or_deit(
             raise ValueError(
                 f"`pretrained` ({part}) must be a checkpoint of {part}, but {checkpoint.path} is {checkpoint.title}."
             )
-        weights = encoder_names(checkpoint.weights)
-        size = _table_size(checkpoint, weights)
+        with expecting(checkpoint):
+            weights = encoder_names(checkpoint.weights)
+            size = _table_size(checkpoint, weights)
         reports[part] = import_ast(embedding, layers, norm, weights, size=size, patch=patch, objectives=objectives)
     return reports
 
@@ -119,7 +122,14 @@ def ast_sizes(place: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"`path` must be a checkpoint of AST, SSAST or DeiT, but {checkpoint.path} is {checkpoint.title}."
         )
-    weights, config = encoder_names(checkpoint.weights), checkpoint.config
+    with expecting(checkpoint):
+        sizes = _sizes(checkpoint, encoder_names(checkpoint.weights))
+    return sizes
+
+
+def _sizes(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    names = [n for n in CONFIG_SIZES if n in checkpoint.config]
+    config = sizes_in(checkpoint.config, names, place=checkpoint.path)
     columns, _ = _table_size(checkpoint, weights)
     width, _, bands, frames = weights["embeddings.patch_embeddings.projection.weight"].shape
     stride = config.get("time_stride", _stride(checkpoint, weights))
@@ -154,9 +164,10 @@ def _table_size(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> tuple[
     if kind == "ssast":
         return int(weights["p_input_tdim"]) // frames, int(weights["p_input_fdim"]) // bands
     if config:
-        max_length = config.get("max_length", config.get("time_dimension"))  # the latter of an old converter
-        columns = 1 + (max_length - frames) // config["time_stride"]
-        return columns, 1 + (config["num_mel_bins"] - bands) // config["frequency_stride"]
+        length = "time_dimension" if "time_dimension" in config else "max_length"  # the former of an old converter
+        sizes = sizes_in(config, (length, "time_stride", "num_mel_bins", "frequency_stride"), place=checkpoint.path)
+        columns = 1 + (sizes[length] - frames) // sizes["time_stride"]
+        return columns, 1 + (sizes["num_mel_bins"] - bands) // sizes["frequency_stride"]
     rows = 1 + (NUM_BANDS - bands) // _stride(checkpoint, weights)
     return num_positions // rows, rows
 

@@ -8,7 +8,8 @@ nothing in it is run.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,17 @@ class Checkpoint:
             if any(name.startswith(prefix) for name in self.weights):
                 return {n.removeprefix(prefix): x for n, x in self.weights.items() if n.startswith(prefix)}
         return self.weights
+
+
+@contextmanager
+def expecting(checkpoint: Checkpoint) -> Iterator[None]:
+    """Context: reading sizes from tensors; one that is missing or of another shape is a ValueError."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ZeroDivisionError, RuntimeError) as e:
+        raise ValueError(
+            f"{checkpoint.path} must have the tensors of {checkpoint.title}, but does not ({type(e).__name__}: {e})."
+        ) from e
 
 
 def open_checkpoint(place: str | Path) -> Checkpoint:

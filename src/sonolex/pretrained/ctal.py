@@ -15,7 +15,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from sonolex.pretrained.base import Found, ImportReport
-from sonolex.pretrained.checkpoint import Checkpoint, open_checkpoint
+from sonolex.pretrained.checkpoint import Checkpoint, expecting, open_checkpoint
+from sonolex.pretrained.files import sizes_in
 
 TEXT, AUDIO = "semantic_model.roberta.", "acoustic_model.acoustic."
 HEAD_WIDTH = 64  # of one attention head, in the released sizes; the file does not say it
@@ -39,20 +40,28 @@ def ctal_sizes(place: str | Path) -> dict[str, Any]:
         ValueError: a checkpoint of another kind.
     """
     checkpoint = open_checkpoint(place)
-    weights = checkpoint.weights
     prefix = TEXT if checkpoint.kind == "ctal" else "roberta."
     if checkpoint.kind not in ("ctal", "roberta"):
         raise ValueError(
             f"`path` must be a checkpoint of CTAL or RoBERTa, but {checkpoint.path} is {checkpoint.title}."
         )
+    with expecting(checkpoint):
+        sizes = _sizes(checkpoint, prefix)
+    return sizes
+
+
+def _sizes(checkpoint: Checkpoint, prefix: str) -> dict[str, Any]:
+    weights = checkpoint.weights
+    names = [n for n in ("num_attention_heads", "layer_norm_eps") if n in checkpoint.config]
+    config = sizes_in(checkpoint.config, names, place=checkpoint.path)
     vocab_size, width = weights[f"{prefix}embeddings.word_embeddings.weight"].shape
     sizes: dict[str, Any] = {
         "vocab_size": vocab_size,
         "width": width,
         "num_layers": _num_layers(weights, prefix),
-        "num_heads": checkpoint.config.get("num_attention_heads", max(1, width // HEAD_WIDTH)),
+        "num_heads": config.get("num_attention_heads", max(1, width // HEAD_WIDTH)),
         "ffn_width": weights[f"{prefix}encoder.layer.0.intermediate.dense.weight"].shape[0],
-        "norm_eps": checkpoint.config.get("layer_norm_eps", 1e-12),
+        "norm_eps": config.get("layer_norm_eps", 1e-12),
         "max_tokens": len(weights[f"{prefix}embeddings.position_embeddings.weight"]) - 2,
     }
     if checkpoint.kind == "ctal":

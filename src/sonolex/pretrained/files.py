@@ -27,7 +27,12 @@ def read_sizes(place: str | Path, names: Iterable[str], *, defaults: Mapping[str
     Raises:
         ValueError: one is missing, or is no number above 0.
     """
-    config = {**(defaults or {}), **read_config(place)}
+    return sizes_in({**(defaults or {}), **read_config(place)}, names, place=place)
+
+
+def sizes_in(config: Mapping[str, Any], names: Iterable[str], *, place: str | Path) -> dict[str, Any]:
+    """Return these numbers of a config.json that was read from ``place``. Raises as `read_sizes`."""
+    names = list(names)
     wrong = [f"{n} ({config.get(n)!r:.40})" for n in names if not _is_size(config.get(n), whole=not n.endswith("eps"))]
     if wrong:
         raise ValueError(f"config.json of {place} must have sizes above 0, but these are not: {', '.join(wrong)}.")

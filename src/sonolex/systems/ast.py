@@ -90,7 +90,8 @@ class AstConfig(SystemConfig):
     def like(cls, place: str | Path, **changes: Any) -> AstConfig:
         """Return the sizes of an AST, SSAST or DeiT checkpoint (file, folder or ``hub:ORG/NAME``), to start from it."""
         sizes = ast_sizes(place)
-        return cls(**(sizes | {"grid": Grid(**sizes["grid"])} | changes))
+        sizes["grid"] = Grid(**sizes["grid"])
+        return cls(**(sizes | changes))
 
     @classmethod
     def small(cls, **changes: Any) -> AstConfig:

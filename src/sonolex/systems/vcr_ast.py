@@ -134,7 +134,8 @@ class VcrAstConfig(SystemConfig):
     def like(cls, place: str | Path, **changes: Any) -> VcrAstConfig:
         """Return the sizes of an AST, SSAST or DeiT checkpoint (file, folder or ``hub:ORG/NAME``), to start from it."""
         sizes = ast_sizes(place)
-        return cls(**(sizes | {"grid": Grid(**sizes["grid"])} | changes))
+        sizes["grid"] = Grid(**sizes["grid"])
+        return cls(**(sizes | changes))
 
     @classmethod
     def small(cls, **changes: Any) -> VcrAstConfig:
