@@ -161,4 +161,4 @@ def test_mixed_clips_of_one_task_are_no_targets_of_another(system):
     )
     batch = other.prepare(one.prepare(batch, system), system)
     assert batch.targets["pitch/other"].tolist() == [1] and batch.targets["pitch"].tolist() == [0]
-    assert len(batch.targets) == 6 and np.isfinite(list(batch.counts.values())).all()
+    assert len(batch.targets) == 8 and np.isfinite(list(batch.counts.values())).all()
