@@ -32,12 +32,11 @@ PROGRAM = ("constants.pkl", "code/")  # what only a TorchScript archive holds
 T = TypeVar("T")
 
 
-def read_torch(path: Path, *, under: str | None = None, what: str = "a torch checkpoint") -> dict[str, Tensor]:
+def read_torch(path: Path, *, under: str | None = None) -> dict[str, Tensor]:
     """Return the tensors of a torch file by their names; everything else in it is ignored.
 
     Args:
         under: key of the dictionary that holds them; None for the whole file.
-        what: kind of file, for errors.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -45,12 +44,14 @@ def read_torch(path: Path, *, under: str | None = None, what: str = "a torch che
     """
 
     def tensors(archive: _Zip | _Legacy) -> dict[str, Tensor]:
-        content = archive.content if under is None else _item(archive.content, under)
+        content = archive.content
+        if under is not None:
+            content = content.get(under) if isinstance(content, dict) else None
         if not _holds_tensors(content):
             raise _Refused("has no weights" + (f" under {under!r}" if under else ""))
         return _tensors(content, archive)
 
-    return _opened(path, tensors, what=what)
+    return _opened(path, tensors)
 
 
 def read_torch_groups(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -68,10 +69,10 @@ def read_torch_groups(path: Path) -> dict[str, dict[str, Tensor]]:
             raise _Refused("has no weights")
         return {_name(key): _tensors(values, archive) for key, values in holding.items()}
 
-    return _opened(path, groups, what="a torch checkpoint")
+    return _opened(path, groups)
 
 
-def _opened(path: Path, read: Callable[[_Zip | _Legacy], T], *, what: str) -> T:
+def _opened(path: Path, read: Callable[[_Zip | _Legacy], T]) -> T:
     """Return what ``read`` makes of a file's archive. Raises as `read_torch`."""
     size = require_file(path)
     try:
@@ -80,7 +81,7 @@ def _opened(path: Path, read: Callable[[_Zip | _Legacy], T], *, what: str) -> T:
             file.seek(0)
             return read((_Zip if start.startswith(b"PK") else _Legacy)(file, size, start))
     except _BROKEN as e:
-        raise ValueError(f"{path} must be {what}, but {_reason(e)}.") from None
+        raise ValueError(f"{path} must be a torch checkpoint, but {_reason(e)}.") from None
 
 
 def _holds_tensors(content: Any) -> bool:
@@ -243,10 +244,6 @@ def _name(key: Any) -> str:
     if not isinstance(key, str):
         raise _Refused(f"has a weight whose name is no text but a {type(key).__name__}")
     return key
-
-
-def _item(content: Any, key: str) -> Any:
-    return content.get(key) if isinstance(content, dict) else None
 
 
 # Objects that a pickle may create. None is a function or class whose state a pickle could change for everyone: BUILD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sonolex.cli import main
 from tests.pretrained.test_ast import ssast_file
@@ -24,6 +25,13 @@ def test_what_no_system_takes_is_told_too(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "resnet.pth")]) == 0
     said = capsys.readouterr().out
     assert "of no kind that sonolex knows (it has tensors such as 'conv1.weight')" in said and "no system" in said
+
+
+def test_a_model_of_our_own_is_called_one(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"system": "ctal", "config": {}}')
+    save_file({"w": torch.ones(1)}, tmp_path / "model.safetensors")
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "a model that sonolex saved (start from it with init_from)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("place", ["nowhere.pth", "nowhere"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import struct
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from sonolex.pretrained.checkpoint import KINDS, kind_of, open_checkpoint
-from sonolex.systems.ast import AstConfig
-from sonolex.systems.ctal import CtalConfig
+from sonolex.systems.ast import Ast, AstConfig
+from sonolex.systems.ctal import Ctal, CtalConfig
 
 BERT = {"bert.embeddings.word_embeddings.weight": torch.ones(3, 2)}
 
@@ -68,7 +71,7 @@ def test_every_kind_is_told_from_the_others():
         ],
         "": ["conv1.weight", "layer4.0.bn1.bias"],
     }
-    assert {key: kind_of(tensors) for key, tensors in names.items()} == {key: key for key in names}
+    assert {key: kind_of(dict.fromkeys(tensors)) for key, tensors in names.items()} == {key: key for key in names}
     assert set(names) - {""} <= set(KINDS)
 
 
@@ -79,5 +82,33 @@ def test_tensors_of_other_shapes_are_one_error(config, shape, tmp_path):
     if config is CtalConfig:
         names = ["roberta.embeddings.word_embeddings.weight", "roberta.embeddings.position_embeddings.weight"]
     torch.save({name: torch.ones(shape) for name in names}, tmp_path / "odd.pth")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"odd\.pth"):
         config.like(tmp_path / "odd.pth")
+
+
+def test_networks_saved_without_a_head_are_known_too(tmp_path):
+    """They have no prefix: AST and DeiT differ by the colours of a patch, RoBERTa and BERT by config.json."""
+    from transformers import ASTConfig, ASTModel, DeiTConfig, DeiTModel, RobertaConfig, RobertaModel
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    models = {
+        "ast": ASTModel(ASTConfig(**sizes, max_length=64)),
+        "deit": DeiTModel(DeiTConfig(**sizes, image_size=64)),
+        "roberta": RobertaModel(RobertaConfig(**sizes, vocab_size=50, max_position_embeddings=20)),
+    }
+    for kind, model in models.items():
+        model.save_pretrained(tmp_path / kind)
+        assert open_checkpoint(tmp_path / kind).kind == kind
+    for part in ("ast", "deit"):
+        made = Ast(AstConfig.like(tmp_path / part, table_frames=64))
+        assert not made.import_pretrained({part: str(tmp_path / part)})[part].missing
+    made = Ctal(CtalConfig.like(tmp_path / "roberta", objectives=("mcam",)))
+    assert not made.import_pretrained({"roberta": str(tmp_path / "roberta")})["roberta"].missing
+
+
+def test_a_header_whose_length_looks_like_a_web_page_is_none(tmp_path):
+    """The first bytes of safetensors are a number: 0x3C20 is a space and "<"."""
+    size, tensor = 0x3C20, torch.ones(2)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode().ljust(size)
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", size) + header + tensor.numpy().tobytes())
+    assert torch.equal(open_checkpoint(tmp_path / "x.safetensors").weights["w"], tensor)

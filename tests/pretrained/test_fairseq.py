@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from sonolex.pretrained.fairseq import read_fairseq, speecht5_names
+from sonolex.pretrained.checkpoint import open_checkpoint
+from sonolex.pretrained.fairseq import speecht5_names
 from sonolex.systems.base import build_system
 from sonolex.systems.speechlm import SpeechLmConfig
 from sonolex.systems.speecht5 import SpeechT5Config
@@ -207,7 +208,7 @@ def test_nothing_in_a_file_is_run_or_imported(tmp_path, monkeypatch):
     weights = {"encoder.layer_norm.weight": nn.Parameter(torch.ones(3)), "encoder.version": torch.tensor([3.0])}
     place = checkpoint(tmp_path / "odd.pt", weights, cfg=Settings(a=1), harm=Runs(), names={Settings: [Settings()]})
     del sys.modules["fairseq_stranger"]
-    found = read_fairseq(place)
+    found = open_checkpoint(place).weights
     assert torch.equal(found["encoder.layer_norm.weight"], torch.ones(3)) and not touched.exists()
     assert "fairseq" not in sys.modules
 
@@ -217,14 +218,14 @@ def test_older_files_are_read_and_others_refused(tmp_path):
     torch.save(
         {"model": {"a": torch.ones(2)}, "args": argparse.Namespace(b=1)}, old, _use_new_zipfile_serialization=False
     )
-    assert torch.equal(read_fairseq(old)["a"], torch.ones(2))
+    assert torch.equal(open_checkpoint(old).weights["a"], torch.ones(2))
     empty = tmp_path / "empty.pt"
     torch.save({"state": 1}, empty)
-    with pytest.raises(ValueError, match="weights under 'model'"):
-        read_fairseq(empty)
+    with pytest.raises(ValueError, match="has no weights"):
+        open_checkpoint(empty)
     (tmp_path / "text.pt").write_text("no pickle")
-    with pytest.raises(ValueError, match="must be a fairseq checkpoint"):
-        read_fairseq(tmp_path / "text.pt")
+    with pytest.raises(ValueError, match="must be a torch checkpoint"):
+        open_checkpoint(tmp_path / "text.pt")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(ValueError, match="must be a fairseq checkpoint"):
-        read_fairseq(tmp_path / "pickle.pt")
+    with pytest.raises(ValueError, match="must be a torch checkpoint"):
+        open_checkpoint(tmp_path / "pickle.pt")

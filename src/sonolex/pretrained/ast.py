@@ -38,8 +38,6 @@ RENAMED_IN_5 = {
     r"^layers\.(\d+)\.layernorm": r"encoder.layer.\1.layernorm",
 }
 """Names of released files by those that transformers 5 writes."""
-
-
 TIMM_NAMES = {
     r"^cls_token$": "embeddings.cls_token",
     r"^dist_token$": "embeddings.distillation_token",

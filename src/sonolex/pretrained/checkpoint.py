@@ -8,12 +8,13 @@ nothing in it is run.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sonolex.files import load_object
@@ -22,6 +23,7 @@ from sonolex.torch_file import read_torch_groups
 from sonolex.weights import read_tensors
 
 WEIGHT_FILES = re.compile(r"\.(safetensors|bin|pth|pt|ckpt)(\?dl=\d)?$")
+PATCHES, NO_COLOURS = "embeddings.patch_embeddings.projection.weight", torch.empty(0)
 MODEL_GROUPS = ("model", "state_dict")  # where a training's file keeps the model alone
 
 
@@ -71,7 +73,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "ast": Kind(
         "AST in Hugging Face format",
-        (r"embeddings\.distillation_token$", r"patch_embeddings\.projection", r"^classifier\.|^audio_spectrogram"),
+        (r"embeddings\.distillation_token$", r"patch_embeddings\.projection"),
         (r"^deit\.",),
         dict.fromkeys(_ENCODERS, "ast"),
     ),
@@ -113,23 +115,20 @@ class Checkpoint:
         """What it is, in words."""
         if self.kind:
             return KINDS[self.kind].name
+        if {"system", "config"} <= self.config.keys():
+            return "a model that sonolex saved (start from it with init_from)"
         names = ", ".join(map(repr, list(self.weights)[:3]))
         return f"of no kind that sonolex knows (it has tensors such as {names})"
-
-    def without_prefix(self, *prefixes: str) -> dict[str, Tensor]:
-        """Return the tensors whose names begin with one of these, without it; all of them if none does."""
-        for prefix in prefixes:
-            if any(name.startswith(prefix) for name in self.weights):
-                return {n.removeprefix(prefix): x for n, x in self.weights.items() if n.startswith(prefix)}
-        return self.weights
 
 
 @contextmanager
 def expecting(checkpoint: Checkpoint) -> Iterator[None]:
-    """Context: reading sizes from tensors; one that is missing or of another shape is a ValueError."""
+    """Context: reading sizes from tensors; one that is missing or of another shape is a ValueError with the path."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, ZeroDivisionError, RuntimeError) as e:
+    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as e:
+        if str(checkpoint.path) in str(e):
+            raise
         raise ValueError(
             f"{checkpoint.path} must have the tensors of {checkpoint.title}, but does not ({type(e).__name__}: {e})."
         ) from e
@@ -153,19 +152,21 @@ def open_checkpoint(place: str | Path) -> Checkpoint:
         weights, config = read_weights(path), load_object(path / "config.json")
     if all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): x for name, x in weights.items()}
+    if config.get("model_type") == "roberta" and "embeddings.word_embeddings.weight" in weights:  # saved without a head
+        weights = {f"roberta.{name}": x for name, x in weights.items()}
     return Checkpoint(path, kind_of(weights), weights, config)
 
 
-def kind_of(names: Iterable[str]) -> str:
+def kind_of(weights: Mapping[str, Tensor]) -> str:
     """Return which of `KINDS` has tensors of these names; "" for none."""
-    names = list(names)
 
     def some(pattern: str) -> bool:
-        return any(re.search(pattern, name) for name in names)
+        return any(re.search(pattern, name) for name in weights)
 
     for key, kind in KINDS.items():
         if all(map(some, kind.marks)) and not any(map(some, kind.lacks)):
-            return key
+            # Saved without a head, DeiT has AST's names, but patches of three colours.
+            return "deit" if key == "ast" and weights.get(PATCHES, NO_COLOURS).shape[1:2] == (3,) else key
     return ""
 
 
@@ -182,10 +183,10 @@ def _only_file(folder: Path) -> Path:
 def _file_weights(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as f:
         start = f.read(512)
-    if start.lstrip().startswith(b"<"):
-        raise ValueError(f"{path} must be a checkpoint, but is a web page. Download the file itself.")
     if start[8:9] == b"{":  # safetensors: the length of a header, then the header
         return read_tensors(path)
+    if start.lstrip().startswith(b"<"):
+        raise ValueError(f"{path} must be a checkpoint, but is a web page. Download the file itself.")
     groups = read_torch_groups(path)
     for name in ("", *MODEL_GROUPS):
         if name in groups:

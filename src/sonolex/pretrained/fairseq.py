@@ -11,21 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from sonolex.pretrained.base import ImportReport, copy_all
 from sonolex.pretrained.speecht5 import weight_norm_name
-from sonolex.torch_file import read_torch
 
 SPECIAL_UNITS = 4  # rows of a fairseq dictionary before its first unit: <s>, <pad>, </s>, <unk>; <mask> comes last
 FIRST_POSITION = 2  # row of fairseq's first learned position: those before belong to padding
-
-
-def read_fairseq(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors under "model" of a fairseq checkpoint (.pt), on the CPU. Raises as `read_torch`."""
-    return read_torch(Path(path), under="model", what="a fairseq checkpoint")
 
 
 def speecht5_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -51,7 +51,7 @@ from sonolex.objectives.contrastive import nt_xent_sum
 from sonolex.places import at_places, places_where, put_at_places
 from sonolex.pretrained.base import ImportReport
 from sonolex.pretrained.bert import bert_sizes, import_bert
-from sonolex.pretrained.files import read_weights
+from sonolex.pretrained.checkpoint import open_checkpoint
 from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
 from sonolex.types import Batch, Encoding, Padded, Term
@@ -599,12 +599,12 @@ class Calm(System):
         return groups | {"pretraining_heads": heads}
 
     def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
-        """Start the multimodal transformer from "bert" (4.4): a checkpoint's folder or ``hub:ORG/NAME``."""
+        """Start the multimodal transformer from "bert" (4.4): a checkpoint's file, folder or ``hub:ORG/NAME``."""
         reports = {}
         for part, place in sources.items():
             if part != "bert":
                 raise ValueError(f"`pretrained` must name parts of {self.name}, but names {part!r}.")
-            weights = read_weights(place)
+            weights = open_checkpoint(place).weights
             reports[part] = import_bert(self.embedding, self.layers, self.mlm_head, weights)
         return reports
 

@@ -45,7 +45,7 @@ from sonolex.objectives import corruption, masked, matching
 from sonolex.places import at_places, places_where, put_at_places
 from sonolex.pretrained.base import ImportReport
 from sonolex.pretrained.bert import bert_sizes, import_bert
-from sonolex.pretrained.files import read_weights
+from sonolex.pretrained.checkpoint import open_checkpoint
 from sonolex.pretrained.wav2vec2 import import_conv_stack
 from sonolex.processors.filter_banks_and_words import FilterBanksAndWordsConfig, FilterBanksAndWordsProcessor
 from sonolex.systems.base import LONGEST_STARTER_S, System, SystemConfig
@@ -401,10 +401,10 @@ class SpectroBert(System):
         return groups | {"pretraining_heads": [self.mlm_head, self.sap_head]}
 
     def import_pretrained(self, sources: Mapping[str, str]) -> dict[str, ImportReport]:
-        """Start the stack from "bert" (4.2.3), the audio encoder from "wav2vec2": folders or ``hub:ORG/NAME``."""
+        """Start the stack from "bert" (4.2.3), the audio encoder from "wav2vec2": file, folder or hub:ORG/NAME."""
         reports = {}
         for part, place in sources.items():
-            weights = read_weights(place)
+            weights = open_checkpoint(place).weights
             if part == "bert":
                 reports[part] = import_bert(self.embedding, self.layers, self.mlm_head, weights)
             elif part == "wav2vec2":

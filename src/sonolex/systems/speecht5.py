@@ -51,8 +51,8 @@ from sonolex.objectives import corruption, masked
 from sonolex.objectives.contrastive import nt_xent_sum
 from sonolex.objectives.ctc import ctc_steps, ctc_sum
 from sonolex.places import at_places, places_of, places_where
-from sonolex.pretrained.fairseq import read_fairseq, speecht5_names
-from sonolex.pretrained.files import read_weights
+from sonolex.pretrained.checkpoint import open_checkpoint
+from sonolex.pretrained.fairseq import speecht5_names
 from sonolex.pretrained.speecht5 import import_speecht5
 from sonolex.processors.base import pad_rows
 from sonolex.processors.speech_and_letters import SpeechAndLettersConfig, SpeechAndLettersProcessor, require_units
@@ -523,17 +523,20 @@ class SpeechT5(System):
     def import_pretrained(self, sources: Mapping[str, str]) -> Mapping[str, Any]:
         """Fill from checkpoints: "speech" the speech pre-net, encoder and decoder, "text" the text pre-net.
 
-        A folder or ``hub:ORG/NAME`` is in Hugging Face format (a recogniser has the first, a synthesiser the second); a
-        file that ends in .pt is fairseq's, which has both.
+        In Hugging Face format a recogniser has the first and a synthesiser the second; fairseq's file has both.
 
         Raises:
-            ValueError: an unknown part, or a key that a part needs and the checkpoint lacks.
+            ValueError: an unknown part, a checkpoint of another kind, or a key that a part needs and it lacks.
         """
         reports = {}
         for part, place in sources.items():
             one_of("pretrained", part, tuple(CHECKPOINT_PARTS))
             modules = {n: getattr(self, n) for n in CHECKPOINT_PARTS[part] if getattr(self, n) is not None}
-            weights = speecht5_names(read_fairseq(place)) if place.endswith(".pt") else read_weights(place)
+            checkpoint = open_checkpoint(place)
+            if checkpoint.kind not in ("speecht5", "speecht5_fairseq"):
+                raise ValueError(f"`pretrained` must be SpeechT5, but {checkpoint.path} is {checkpoint.title}.")
+            fairseq = checkpoint.kind == "speecht5_fairseq"
+            weights = speecht5_names(checkpoint.weights) if fairseq else checkpoint.weights
             reports[part] = import_speecht5(modules, weights)
         return reports
 
