@@ -44,7 +44,7 @@ def read_torch(path: Path, *, under: str | None = None) -> dict[str, Tensor]:
     """
 
     def tensors(archive: _Zip | _Legacy) -> dict[str, Tensor]:
-        content = archive.content
+        content: Any = archive.content
         if under is not None:
             content = content.get(under) if isinstance(content, dict) else None
         if not _holds_tensors(content):

@@ -69,13 +69,12 @@ def use(folder: Path, out: Path) -> Any:
     import torch
 
     from sonolex.pretrained.base import copy_found
-    from sonolex.pretrained.fairseq import read_fairseq
-    from sonolex.pretrained.files import read_weights
+    from sonolex.pretrained.checkpoint import open_checkpoint
 
     before = _methods()
     released = next(folder.glob("*.pt"), None)
     try:
-        weights = read_weights(folder) if released is None else read_fairseq(released)
+        weights = open_checkpoint(released or folder).weights
     finally:
         if _methods() != before:
             (folder.parent / "mark" / "a class was changed").touch()
